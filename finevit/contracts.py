@@ -1,0 +1,152 @@
+"""The records and abstract classes that the parts of FineViT agree on.
+
+Axis legend of the whole project: ``images`` (in a pack), ``patches`` (of all images of a pack, one after the other), ``pixels``
+(``3 * patch * patch`` values of one patch, ordered channel, row, column), ``dim`` (encoder width), ``text`` (tokens), ``embed``
+(shared space), ``vocab``, ``regions``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+PATCH = 14
+"""Side of a patch in pixels (paper, section on the encoder)."""
+SNAP = 28
+"""Image sides are snapped to the nearest multiple of this many pixels: two patches."""
+
+
+class ImageBudget(NamedTuple):
+    """How large an image may enter the encoder: ``pixels`` (area), ``square`` (ignore the aspect ratio)."""
+
+    pixels: int
+    square: bool = False
+
+
+class SampleRequest(NamedTuple):
+    """What the batch sampler asks the dataset for. It travels to the worker, so a schedule can act there.
+
+    ``position`` is the global position in the endless training order; every random choice about the sample derives from it.
+    """
+
+    index: int
+    position: int
+    budget: ImageBudget
+
+
+class PackedImages(NamedTuple):
+    """Native-resolution images as one sequence of patches, without padding.
+
+    ``pixels``    ``[patches, pixels]``: uint8 from the loader, float after preprocessing.
+    ``positions`` ``[patches, 2]`` int32: row and column of each patch in its image.
+    ``offsets``   ``[images + 1]`` int32: where each image starts; the last entry is the number of patches.
+    ``shapes``    rows and columns of each image's full grid, on the host.
+    ``lengths``   patches of each image, on the host: rows * columns unless patches were dropped.
+    """
+
+    pixels: Tensor
+    positions: Tensor
+    offsets: Tensor
+    shapes: tuple[tuple[int, int], ...]
+    lengths: tuple[int, ...]
+
+
+class EncoderOutput(NamedTuple):
+    """``tokens [patches, dim]`` after the last norm, ``pooled [images, dim]``, and ``layers``: the requested block outputs
+    ``[patches, dim]`` in the order of the request, each through the final norm."""
+
+    tokens: Tensor
+    pooled: Tensor
+    layers: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image: ``box`` is xyxy in [0, 1] of the whole upright image, origin top left, x2 and y2 exclusive.
+
+    ``kind`` is ``object``, ``text_line`` or ``document``; ``phrase`` a short noun phrase; ``caption`` a region caption;
+    ``text`` the string that is written there; ``class_id`` -1 where unknown.
+    """
+
+    box: tuple[float, float, float, float]
+    kind: str = "object"
+    phrase: str = ""
+    caption: str = ""
+    text: str = ""
+    class_id: int = -1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image with everything that is known of it.
+
+    ``image`` holds encoded bytes (JPEG, PNG, ...) or an upright RGB array ``uint8 [height, width, 3]``. ``captions`` maps the name of a
+    captioner (``long``, ``short``, ``alt``, a model's name) to its text. ``label_map`` is an optional ``int16 [height, width]``
+    of class ids, -1 for background. ``facts`` are further truths (counts, relations) as plain values.
+    """
+
+    id: str
+    image: bytes | np.ndarray
+    captions: Mapping[str, str] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    label_map: np.ndarray | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class BadSample(ValueError):
+    """A sample that cannot be used: the message names the sample, what is wrong with it, and is counted, never fatal."""
+
+
+class Source(ABC):
+    """A finite, random-access collection of records; a dataset turns them into training samples.
+
+    ``source[index]`` returns a ``Record`` or raises ``BadSample``. Sources are copied into worker processes.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Record: ...
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for people: what this is and how many records it has."""
+
+
+class Teacher(nn.Module, ABC):
+    """A frozen vision model whose patch features a student learns to predict (paper, Stage I).
+
+    ``patch`` is the teacher's patch side in pixels, ``dim`` the width of its features. Parameters never need gradients. The caller
+    resizes images so that the teacher's grid equals the student's.
+    """
+
+    patch: int
+    dim: int
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """``images [n, 3, rows * patch, cols * patch]``, RGB in [0, 1] -> ``[n, rows * cols, dim]``, raster order.
+
+        The teacher applies its own mean and standard deviation.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for people: which model, from where, which layers."""
+
+
+class ResolutionSchedule(ABC):
+    """A pure function of the step: which budget an image of that training step gets."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> ImageBudget: ...
+
+
+class AlignmentLLM(nn.Module, ABC):
+    """A causal language model that reads projected visual features (paper, Stage III). ``dim`` is its embedding width."""
+
+    dim: int

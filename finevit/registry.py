@@ -1,0 +1,42 @@
+"""The child registries of MMEngine in which FineViT's components live.
+
+Scope ``finevit``: any OpenMMLab config reaches a component as ``type='finevit.NAME'``; MMEngine imports this module by itself when it
+meets the scope. ``locations`` are imported at the first look-up, so importing this module costs nothing.
+"""
+
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope="finevit", locations=[f"finevit.{name}" for name in locations])
+
+
+MODELS = _child(root.MODELS, "backbones", "heads", "stages", "engine.preprocess")
+DATASETS = _child(root.DATASETS, "datasets")
+TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms")
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
+FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing")
+HOOKS = _child(root.HOOKS, "curriculum.hooks", "engine.hooks")
+LOOPS = _child(root.LOOPS, "engine.loops")
+LOG_PROCESSORS = _child(root.LOG_PROCESSORS, "engine.log_processor")
+METRICS = _child(root.METRICS, "evaluation.metrics")
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "engine.optim")
+
+SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
+"""Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
+
+REGISTRIES: dict[str, Registry] = {
+    "model": MODELS,
+    "dataset": DATASETS,
+    "transform": TRANSFORMS,
+    "data sampler": DATA_SAMPLERS,
+    "function": FUNCTIONS,
+    "hook": HOOKS,
+    "loop": LOOPS,
+    "log processor": LOG_PROCESSORS,
+    "metric": METRICS,
+    "optim wrapper constructor": OPTIM_WRAPPER_CONSTRUCTORS,
+    "schedule": SCHEDULES,
+}
+"""Every registry of this package by the name of its kind, in the order in which tools list them."""
