@@ -1,0 +1,1 @@
+"""The plugins that come with FineViT, through the same hooks as anybody's."""
