@@ -1,0 +1,128 @@
+"""The FineViT encoder: packed native-resolution patches in, packed tokens out (paper, encoder section)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from finevit.contracts import PATCH, EncoderOutput, PackedImages
+from finevit.layers import AttentionPool, Block, MeanPool, Pack
+from finevit.ops.rope2d import rope_table
+from finevit.registry import MODELS
+
+ARCHITECTURES: dict[str, dict[str, int]] = {
+    "tiny": {"depth": 6, "dim": 256, "heads": 4, "hidden": 768},
+    "small": {"depth": 12, "dim": 384, "heads": 6, "hidden": 1152},
+    "base": {"depth": 12, "dim": 768, "heads": 12, "hidden": 2304},
+    "large": {"depth": 28, "dim": 1536, "heads": 16, "hidden": 4608},
+}
+"""``large`` is the one size that the paper publishes (0.86 B); the others keep its proportions."""
+
+
+@MODELS.register_module()
+class FineViT(BaseModule):
+    """Vision transformer with 2D RoPE and SwiGLU over packs of images of any size.
+
+    Args:
+        arch: a name of ``ARCHITECTURES`` or a dict with ``depth``, ``dim``, ``heads`` and ``hidden``.
+        patch: side of a patch in pixels.
+        pool: ``mean`` (no parameters) or ``attention`` (a learned query).
+        rope_theta: base of the rotary wavelengths, in patches.
+        drop_path: stochastic depth of the last block; grows linearly from 0.
+        recompute: trade compute for memory by recomputing every block in the backward pass.
+        init_cfg: MMEngine's initialisation config, a pretrained checkpoint for instance.
+    """
+
+    def __init__(
+        self,
+        *,
+        arch: str | Mapping[str, int] = "large",
+        patch: int = PATCH,
+        pool: str = "mean",
+        rope_theta: float = 100.0,
+        drop_path: float = 0.0,
+        recompute: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        depth, dim, heads, hidden = _dimensions(arch)
+        self.patch, self.depth, self.dim, self.recompute = patch, depth, dim, recompute
+        self.head_dim, self.rope_theta = dim // heads, rope_theta
+        self.embed = nn.Linear(3 * patch * patch, dim)
+        rates = torch.linspace(0, drop_path, depth).tolist()
+        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
+        self.norm = nn.RMSNorm(dim, eps=1e-6)
+        self.pool = _pool(pool, dim=dim, heads=heads, hidden=hidden)
+        self._fill()
+
+    def forward(
+        self, images: PackedImages, *, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
+    ) -> EncoderOutput:
+        """Encodes a pack.
+
+        ``layers`` asks for outputs of further blocks (0 is the first, -1 the last), each through the final norm. ``replace`` is a
+        pair ``(mask [patches] bool, token [dim])``: the embeddings of masked patches are replaced by the token.
+        """
+        x = self.embed(images.pixels)
+        if replace is not None:
+            mask, token = replace
+            x = torch.where(mask[:, None], token.to(x.dtype), x)
+        table = rope_table(images.positions, self.head_dim, self.rope_theta, x.dtype)
+        pack = Pack(images.offsets, images.lengths, table)
+        wanted = [self._block_index(layer) for layer in layers]
+        kept: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks):
+            x = recompute(block, x, pack, use_reentrant=False) if self.recompute and self.training else block(x, pack)
+            if index in wanted:
+                kept[index] = self.norm(x)
+        tokens = self.norm(x)
+        return EncoderOutput(tokens, self.pool(tokens, pack), tuple(kept[index] for index in wanted))
+
+    def maps(self, tokens: Tensor, images: PackedImages) -> list[Tensor]:
+        """``[patches, dim]`` -> one feature map ``[dim, rows, cols]`` per image; no patch may have been dropped."""
+        return [part.T.unflatten(1, shape) for part, shape in zip(tokens.split(list(images.lengths)), images.shapes, strict=True)]
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Layer id of a parameter and the number of layers, for layer-wise learning-rate decay (0 is the embedding)."""
+        name = param_name.removeprefix(prefix)
+        if name.startswith("embed."):
+            return 0, self.depth + 2
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1, self.depth + 2
+        return self.depth + 1, self.depth + 2
+
+    def _block_index(self, layer: int) -> int:
+        if not -self.depth <= layer < self.depth:
+            raise ValueError(f"layers: this encoder has blocks 0 to {self.depth - 1} (or -{self.depth} to -1), not {layer}")
+        return layer % self.depth
+
+    def _fill(self) -> None:
+        """Truncated normal 0.02; matrices that write to the residual stream are scaled down by the depth (GPT-2)."""
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                residual = name.endswith(("out.weight", "down.weight"))
+                nn.init.trunc_normal_(parameter, std=0.02 / (2 * self.depth) ** 0.5 if residual else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+
+def _dimensions(arch: str | Mapping[str, int]) -> tuple[int, int, int, int]:
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ValueError(f"arch: {arch!r} is unknown; choose one of {', '.join(ARCHITECTURES)}, or give a dict")
+        arch = ARCHITECTURES[arch]
+    if missing := {"depth", "dim", "heads", "hidden"} - set(arch):
+        raise ValueError(f"arch: {dict(arch)} lacks {', '.join(sorted(missing))}")
+    if arch["dim"] % (4 * arch["heads"]):
+        raise ValueError(f"arch: dim {arch['dim']} must be a multiple of 4 * heads ({4 * arch['heads']}) for 2D RoPE")
+    return arch["depth"], arch["dim"], arch["heads"], arch["hidden"]
+
+
+def _pool(name: str, *, dim: int, heads: int, hidden: int) -> nn.Module:
+    if name == "mean":
+        return MeanPool()
+    if name == "attention":
+        return AttentionPool(dim=dim, heads=heads, hidden=hidden)
+    raise ValueError(f"pool: {name!r} is unknown; choose mean or attention")

@@ -1,0 +1,99 @@
+"""The building blocks of the encoder: SwiGLU, rotary ragged attention, the pre-norm block, attention pooling (paper, encoder section)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from finevit.ops.attention import ragged_attention
+from finevit.ops.rope2d import rotate
+
+
+class Pack(NamedTuple):
+    """What attention needs to know of a pack: ``offsets [images + 1]``, ``lengths`` on the host, RoPE ``table [patches, 1, head / 2]``."""
+
+    offsets: Tensor
+    lengths: Sequence[int]
+    table: tuple[Tensor, Tensor]
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward ``down(silu(gate x) * up x)``: three matrices of ``dim x hidden``, no biases."""
+
+    def __init__(self, *, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(dim, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(silu(gate) * up)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention within each image of a pack, with rotary positions; four matrices of ``dim x dim``."""
+
+    def __init__(self, *, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor, pack: Pack) -> Tensor:
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
+        query, key = rotate(query, pack.table), rotate(key, pack.table)
+        return self.out(ragged_attention(query, key, value, offsets=pack.offsets, lengths=pack.lengths).flatten(1))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: ``x + attention(norm x)``, then ``x + feed_forward(norm x)``; ``[patches, dim]`` in and out."""
+
+    def __init__(self, *, dim: int, heads: int, hidden: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.RMSNorm(dim, eps=1e-6)
+        self.attention = Attention(dim=dim, heads=heads)
+        self.norm2 = nn.RMSNorm(dim, eps=1e-6)
+        self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor, pack: Pack) -> Tensor:
+        x = x + self._drop(self.attention(self.norm1(x), pack), pack)
+        return x + self._drop(self.feed_forward(self.norm2(x)), pack)
+
+    def _drop(self, branch: Tensor, pack: Pack) -> Tensor:
+        """Stochastic depth: drops the branch for whole images, in training."""
+        if not self.training or self.drop_path == 0.0:
+            return branch
+        keep = 1.0 - self.drop_path
+        lengths = torch.diff(pack.offsets)
+        kept = branch.new_empty(len(pack.lengths)).bernoulli_(keep).div_(keep)
+        return branch * kept.repeat_interleave(lengths, output_size=len(branch))[:, None]
+
+
+class MeanPool(nn.Module):
+    """The mean of an image's tokens: ``[patches, dim]`` -> ``[images, dim]``."""
+
+    def forward(self, tokens: Tensor, pack: Pack) -> Tensor:
+        return torch.stack([part.mean(0) for part in tokens.split(list(pack.lengths))])
+
+
+class AttentionPool(nn.Module):
+    """A learned query attends to an image's tokens, then a residual SwiGLU, as in SigLIP's head: ``[images, dim]``."""
+
+    def __init__(self, *, dim: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.zeros(1, heads, dim // heads))
+        self.key_value = nn.Linear(dim, 2 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.norm = nn.RMSNorm(dim, eps=1e-6)
+        self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
+
+    def forward(self, tokens: Tensor, pack: Pack) -> Tensor:
+        key, value = self.key_value(tokens).unflatten(-1, (2, self.heads, -1)).unbind(1)
+        score = (key * self.query).sum(-1, keepdim=True) * key.shape[-1] ** -0.5
+        parts = zip(score.split(list(pack.lengths)), value.split(list(pack.lengths)), strict=True)
+        x = self.out(torch.stack([(s.softmax(0) * v).sum(0) for s, v in parts]).flatten(1))
+        return x + self.feed_forward(self.norm(x))
