@@ -1,0 +1,5 @@
+"""Loss heads."""
+
+from finevit.heads.distillation import DistillationHead
+
+__all__ = ["DistillationHead"]

@@ -1,0 +1,5 @@
+"""The training stages: plain MMEngine models that know several parts at once."""
+
+from finevit.stages.masked_distillation import MaskedDistillation
+
+__all__ = ["MaskedDistillation"]

@@ -1,0 +1,38 @@
+"""Packs samples of a batch into one sequence of patches, in the worker, so that no forward pass asks the GPU a question."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from finevit.contracts import PackedImages
+from finevit.registry import FUNCTIONS
+
+
+def pack(patches: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]]) -> PackedImages:
+    """Images as ``uint8 [rows * cols, pixels]`` and their grids -> one :class:`PackedImages`."""
+    positions = [np.stack(np.mgrid[:rows, :cols], -1).reshape(-1, 2) for rows, cols in shapes]
+    lengths = tuple(len(image) for image in patches)
+    return PackedImages(
+        pixels=torch.from_numpy(np.concatenate(patches)),
+        positions=torch.from_numpy(np.concatenate(positions).astype(np.int32)),
+        offsets=torch.from_numpy(np.cumsum((0, *lengths)).astype(np.int32)),
+        shapes=tuple((int(rows), int(cols)) for rows, cols in shapes),
+        lengths=lengths,
+    )
+
+
+@FUNCTIONS.register_module()
+def pack_samples(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
+    """The collate function: ``images`` (:class:`PackedImages`), ``skipped`` (messages about bad samples) and the named ``keys``.
+
+    ``labels`` become one tensor ``[patches]`` over the pack; any other key stays a list with one entry an image.
+    """
+    batch: dict = {
+        "images": pack([sample["patches"] for sample in samples], [sample["shape"] for sample in samples]),
+        "skipped": [message for sample in samples for message in sample["skipped"]],
+    }
+    for key in keys:
+        values = [sample[key] for sample in samples]
+        batch[key] = torch.from_numpy(np.concatenate(values)) if key == "labels" else values
+    return batch

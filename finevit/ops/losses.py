@@ -1,0 +1,15 @@
+"""Training objectives as pure functions of tensors."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def squared_distance(
+    prediction: Float[Tensor, "patches dim"], target: Float[Tensor, "patches dim"], chosen: Bool[Tensor, " patches"]
+) -> Float[Tensor, ""]:
+    """Squared L2 distance summed over the chosen patches, divided by their number (0 where none is chosen).
+
+    The paper's Stage I objective is the plain sum; the division only makes the learning rate independent of the batch.
+    """
+    distance = (prediction.float() - target.float()).square().sum(-1)
+    return (distance * chosen).sum() / chosen.sum().clamp(min=1)

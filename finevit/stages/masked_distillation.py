@@ -1,0 +1,107 @@
+"""Stage I: the encoder predicts a frozen teacher's features of masked patches (paper, Stage I)."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from finevit.contracts import EncoderOutput, PackedImages, Teacher
+from finevit.ops.masking import random_mask, repeat_pack
+from finevit.ops.patches import unpatchify
+from finevit.registry import MODELS
+
+
+@MODELS.register_module()
+class MaskedDistillation(BaseModel):
+    """Masked feature distillation.
+
+    Args:
+        backbone: config of the encoder.
+        teacher: config of a :class:`~finevit.contracts.Teacher`; frozen, without gradients, never in a checkpoint.
+        head: config of the head; ``dim`` and ``target_dim`` come from the encoder and the teacher.
+        mask_ratio: share of an image's patches that are masked; a sequence gives one copy of the batch per ratio, all of which
+            share the teacher's one forward pass.
+        data_preprocessor: config of the preprocessor.
+    """
+
+    teacher: Teacher
+
+    def __init__(
+        self,
+        *,
+        backbone: dict,
+        teacher: dict,
+        head: dict,
+        mask_ratio: float | Sequence[float] = 0.75,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor or {"type": "PackedPreprocessor"}, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.__dict__["teacher"] = MODELS.build(teacher).eval().requires_grad_(False)
+        self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
+        self.mask_token = nn.Parameter(torch.zeros(self.backbone.dim))
+        self.mask_ratio = mask_ratio
+
+    def forward(self, images: PackedImages, mode: str = "tensor", **extra: object) -> dict[str, Tensor] | EncoderOutput | list:
+        """``loss``: the losses; ``tensor``: the encoder's output; ``predict``: one dict of features per image (see :meth:`predict`)."""
+        if mode == "loss":
+            return self.loss(images)
+        return self.predict(images, **extra) if mode == "predict" else self.backbone(images)
+
+    def loss(self, images: PackedImages) -> dict[str, Tensor]:
+        """Losses of one batch; masks come from torch's CPU generator, which the training loop seeds at every step."""
+        ratios = [self.mask_ratio] if isinstance(self.mask_ratio, int | float) else list(self.mask_ratio)
+        target = self.targets(images).repeat(len(ratios), 1)
+        mask = torch.cat([random_mask(images.lengths, ratio) for ratio in ratios]).to(target.device, non_blocking=True)
+        output = self.backbone(repeat_pack(images, len(ratios)), replace=(mask, self.mask_token))
+        return self.head.loss(output.tokens, target, mask)
+
+    @torch.no_grad()
+    def predict(self, images: PackedImages, labels: Tensor | None = None, **extra: object) -> list[dict]:
+        """Per image: ``target`` and ``prediction`` ``[patches, features]``, ``mask``, the encoder's ``tokens`` of the whole image, ``labels``."""
+        ratio = self.mask_ratio if isinstance(self.mask_ratio, int | float) else max(self.mask_ratio)
+        generator = torch.Generator().manual_seed(sum(images.lengths))
+        mask = random_mask(images.lengths, ratio, generator).to(images.pixels.device)
+        values = {
+            "target": self.head.observed(self.targets(images)),
+            "prediction": self.head.features(self.backbone(images, replace=(mask, self.mask_token)).tokens),
+            "tokens": self.backbone(images).tokens,
+            "mask": mask,
+        }
+        if labels is not None:
+            values["labels"] = labels
+        parts = {name: value.split(list(images.lengths)) for name, value in values.items()}
+        return [
+            {**{name: part[i] for name, part in parts.items()}, "shape": shape, **{key: value[i] for key, value in extra.items()}}
+            for i, shape in enumerate(images.shapes)
+        ]
+
+    @torch.no_grad()
+    def targets(self, images: PackedImages) -> Tensor:
+        """The teacher's features ``[patches, features]`` on the student's grid: images are resized where the patch sizes differ."""
+        features: list[Tensor] = [torch.empty(0)] * len(images.shapes)
+        pixels = self.data_preprocessor.unnormalise(images.pixels).split(list(images.lengths))
+        for shape in dict.fromkeys(images.shapes):
+            same = [i for i, other in enumerate(images.shapes) if other == shape]
+            batch = torch.stack([unpatchify(pixels[i], shape, self.backbone.patch) for i in same])
+            if self.teacher.patch != self.backbone.patch:
+                size = (shape[0] * self.teacher.patch, shape[1] * self.teacher.patch)
+                batch = interpolate(batch, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+            for i, feature in zip(same, self.teacher.features(batch), strict=True):
+                features[i] = feature
+        return torch.cat(features)
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Layer-wise learning-rate decay: the encoder's own layers; everything else of the stage counts as the last."""
+        name = param_name.removeprefix(prefix)
+        if name.startswith("backbone."):
+            return self.backbone.get_layer_depth(name, "backbone.")
+        return self.backbone.depth + 1, self.backbone.depth + 2
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> nn.Module:
+        """The teacher moves with the model although it is no submodule (and so neither trained, wrapped nor saved)."""
+        self.teacher._apply(fn)
+        return super()._apply(fn, recurse)
