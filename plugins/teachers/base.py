@@ -1,0 +1,76 @@
+"""What all vision-transformer teachers share: frozen weights, own mean and deviation, choice of layers, checks (paper, Stage I)."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from finevit.contracts import Teacher
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class ViTTeacher(Teacher):
+    """A frozen ViT whose patch tokens of one or several blocks are the features.
+
+    Subclasses implement ``blocks`` and call ``_finish`` at the end of their constructor.
+    """
+
+    def __init__(self, *, layers: Sequence[int], combine: str, norm: bool, dtype: str) -> None:
+        super().__init__()
+        if combine not in ("mean", "concat"):
+            raise ValueError(f"combine={combine!r}: give 'mean' or 'concat'")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype={dtype!r}: give one of {', '.join(DTYPES)}")
+        self.requested, self.combine, self.norm, self.dtype = tuple(layers), combine, norm, DTYPES[dtype]
+        if not self.requested:
+            raise ValueError("layers=(): give at least one layer, for example (-1,)")
+
+    @abstractmethod
+    def blocks(self, pixels: Tensor) -> list[Tensor]:
+        """Normalised ``[n, 3, height, width]`` -> the patch tokens ``[n, patches, dim]`` of ``self.layers``, in that order."""
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """``images [n, 3, rows * patch, cols * patch]``, RGB in [0, 1] -> float32 ``[n, rows * cols, dim]``, raster order.
+
+        Raises ``ValueError`` where the sides are not multiples of ``patch``.
+        """
+        height, width = images.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise ValueError(f"images of {height} x {width} pixels do not divide into patches of {self.patch}")
+        with torch.autocast(images.device.type, enabled=False):
+            tokens = self.blocks(((images.float() - self.mean) / self.std).to(self.dtype))
+        patches = (height // self.patch) * (width // self.patch)
+        if tokens[0].shape[1] != patches:
+            raise ValueError(f"{self.describe()}: {tokens[0].shape[1]} patch tokens came for a grid of {patches} patches")
+        if self.combine == "concat":
+            return torch.cat(tokens, dim=-1).float()
+        return torch.stack([each.float() for each in tokens]).mean(0) if len(tokens) > 1 else tokens[0].float()
+
+    def train(self, mode: bool = True) -> "ViTTeacher":
+        """Stay in evaluation mode: a teacher is never trained."""
+        return super().train(False)
+
+    def _choose(self, depth: int) -> None:
+        """Resolve the requested layers against a model of ``depth`` blocks."""
+        for layer in self.requested:
+            if not -depth <= layer < depth:
+                raise ValueError(f"layers={self.requested}: there is no layer {layer} in a teacher of {depth} layers")
+        self.layers = tuple(layer % depth for layer in self.requested)
+
+    def _finish(self, *, width: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Freeze the weights in their dtype, and take over the model's width and its mean and deviation (of [0, 1])."""
+        self.dim = width * (len(self.layers) if self.combine == "concat" else 1)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.vit.requires_grad_(False).to(self.dtype)
+        self.eval()
+
+    vit: nn.Module
+    mean: Tensor
+    std: Tensor
+    layers: tuple[int, ...]
