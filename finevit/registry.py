@@ -17,11 +17,10 @@ DATASETS = _child(root.DATASETS, "datasets")
 TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
 FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing")
-HOOKS = _child(root.HOOKS, "curriculum.hooks", "engine.hooks")
+HOOKS = _child(root.HOOKS, "curriculum.hooks", "engine.hooks", "engine.report")
 LOOPS = _child(root.LOOPS, "engine.loops")
-LOG_PROCESSORS = _child(root.LOG_PROCESSORS, "engine.log_processor")
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")
 METRICS = _child(root.METRICS, "evaluation.metrics")
-OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "engine.optim")
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
@@ -34,9 +33,8 @@ REGISTRIES: dict[str, Registry] = {
     "function": FUNCTIONS,
     "hook": HOOKS,
     "loop": LOOPS,
-    "log processor": LOG_PROCESSORS,
+    "optim wrapper": OPTIM_WRAPPERS,
     "metric": METRICS,
-    "optim wrapper constructor": OPTIM_WRAPPER_CONSTRUCTORS,
     "schedule": SCHEDULES,
 }
 """Every registry of this package by the name of its kind, in the order in which tools list them."""

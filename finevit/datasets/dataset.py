@@ -43,6 +43,10 @@ class NativeImages(Dataset):
         """What MMEngine stores in the checkpoint: a line that identifies the data."""
         return {"source": self.source.describe()}
 
+    def describe(self) -> str:
+        """One line for people: what the source says of itself."""
+        return self.source.describe()
+
     def __len__(self) -> int:
         return len(self.source)
 

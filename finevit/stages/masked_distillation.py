@@ -13,6 +13,11 @@ from finevit.ops.patches import unpatchify
 from finevit.registry import MODELS
 
 
+def readable(count: int) -> str:
+    """A number of parameters as people write it: 860,123,456 -> 0.86 B."""
+    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
+
+
 @MODELS.register_module()
 class MaskedDistillation(BaseModel):
     """Masked feature distillation.
@@ -93,6 +98,15 @@ class MaskedDistillation(BaseModel):
             for i, feature in zip(same, self.teacher.features(batch), strict=True):
                 features[i] = feature
         return torch.cat(features)
+
+    def describe(self) -> list[str]:
+        """What is trained here, for people."""
+        parameters = sum(p.numel() for p in self.backbone.parameters())
+        return [
+            "stage: I, masked feature distillation",
+            f"encoder: {type(self.backbone).__name__}, {self.backbone.depth} blocks of width {self.backbone.dim}, {readable(parameters)} parameters",
+            f"teacher: {self.teacher.describe()}",
+        ]
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
         """Layer-wise learning-rate decay: the encoder's own layers; everything else of the stage counts as the last."""

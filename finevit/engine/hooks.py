@@ -1,0 +1,144 @@
+"""Hooks of the engine: throughput, bad samples, what the run is, and a resume that is exact or refused."""
+
+import time
+from pathlib import Path
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from finevit.contracts import BadSample
+from finevit.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ThroughputHook(Hook):
+    """Logs ``images_per_s`` and ``patches_per_s`` of all ranks, between the ends of two iterations (data loading included)."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        self._last = None
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        now = time.perf_counter()
+        if self._last is not None and data_batch is not None:
+            seconds, lengths = now - self._last, data_batch["images"].lengths
+            runner.message_hub.update_scalar("train/images_per_s", len(lengths) * runner.world_size / seconds)
+            runner.message_hub.update_scalar("train/patches_per_s", sum(lengths) * runner.world_size / seconds)
+        self._last = now
+
+
+@HOOKS.register_module()
+class BadSamplesHook(Hook):
+    """Counts the samples that could not be used, lists them in ``bad_samples.txt`` of the work dir, and stops a hopeless run.
+
+    Args:
+        max_share: the run stops, with the list, once more than this share of the samples seen was bad.
+        after: number of samples seen before ``max_share`` is looked at.
+        show: how many are printed one by one.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, *, max_share: float = 0.1, after: int = 200, show: int = 5) -> None:
+        self.max_share, self.after, self.show = max_share, after, show
+        self.seen = 0
+        self.bad: list[str] = []
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        if data_batch is None:
+            return
+        skipped = data_batch.get("skipped", [])
+        self.seen += len(data_batch["images"].lengths) + len(skipped)
+        if not skipped:
+            return
+        self._report(runner, skipped)
+        if self.seen >= self.after and len(self.bad) > self.max_share * self.seen:
+            listed = "\n".join(dict.fromkeys(self.bad))
+            raise BadSample(
+                f"{len(self.bad)} of {self.seen} samples could not be used, more than the share of {self.max_share:.0%} that "
+                f"BadSamplesHook.max_share allows. Repair or remove them, or raise the share:\n{listed}"
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        if self.bad:
+            runner.logger.warning(f"{len(self.bad)} of {self.seen} samples were skipped; the list is {self._file(runner)}")
+
+    def _report(self, runner: Runner, skipped: list[str]) -> None:
+        for message in skipped:
+            if len(self.bad) < self.show:
+                runner.logger.warning(f"skipped: {message}")
+            elif len(self.bad) == self.show:
+                runner.logger.warning(f"skipped more; from here on they are only listed in {self._file(runner)}")
+            self.bad.append(message)
+        with self._file(runner).open("a") as file:
+            file.writelines(f"{message}\n" for message in skipped)
+
+    @staticmethod
+    def _file(runner: Runner) -> Path:
+        suffix = f".rank{runner.rank}" if runner.rank else ""
+        return Path(runner.work_dir) / f"bad_samples{suffix}.txt"
+
+
+@HOOKS.register_module()
+class RunSummaryHook(Hook):
+    """Says at the start, in a few lines, what is trained on what: the model's own ``describe()`` and the data's."""
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        lines = [*model.describe(), f"data: {runner.train_dataloader.dataset.describe()}"]
+        sampler = runner.train_dataloader.batch_sampler
+        images = runner.train_loop.max_iters * sampler.batch_size * runner.world_size
+        lines.append(
+            f"plan: {runner.train_loop.max_iters} iterations of {sampler.batch_size} images on {runner.world_size} rank(s), "
+            f"{images:,} images in all, on {next(model.parameters()).device}"
+        )
+        for line in lines:
+            runner.logger.info(line)
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Stores what the data order depends on in every checkpoint and refuses to resume where it has changed."""
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint["meta"]["data_order"] = self._facts(runner)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if not runner._resume:
+            return
+        then, now = checkpoint["meta"].get("data_order"), self._facts(runner)
+        if then is None:
+            return
+        changed = [f"{name}: {then[name]!r} then, {now[name]!r} now" for name in now if then.get(name) != now[name]]
+        if changed:
+            raise ValueError(
+                "resume: the data order would not continue where the checkpoint stopped. Restore the settings, or start a new run "
+                "from these weights with --cfg-options load_from=CHECKPOINT. Changed:\n  " + "\n  ".join(changed)
+            )
+
+    def before_train(self, runner: Runner) -> None:
+        """A checkpoint in the middle of a gradient accumulation would lose gradients."""
+        every = runner.optim_wrapper._accumulative_counts
+        for hook in runner.hooks:
+            interval = getattr(hook, "interval", 1) if type(hook).__name__ == "CheckpointHook" else every
+            if interval > 0 and interval % every:
+                raise ValueError(
+                    f"default_hooks.checkpoint.interval: {interval} must be a multiple of optim_wrapper.accumulative_counts ({every})"
+                )
+
+    @staticmethod
+    def _facts(runner: Runner) -> dict:
+        batches = runner.train_dataloader.batch_sampler
+        return {
+            "seed": runner.seed,
+            "global batch size": batches.batch_size * runner.world_size,
+            "records": len(batches.sampler),
+            "data": runner.train_dataloader.dataset.metainfo["source"],
+        }

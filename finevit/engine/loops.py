@@ -1,0 +1,43 @@
+"""The training loop: MMEngine's, made exactly resumable."""
+
+import torch
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from finevit.ops.order import seed_of
+from finevit.registry import LOOPS
+
+
+@LOOPS.register_module()
+class StatelessTrainLoop(IterBasedTrainLoop):
+    """Every step is a pure function of (weights, seed, step, rank): data order, schedules and torch's random numbers.
+
+    A resumed run therefore equals the uninterrupted one to the last bit on the same kind of machine, and starts at once: the batch
+    sampler is told the step, no past batch is loaded again. Validation runs at multiples of ``val_interval`` before the end; the
+    last one, and the first, belong to the report.
+    """
+
+    def __init__(self, *, runner: Runner, dataloader: DataLoader | dict, max_iters: int, val_interval: int = 1000) -> None:
+        super().__init__(runner, dataloader, max_iters, val_interval=val_interval)
+
+    def run(self) -> torch.nn.Module:
+        """Trains from the current step to ``max_iters``."""
+        runner = self.runner
+        runner.call_hook("before_train")
+        runner.call_hook("before_train_epoch")
+        self.dataloader.batch_sampler.start_step = self._iter
+        if self._iter:
+            runner.logger.info(f"Resuming at iteration {self._iter}: the data order continues where it stopped")
+        while self._iter < self._max_iters and not self.stop_training:
+            runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            if runner.val_loop is not None and self._iter % self.val_interval == 0:
+                runner.val_loop.run()
+        runner.call_hook("after_train_epoch")
+        runner.call_hook("after_train")
+        return runner.model
+
+    def run_iter(self, data_batch: dict) -> None:
+        """One step, under a random seed of its own."""
+        torch.manual_seed(seed_of(self.runner.seed, self._iter, self.runner.rank))
+        super().run_iter(data_batch)

@@ -1,0 +1,49 @@
+"""Trains a config: ``python tools/train.py configs/finevit_tiny_stage1.py``."""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+
+def parse_arguments() -> argparse.Namespace:
+    """OpenMMLab's usual flags."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="a config file, such as configs/finevit_tiny_stage1.py")
+    parser.add_argument("--work-dir", help="where logs, checkpoints and the report go (default: work_dirs/<config name>)")
+    parser.add_argument("--resume", nargs="?", const="auto", help="continue: from the newest checkpoint of the work dir, or from a file")
+    parser.add_argument("--amp", action="store_true", help="train in bfloat16 (weights stay float32)")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE", help="override settings")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how ranks are started")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
+    """Writes the flags into the config, which stays the whole truth of the run."""
+    cfg.launcher = arguments.launcher
+    cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
+    if arguments.amp:
+        cfg.optim_wrapper.type = "BFloat16OptimWrapper"
+    if arguments.resume:
+        cfg.resume = True
+        cfg.load_from = None if arguments.resume == "auto" else arguments.resume
+
+
+def main() -> None:
+    """Checks the config before anything heavy is loaded, then runs MMEngine's Runner."""
+    arguments = parse_arguments()
+    cfg = Config.fromfile(arguments.config)
+    cfg.merge_from_dict(arguments.cfg_options)
+    apply_flags(cfg, arguments)
+
+    from mmengine.runner import Runner
+
+    from finevit.plugins import load_plugins
+
+    load_plugins()
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == "__main__":
+    main()
