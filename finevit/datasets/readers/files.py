@@ -1,0 +1,97 @@
+"""What the readers share: the base class of sources that live in files, reading bytes, and errors about paths."""
+
+import difflib
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from finevit.contracts import BadSample, Record, Source
+
+from .splits import select
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+"""Image files are known by these endings, in upper or lower case."""
+
+
+class Skipped:
+    """Entries that a reader left out when it opened: how many, and the first few by name."""
+
+    named = 5
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def add(self, what: str) -> None:
+        self.count += 1
+        if len(self.first) < self.named:
+            self.first.append(what)
+
+    def __str__(self) -> str:
+        more = f"; and {self.count - len(self.first):,} more" if self.count > len(self.first) else ""
+        return "; ".join(self.first) + more
+
+
+class FileSource(Source):
+    """Records that live in files, of which one split is shown.
+
+    A subclass lists its records and gives ``record(row)``; this class maps the split's indices to rows and describes the whole.
+    ``keys`` decide the split (see ``select``). Nothing in it is open, so that it can be copied to workers.
+    """
+
+    def __init__(self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float):
+        self.data_root, self.skipped = data_root, skipped
+        self._rows = select(keys, split=split, holdout=holdout)
+        self._about = f"{len(keys):,} images, {captioned:,} with a caption; split {split!r} shows {len(self._rows):,}"
+        self._about += "" if split == "all" else f" ({holdout:.3g} of all is held out)"
+        if skipped.count:
+            self._about += f"; {skipped.count:,} unusable entries left out"
+            print_log(f"{data_root}: left out {skipped.count:,}: {skipped}", logger="current", level=logging.WARNING)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Record:
+        return self.record(int(self._rows[index]))
+
+    def describe(self) -> str:
+        return f"{type(self).__name__} {self.data_root}: {self._about}"
+
+    @abstractmethod
+    def record(self, row: int) -> Record:
+        """Return the record of a row among all records, held out or not; raise ``BadSample`` where it cannot be read."""
+
+
+def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:
+    """Return ``size`` bytes of a file from ``offset``, by default all; ``BadSample`` calls the sample ``name``."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+    except OSError as error:
+        raise BadSample(f"{name}: cannot read {path} ({error.strerror}); restore it or remove its entry") from None
+    if 0 <= size != len(data):
+        raise BadSample(f"{name}: {path} ended after {len(data)} of {size} bytes; fetch it again")
+    return data
+
+
+def existing(data_root: str | Path) -> Path:
+    """Return the path, absolute; ``ValueError`` with a did-you-mean where nothing is there."""
+    if not str(data_root):
+        raise ValueError("data_root is empty; give a folder of images, a .jsonl file, or tars")
+    path = Path(data_root).expanduser().absolute()
+    if path.exists():
+        return path
+    parent = next(folder for folder in path.parents if folder.is_dir())
+    missing = path.relative_to(parent).parts[0]
+    close = difflib.get_close_matches(missing, sorted(entry.name for entry in parent.iterdir()), n=1)
+    hint = f"did you mean {parent / close[0]}?" if close else f"{parent} exists, but holds no {missing!r}"
+    raise ValueError(f"data_root={str(data_root)!r} does not exist: {hint}")
+
+
+def clean(text: str) -> str:
+    """Return a caption on one line: every run of white space becomes one space."""
+    return " ".join(text.split())

@@ -1,0 +1,61 @@
+"""A folder of images, each with an optional caption in a text file of the same stem."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from finevit.contracts import Record
+from finevit.registry import DATASETS
+
+from .annotations import UNNAMED
+from .files import IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, read
+from .splits import Strings
+
+
+@DATASETS.register_module()
+class ImageFolder(FileSource):
+    """All images below a folder, in the order of their relative paths, which are also their ids.
+
+    Endings may be in upper or lower case; hidden files and folders are ignored; links are followed. The caption of ``a/b.jpg`` is
+    the whole of ``a/b.txt`` (UTF-8; undecodable bytes become U+FFFD; several lines are one caption). ``split`` and
+    ``holdout`` are explained at ``splits.select``.
+    """
+
+    def __init__(self, *, data_root: str | Path, split: str = "train", holdout: float = 0.02):
+        root, endings = existing(data_root), Counter[str]()
+        if not root.is_dir():
+            raise ValueError(f"data_root={str(data_root)!r} is not a folder; ImageFolder needs one")
+        pairs = sorted(_pairs(root, endings))
+        if not pairs:
+            raise ValueError(f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {_found(endings)}")
+        self._images = Strings(image for image, _ in pairs)
+        self._texts = Strings(text for _, text in pairs)
+        captioned = sum(bool(text) for _, text in pairs)
+        super().__init__(data_root=root, keys=self._images, captioned=captioned, skipped=Skipped(), split=split, holdout=holdout)
+
+    def record(self, row: int) -> Record:
+        name, text = self._images[row], self._texts[row]
+        image = read(self.data_root / name, name=name)
+        caption = clean(read(self.data_root / text, name=name).decode("utf-8-sig", "replace")) if text else ""
+        return Record(id=name, image=image, captions={UNNAMED: caption} if caption else {})
+
+
+def _pairs(root: Path, endings: Counter[str]) -> Iterator[tuple[str, str]]:
+    """Yield (image, its text file or nothing) as paths relative to the root; count the endings of all files."""
+    seen = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        folders[:] = [name for name in folders if name[0] != "." and os.path.realpath(os.path.join(folder, name)) not in seen]
+        split = [os.path.splitext(name) for name in names if name[0] != "."]
+        endings.update(ending.lower() for _, ending in split)
+        texts = {stem: stem + ending for stem, ending in split if ending.lower() == ".txt"}
+        prefix = Path(folder).relative_to(root)
+        for stem, ending in split:
+            if ending.lower() in IMAGE_SUFFIXES:
+                yield (prefix / (stem + ending)).as_posix(), (prefix / texts[stem]).as_posix() if stem in texts else ""
+
+
+def _found(endings: Counter[str]) -> str:
+    listed = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5))
+    return f"found {listed}" if listed else "it holds no files at all"

@@ -1,0 +1,68 @@
+"""Which records a split shows: a held-out part that depends on the records' names alone, and a compact list of names."""
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from itertools import accumulate
+from typing import overload
+
+import numpy as np
+
+SPLITS = ("train", "val", "test", "all")
+"""``val`` and ``test`` are two names of the held-out part, ``train`` is the rest, ``all`` is everything."""
+
+
+class Strings(Sequence[str]):
+    """Many strings in two blocks of memory: a million names cost what their bytes cost, and workers share them after a fork."""
+
+    def __init__(self, strings: Iterable[str]):
+        parts = [_bytes(string) for string in strings]
+        self._text = b"".join(parts)
+        self._ends = np.array([0, *accumulate(map(len, parts))], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        i = range(len(self))[index]
+        return self._text[self._ends[i] : self._ends[i + 1]].decode("utf-8", "surrogateescape")
+
+
+def select(keys: Sequence[str], *, split: str, holdout: float) -> np.ndarray:
+    """Return the positions of the records that ``split`` shows, ``int64 [records]``, in their order.
+
+    A record is held out when the hash of its key falls into the lowest ``holdout`` of all hash values: the same on every machine,
+    in any order, and when records are added later. Equal keys stay together. Of two or more different keys at least one is held out
+    (the lowest) and at least one is not, unless ``holdout`` is 0.
+
+    Raises ``ValueError`` for an unknown split, a ``holdout`` outside [0, 1), and a split that would be empty.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown; choose one of {', '.join(SPLITS)}")
+    if not 0 <= holdout < 1:
+        raise ValueError(f"holdout={holdout!r} must be a share of the records, from 0 to below 1")
+    if split == "all":
+        return np.arange(len(keys))
+    rows = np.flatnonzero(_held_out(keys, holdout) == (split != "train"))
+    if len(keys) and not len(rows):
+        raise ValueError(f"split={split!r} is empty with holdout={holdout} of {len(keys)} records; add records or change holdout")
+    return rows
+
+
+def _held_out(keys: Sequence[str], holdout: float) -> np.ndarray:
+    hashes = np.fromiter(
+        (int.from_bytes(blake2b(_bytes(key), digest_size=8).digest(), "big") for key in keys), np.uint64, len(keys)
+    )
+    if not len(hashes) or not holdout or hashes.min() == hashes.max():
+        return np.zeros(len(hashes), dtype=bool)
+    held = (hashes < np.uint64(holdout * 2**64)) | (hashes == hashes.min())
+    return held & (hashes != hashes.max())
+
+
+def _bytes(string: str) -> bytes:
+    return string.encode("utf-8", "surrogateescape")
