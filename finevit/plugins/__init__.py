@@ -1,0 +1,10 @@
+"""Plugins: installed packages that contribute teachers, resolution schedules and alignment LLMs under names that configs use.
+
+Only tools call ``load_plugins``; the library never does.
+"""
+
+from finevit.plugins.contributions import PluginError
+from finevit.plugins.hookspecs import hookimpl
+from finevit.plugins.manager import Plugin, load_plugins, loaded_plugins
+
+__all__ = ["Plugin", "PluginError", "hookimpl", "load_plugins", "loaded_plugins"]

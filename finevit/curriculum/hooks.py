@@ -1,0 +1,60 @@
+"""The curriculum's one hook: sets scheduled values on the model before each step, and reports them.
+
+What must act inside the loader's workers (resolution) is not set here: it travels with each request from the batch sampler.
+"""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from finevit.registry import HOOKS, SCHEDULES
+from finevit.suggest import did_you_mean
+
+
+@HOOKS.register_module()
+class ScheduleHook(Hook):
+    """Sets attributes of the model as functions of the step, and logs each as ``train/NAME``.
+
+    Args:
+        schedules: attribute -> config of a schedule, such as ``{'mask_ratio': dict(type='Linear', begin_value=0.4, end_value=0.75,
+            end=1000)}``. A dotted name reaches into a part: ``head.weight``.
+
+    Raises ``ValueError`` before the run if the model has no such attribute, or one that is a parameter or a part.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, *, schedules: dict[str, dict]) -> None:
+        self.schedules = {name: SCHEDULES.build(schedule) for name, schedule in schedules.items()}
+
+    def before_run(self, runner: Runner) -> None:
+        """Check that every attribute exists."""
+        for name in self.schedules:
+            owner, attribute = _find(runner.model, name)
+            settable = [key for key in vars(owner) if not key.startswith("_") and key != "training"]
+            if attribute not in settable:
+                hint = did_you_mean(attribute, settable)
+                raise ValueError(
+                    f"schedules: {name!r} is no setting of {type(owner).__name__}{hint}; there are {', '.join(sorted(settable))}"
+                )
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Set and report the values of this step."""
+        for name, schedule in self.schedules.items():
+            value = schedule(runner.iter)
+            owner, attribute = _find(runner.model, name)
+            setattr(owner, attribute, value)
+            runner.message_hub.update_scalar(f"train/{name}", value)
+
+
+def _find(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The part of the unwrapped model that owns ``name``, and the last component of the name."""
+    owner = model.module if is_model_wrapper(model) else model
+    *parts, attribute = name.split(".")
+    for part in parts:
+        children = dict(owner.named_children())
+        if part not in children:
+            raise ValueError(f"schedules: {name!r}: {type(owner).__name__} has no part {part!r}{did_you_mean(part, children)}")
+        owner = children[part]
+    return owner, attribute

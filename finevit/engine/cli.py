@@ -1,0 +1,32 @@
+"""What every command line tool shares: errors that people can act on are printed without a traceback."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+OURS = ("finevit", "finevit_plugins")
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Print a ``ValueError`` that FineViT itself raised as ``error: ...`` and exit with status 2.
+
+    By the project's convention such an error names the setting, the value and the remedy; one from elsewhere keeps its traceback.
+    ``FINEVIT_TRACEBACK=1`` keeps every traceback.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if os.environ.get("FINEVIT_TRACEBACK") == "1" or not _is_ours(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether the statement that raised stands in one of this project's packages."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in OURS

@@ -1,0 +1,76 @@
+"""Ask one plugin what it contributes, and check that against the contracts and against every name that is taken already."""
+
+from collections.abc import Iterable, Mapping
+from inspect import isabstract, isclass
+from typing import NamedTuple
+
+import pluggy
+
+from finevit.plugins.hookspecs import KINDS, Kind
+from finevit.suggest import did_you_mean
+
+
+class PluginError(ValueError):
+    """A plugin is broken or clashes with another: the message names the distribution, its version and the way out."""
+
+
+class Contribution(NamedTuple):
+    """A class that configs reach as ``name``, and the distribution and version that bring it."""
+
+    name: str
+    component: type
+    kind: Kind
+    origin: str
+
+
+def collect(manager: pluggy.PluginManager, plugin: object, origin: str) -> list[Contribution]:
+    """What a registered ``plugin`` contributes. Raises ``PluginError`` for an unknown hook or a class that breaks its contract."""
+    found = []
+    for hook in manager.get_hookcallers(plugin) or []:
+        if not hook.has_spec():
+            raise PluginError(f"hook {hook.name!r} does not exist{did_you_mean(hook.name, KINDS)}; there are {', '.join(KINDS)}")
+        kind = KINDS[hook.name]
+        for implementation in hook.get_hookimpls():
+            if implementation.plugin is plugin:
+                classes = implementation.function()
+                check_contract(hook.name, kind, classes)
+                found += [Contribution(name, component, kind, origin) for name, component in classes.items()]
+    return found
+
+
+def check_contract(hook: str, kind: Kind, classes: object) -> None:
+    """Raise ``PluginError`` unless ``classes`` maps names to complete subclasses of the kind's contract."""
+    if not isinstance(classes, Mapping):
+        raise PluginError(f"hook {hook!r} must return a mapping from name to class, not {type(classes).__name__}")
+    for name, component in classes.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise PluginError(f"hook {hook!r} contributes the name {name!r}, which is not a Python identifier")
+        if not isclass(component) or not issubclass(component, kind.contract):
+            raise PluginError(
+                f"{kind.name} {name!r} is {component!r}, not a subclass of finevit.contracts.{kind.contract.__name__}"
+            )
+        if isabstract(component):
+            missing = ", ".join(sorted(component.__abstractmethods__))
+            raise PluginError(f"{kind.name} {name!r} ({component.__qualname__}) lacks {missing}")
+
+
+def check_names(contributions: Iterable[Contribution], remedy: str) -> None:
+    """Raise ``PluginError`` if two packages claim a name, or if one shadows a component that FineViT or MMEngine has already."""
+    seen: dict[tuple[int, str], Contribution] = {}
+    for item in contributions:
+        other = seen.setdefault((id(item.kind.registry), item.name), item)
+        owner = other.origin if other is not item else _owner(item)
+        if owner:
+            raise PluginError(f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}")
+
+
+def _owner(item: Contribution) -> str:
+    """Who has registered the name with another class, in the registry or in one of its parents (which MMEngine lets it shadow)."""
+    registry = item.kind.registry
+    registry.import_from_location()
+    while registry is not None:
+        taken = registry.module_dict.get(item.name, item.component)
+        if taken is not item.component:
+            return f"{taken.__module__}.{taken.__qualname__} in the {registry.scope} registry of {registry.name}s"
+        registry = registry.parent
+    return ""

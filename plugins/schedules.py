@@ -1,0 +1,66 @@
+"""Resolution schedules: the side in pixels of a square with as many pixels as an image may have, as a function of the step.
+
+Stage I trains at a constant 256 x 256, Stage II grows from 336^2 to 448^2 pixels (paper, training recipe).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from finevit.contracts import PATCH, ImageBudget, ResolutionSchedule
+
+
+class ConstantResolution(ResolutionSchedule):
+    """The same budget at every step."""
+
+    def __init__(self, *, side: int, square: bool = False) -> None:
+        _check_side("side", side)
+        self.budget = ImageBudget(side * side, square)
+
+    def __call__(self, step: int) -> ImageBudget:
+        """``side ** 2`` pixels."""
+        return self.budget
+
+
+class LinearResolution(ResolutionSchedule):
+    """The side moves linearly from ``begin_side`` at step ``begin`` to ``end_side`` at step ``end``, and stays there."""
+
+    def __init__(self, *, begin_side: int, end_side: int, end: int, begin: int = 0, square: bool = False) -> None:
+        _check_side("begin_side", begin_side)
+        _check_side("end_side", end_side)
+        if not 0 <= begin < end:
+            raise ValueError(f"begin={begin}, end={end}: the schedule needs 0 <= begin < end, in steps")
+        self.begin_side, self.end_side, self.begin, self.end, self.square = begin_side, end_side, begin, end, square
+
+    def __call__(self, step: int) -> ImageBudget:
+        """The square of the interpolated side, rounded to whole pixels."""
+        progress = min(max((step - self.begin) / (self.end - self.begin), 0.0), 1.0)
+        side = round(self.begin_side + progress * (self.end_side - self.begin_side))
+        return ImageBudget(side * side, self.square)
+
+
+class StepResolution(ResolutionSchedule):
+    """``milestones`` are pairs ``(step, side)``: from that step on, that side. The first step is 0."""
+
+    def __init__(self, *, milestones: Sequence[tuple[int, int]], square: bool = False) -> None:
+        steps = [step for step, _ in milestones]
+        if steps[:1] != [0] or steps != sorted(set(steps)):
+            raise ValueError(f"milestones={milestones}: give (step, side) pairs in ascending order of steps, the first at step 0")
+        for _, side in milestones:
+            _check_side("milestones", side)
+        self.milestones, self.square = tuple(milestones), square
+
+    def __call__(self, step: int) -> ImageBudget:
+        """The square of the side of the last milestone at or before ``step``."""
+        side = max((milestone for milestone in self.milestones if milestone[0] <= step), default=self.milestones[0])[1]
+        return ImageBudget(side * side, self.square)
+
+
+def _check_side(setting: str, side: int) -> None:
+    if side < 2 * PATCH:
+        raise ValueError(f"{setting}: a side of {side} pixels is less than two patches; use at least {2 * PATCH}")
+
+
+SCHEDULES: Mapping[str, type[ResolutionSchedule]] = {
+    "ConstantResolution": ConstantResolution,
+    "LinearResolution": LinearResolution,
+    "StepResolution": StepResolution,
+}

@@ -1,0 +1,23 @@
+"""List the installed plugins and the names that they contribute to configs."""
+
+import argparse
+
+from finevit.engine.cli import user_errors
+
+
+def main() -> None:
+    """Entry point."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with user_errors():
+        from finevit.plugins import loaded_plugins
+
+        for plugin in loaded_plugins():
+            print(f"{plugin.name}  ({plugin.distribution} {plugin.version})")
+            for kind, names in plugin.contributes.items():
+                print(f"  {kind}: {', '.join(names)}")
+            if not plugin.contributes:
+                print("  contributes nothing: does each of its functions carry @finevit.plugins.hookimpl?")
+
+
+if __name__ == "__main__":
+    main()
