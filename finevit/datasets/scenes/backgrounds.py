@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from finevit.datasets.scenes.dice import Dice
+from finevit.datasets.scenes.photographs import Photograph, cut_out, photographs
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (214, 48, 44),
@@ -26,7 +27,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 
 class Background(NamedTuple):
-    """``texture`` is a key of ``TEXTURES``; ``first`` and ``second`` are colour names; ``period`` in pixels; ``angle`` in radians."""
+    """``texture`` is a key of ``TEXTURES``; ``first`` and ``second`` are colour names and ``ramp`` their shades; ``period`` in pixels,
+    ``angle`` in radians. A ``photograph`` stands in place of the texture."""
 
     texture: str
     first: str
@@ -36,6 +38,7 @@ class Background(NamedTuple):
     angle: float
     offset: float
     grain: float
+    photograph: Photograph | None = None
 
 
 def _along(height: int, width: int, angle: float) -> np.ndarray:
@@ -65,14 +68,18 @@ def _stripes(shape: tuple[int, int], spec: Background) -> np.ndarray:
 
 
 def _dots(shape: tuple[int, int], spec: Background) -> np.ndarray:
-    ys, xs = (((np.arange(length, dtype=np.float32) + spec.offset) % spec.period / spec.period - 0.5) ** 2 for length in shape)
+    ys, xs = (
+        ((np.arange(length, dtype=np.float32) + spec.offset) % spec.period / spec.period - 0.5) ** 2 for length in shape
+    )
     return (np.add.outer(ys, xs) < 0.08).astype(np.uint8) * np.uint8(255)
 
 
 def _waves(shape: tuple[int, int], spec: Background) -> np.ndarray:
     height, width = shape
     ys = np.arange(height, dtype=np.float32) * np.float32(6.2832 / spec.period)
-    bend = np.float32(1.5) * np.sin(np.arange(width, dtype=np.float32) * np.float32(2.0 / spec.period) + np.float32(spec.offset))
+    bend = np.float32(1.5) * np.sin(
+        np.arange(width, dtype=np.float32) * np.float32(2.0 / spec.period) + np.float32(spec.offset)
+    )
     phase = (ys[:, None] + bend[None]) * np.float32(40.743) + 4096
     return _SINE[phase.astype(np.uint16) & 255]
 
@@ -125,15 +132,18 @@ def _tile(offset: int, height: int, width: int) -> np.ndarray:
     return _noise()[top : top + height, left : left + width].astype(np.float32)
 
 
-def draw_background(dice: Dice, side: float) -> Background:
-    """A random texture in two different colours; periods grow with the scene's ``side``."""
+def draw_background(dice: Dice, side: float, *, photos: bool) -> Background:
+    """A random texture in two different colours, periods growing with the scene's ``side``, or a photograph where ``photos`` allow it."""
     texture = dice.pick(tuple(TEXTURES))
     first, second = dice.shuffled(tuple(COLOURS))[:2]
     if texture == "wood":
         first, second = "brown", dice.pick(("orange", "yellow"))
     ramp = (shade(dice, first), shade(dice, second))
     period, angle = side * dice.between(0.06, 0.22), dice.pick((0.0, 0.7854, 1.5708, 2.3562))
-    return Background(texture, first, second, ramp, period, angle, dice.between(0, 1000), dice.between(0, 0.15))
+    spec = Background(texture, first, second, ramp, period, angle, dice.between(0, 1000), dice.between(0, 0.15))
+    if photos and photographs() and dice.chance(0.3):
+        return spec._replace(photograph=dice.pick(photographs()))
+    return spec
 
 
 def shade(dice: Dice, name: str) -> tuple[float, float, float]:
@@ -144,6 +154,8 @@ def shade(dice: Dice, name: str) -> tuple[float, float, float]:
 
 def paint_background(spec: Background, height: int, width: int) -> np.ndarray:
     """The background as ``uint8 [height, width, 3]``."""
+    if spec.photograph is not None:
+        return cut_out(spec.photograph, height, width, spec.offset)
     field = TEXTURES[spec.texture]((height, width), spec)
     steps = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
     ramp = np.float32(spec.ramp[0]) * (1 - steps) + np.float32(spec.ramp[1]) * steps

@@ -1,7 +1,8 @@
-"""Random choices that are cheap, and a pure function of (seed, split, index, purpose)."""
+"""Random choices that are cheap, and a pure function of (seed, level, split, index, purpose)."""
 
 from collections.abc import Sequence
 from typing import TypeVar
+from zlib import crc32
 
 import numpy as np
 
@@ -13,8 +14,9 @@ SPLITS = {"train": 0, "val": 1, "test": 2}
 class Dice:
     """A generator for one ``purpose`` of one scene: changing how captions are worded leaves the pictures as they are."""
 
-    def __init__(self, seed: int, split: str, index: int, purpose: int) -> None:
-        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, SPLITS[split], index, purpose)))).random
+    def __init__(self, *, seed: int, level: str, split: str, index: int, purpose: int) -> None:
+        entropy = (seed, crc32(level.encode()), SPLITS[split], index, purpose)
+        self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy))).random
 
     def between(self, low: float, high: float) -> float:
         """Uniform in [low, high)."""

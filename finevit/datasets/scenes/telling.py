@@ -10,7 +10,8 @@ def tell(dice, plan, painting, things):
         return (b[0] / plan.width, b[1] / plan.height, b[2] / plan.width, b[3] / plan.height)
 
     regions = tuple(
-        Region(norm(o.box), "object", things[o.placement.thing].name, class_id=o.placement.thing) for o in painting.objects
+        Region(norm(o.box), "object", things[o.placement.thing].name, class_id=o.placement.thing)
+        for o in painting.objects
     )
     regions += tuple(Region(norm(b), "text_line", text=p.writing.text) for p, b in painting.lines)
     counts = Counter(r.phrase for r in regions if r.kind == "object")
