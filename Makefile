@@ -1,0 +1,38 @@
+# One command a habit. Each makes its own environment first (tools/environment.py); nothing else has to be installed.
+#   make train ARGS="--cfg-options train_cfg.max_iters=200"   passes arguments on
+#   make train PYTHON=python3.12                              chooses the interpreter
+PYTHON ?= python3
+ARGS ?=
+RUN := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help environment train test test-slow check format scenes pins
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+environment: ## make or refresh .venv, and nothing else
+	@$(PYTHON) tools/environment.py
+
+train: environment ## train the tiny Stage I on the embedded scenes; ends with a report page
+	@$(RUN) tools/train.py configs/finevit_tiny_stage1.py $(ARGS)
+
+test: environment ## run the tests that take minutes at most
+	@$(RUN) -m pytest -m "not slow" $(ARGS)
+
+test-slow: environment ## run the long tests too
+	@$(RUN) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
+
+check: environment ## formatting, lint, types, who may import whom
+	@$(RUN) -m ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m mypy
+	@.venv/bin/lint-imports --no-logo
+
+format: environment ## format the code and apply ruff's safe fixes
+	@$(RUN) -m ruff check --fix --quiet . ; $(RUN) -m ruff format .
+
+scenes: environment ## show a page of embedded scenes with their truth drawn
+	@$(RUN) tools/show_data.py $(ARGS)
+
+pins: environment ## rewrite constraints.txt from the environment
+	@$(RUN) tools/pins.py > constraints.new && mv constraints.new constraints.txt
