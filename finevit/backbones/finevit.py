@@ -51,7 +51,7 @@ class FineViT(BaseModule):
         self.patch, self.depth, self.dim, self.recompute = patch, depth, dim, recompute
         self.head_dim, self.rope_theta = dim // heads, rope_theta
         self.embed = nn.Linear(3 * patch * patch, dim)
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
         self.norm = nn.RMSNorm(dim, eps=1e-6)
         self.pool = _pool(pool, dim=dim, heads=heads, hidden=hidden)

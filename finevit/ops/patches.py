@@ -11,18 +11,15 @@ def snapped_size(height: int, width: int, *, pixels: int, square: bool = False, 
     """The ``(height, width)``, in pixels, to which an image is resized: multiples of ``snap``, area at most about ``pixels``.
 
     The aspect ratio is kept as well as the snapping allows (unless ``square``) and a small image is never enlarged beyond the
-    nearest multiple. The area exceeds ``pixels`` only where a side would fall below one ``snap``.
+    nearest multiple. The area exceeds ``pixels`` only where both sides are down to one ``snap``.
     """
     if square:
         height = width = math.isqrt(pixels)
     scale = min(1.0, math.sqrt(pixels / (height * width)))
-    exact = height * scale / snap, width * scale / snap
-    rows, cols = (max(1, round(side)) for side in exact)
+    rows, cols = (max(1, round(side * scale / snap)) for side in (height, width))
     while rows * cols * snap * snap > pixels and max(rows, cols) > 1:
-        if cols == 1 or (rows > 1 and rows / exact[0] >= cols / exact[1]):
-            rows -= 1
-        else:
-            cols -= 1
+        smaller = [(r, c) for r, c in ((rows - 1, cols), (rows, cols - 1)) if r and c]
+        rows, cols = min(smaller, key=lambda side: abs(math.log(side[0] / side[1] * width / height)))
     return rows * snap, cols * snap
 
 

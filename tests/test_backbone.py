@@ -1,0 +1,217 @@
+"""The encoder against a naive implementation, and what a pack may and may not change."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from finevit.backbones import FineViT
+from finevit.contracts import PackedImages
+from finevit.datasets.packing import pack
+from finevit.ops.patches import patchify, snapped_size, unpatchify
+from finevit.ops.rope2d import rope_table, rotate
+
+SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
+GRIDS = [(2, 2), (4, 6), (1, 9), (10, 4), (2, 14), (6, 6), (8, 2), (3, 5), (12, 2), (7, 7)]
+
+
+def make_pack(grids=GRIDS, patch=14, seed=0) -> PackedImages:
+    rng = np.random.default_rng(seed)
+    images = pack([rng.integers(0, 256, (r * c, 3 * patch * patch), dtype=np.uint8) for r, c in grids], grids)
+    return images._replace(pixels=images.pixels.double() / 255 - 0.5)
+
+
+def make_encoder(**options) -> FineViT:
+    torch.manual_seed(1)
+    encoder = FineViT(arch=SMALL, **options).double().eval()
+    with torch.no_grad():  # weights large enough that every part of the computation shows in the output
+        for parameter in encoder.parameters():
+            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 1.0))
+    return encoder
+
+
+def images_of(images: PackedImages, order) -> PackedImages:
+    """The same images in another order, or some of them."""
+    parts = images.pixels.split(list(images.lengths))
+    chosen = pack([np.zeros((images.lengths[i], 1), np.uint8) for i in order], [images.shapes[i] for i in order])
+    return chosen._replace(pixels=torch.cat([parts[i] for i in order]))
+
+
+def naive(encoder: FineViT, pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """The paper's encoder for one image, patch by patch, in float64 and plain numpy."""
+    w = {name: p.detach().numpy() for name, p in encoder.named_parameters()}
+    rows, cols = grid
+    heads, dim = SMALL["heads"], SMALL["dim"]
+    size = dim // heads
+
+    def rms(x, scale):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
+
+    def turn(vector, row, col):
+        out, half = vector.copy(), size // 2
+        for i in range(half):
+            place, k = (row, i) if i < half // 2 else (col, i - half // 2)
+            angle = place * encoder.rope_theta ** (-k / (half // 2))
+            a, b = vector[i], vector[i + half]
+            out[i] = a * math.cos(angle) - b * math.sin(angle)
+            out[i + half] = b * math.cos(angle) + a * math.sin(angle)
+        return out
+
+    x = pixels @ w["embed.weight"].T + w["embed.bias"]
+    for n in range(SMALL["depth"]):
+        block = f"blocks.{n}."
+        y = rms(x, w[block + "norm1.weight"]) @ w[block + "attention.qkv.weight"].T
+        mixed = np.zeros_like(x)
+        for h in range(heads):
+            q, k, v = (y[:, part * dim + h * size : part * dim + (h + 1) * size] for part in range(3))
+            q = np.stack([turn(q[i], i // cols, i % cols) for i in range(rows * cols)])
+            k = np.stack([turn(k[i], i // cols, i % cols) for i in range(rows * cols)])
+            logits = q @ k.T / math.sqrt(size)
+            share = np.exp(logits - logits.max(-1, keepdims=True))
+            mixed[:, h * size : (h + 1) * size] = share / share.sum(-1, keepdims=True) @ v
+        x = x + mixed @ w[block + "attention.out.weight"].T
+        y = rms(x, w[block + "norm2.weight"]) @ w[block + "feed_forward.gate_up.weight"].T
+        gate, up = y[:, : SMALL["hidden"]], y[:, SMALL["hidden"] :]
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[block + "feed_forward.down.weight"].T
+    return rms(x, w["norm.weight"])
+
+
+def test_equals_naive_float64():
+    encoder, images = make_encoder(), make_pack()
+    tokens = encoder(images).tokens.detach().split(list(images.lengths))
+    for token, pixels, grid in zip(tokens, images.pixels.split(list(images.lengths)), images.shapes, strict=True):
+        expected = naive(encoder, pixels.numpy(), grid)
+        assert np.abs(token.numpy() - expected).max() < 1e-9
+        assert np.abs(expected).std() > 0.1
+
+
+def test_neighbours_in_the_pack_do_not_matter():
+    encoder, images = make_encoder(pool="attention"), make_pack()
+    alone = images_of(images, [3])
+    crowd = encoder(images)
+    one = encoder(alone)
+    assert torch.allclose(crowd.tokens.split(list(images.lengths))[3], one.tokens, atol=1e-12)
+    assert torch.allclose(crowd.pooled[3], one.pooled[0], atol=1e-12)
+    other = images._replace(pixels=torch.where(torch.arange(len(images.pixels))[:, None] < images.offsets[3], 0.7, images.pixels))
+    assert torch.allclose(encoder(other).pooled[3], one.pooled[0], atol=1e-12)
+    assert not torch.allclose(encoder(other).pooled[2], crowd.pooled[2], atol=1e-3)
+
+
+def test_permuting_the_pack_permutes_the_output():
+    encoder, images = make_encoder(), make_pack()
+    order = [7, 2, 9, 0, 1, 8, 3, 6, 5, 4]
+    straight = encoder(images).tokens.split(list(images.lengths))
+    permuted = encoder(images_of(images, order)).tokens
+    assert torch.allclose(torch.cat([straight[i] for i in order]), permuted, atol=1e-12)
+
+
+def test_rope_logits_depend_on_relative_position_only():
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 1, 3, 24, dtype=torch.float64)
+
+    def logit(a, b):
+        positions = torch.tensor([a, b], dtype=torch.int32)
+        cos, sin = rope_table(positions, 24, 100.0, torch.float64)
+        return (rotate(query, (cos[:1], sin[:1])) * rotate(key, (cos[1:], sin[1:]))).sum(-1)
+
+    here = logit((2, 5), (7, 1))
+    assert torch.allclose(here, logit((40, 105), (45, 101)), atol=1e-10)
+    assert not torch.allclose(here, logit((2, 5), (7, 2)), atol=1e-3)
+    assert not torch.allclose(here, logit((5, 2), (1, 7)), atol=1e-3)
+
+
+def test_gradients_by_finite_differences():
+    torch.manual_seed(0)
+    encoder = FineViT(arch={"depth": 1, "dim": 8, "heads": 2, "hidden": 6}, patch=2, pool="attention").double()
+    images = make_pack([(1, 2), (2, 2)], patch=2)
+
+    def outputs(pixels, *weights):
+        named = dict(zip(dict(encoder.named_parameters()), weights, strict=True))
+        out = torch.func.functional_call(encoder, named, (images._replace(pixels=pixels),))
+        return out.tokens, out.pooled
+
+    weights = [torch.randn_like(p).mul(0.5).requires_grad_() for p in encoder.parameters()]
+    assert gradcheck(outputs, (images.pixels.clone().requires_grad_(), *weights), atol=1e-7)
+
+
+def test_large_is_the_papers_encoder():
+    with torch.device("meta"):
+        encoder = FineViT(arch="large")
+    blocks = sum(p.numel() for p in encoder.blocks.parameters() if p.ndim > 1)
+    assert blocks == 28 * (4 * 1536**2 + 3 * 1536 * 4608) == 858_783_744
+    assert encoder.head_dim == 96
+
+
+def test_maps_and_layers():
+    encoder, images = make_encoder(), make_pack()
+    output = encoder(images, layers=(0, -1))
+    assert torch.equal(output.layers[1], output.tokens)
+    first = encoder.maps(output.tokens, images)[1]
+    assert first.shape == (48, 4, 6)
+    assert torch.equal(first[:, 2, 3], output.tokens[4 + 2 * 6 + 3])
+    with pytest.raises(ValueError, match="blocks 0 to 2"):
+        encoder(images, layers=(3,))
+
+
+def test_masked_patches_show_nothing_of_their_pixels():
+    encoder, images = make_encoder(), make_pack()
+    mask = torch.zeros(len(images.pixels), dtype=torch.bool)
+    mask[5:20] = True
+    token = torch.ones(48, dtype=torch.float64)
+    changed = images._replace(pixels=torch.where(mask[:, None], 0.123, images.pixels))
+    assert torch.equal(encoder(images, replace=(mask, token)).tokens, encoder(changed, replace=(mask, token)).tokens)
+
+
+def test_recompute_and_drop_path():
+    images = make_pack()
+    plain, light = make_encoder().train(), make_encoder(recompute=True).train()
+    for encoder in (plain, light):
+        encoder(images).tokens.square().mean().backward()
+    for one, other in zip(plain.parameters(), light.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-12)
+    dropping = make_encoder(drop_path=0.5)
+    assert torch.equal(dropping(images).tokens, plain.eval()(images).tokens)
+    assert not torch.allclose(dropping.train()(images).tokens, plain(images).tokens)
+
+
+@pytest.mark.parametrize("options", [{"arch": "huge"}, {"arch": {"depth": 1}}, {"arch": {**SMALL, "dim": 40, "heads": 4}}, {"pool": "cls"}])
+def test_bad_settings_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        FineViT(**options)
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels", "expected"),
+    [
+        ((256, 256), 256 * 256, (252, 252)),
+        ((448, 448), 448 * 448, (448, 448)),
+        ((300, 900), 336 * 336, (196, 560)),
+        ((30, 50), 10**6, (28, 56)),
+        ((10, 4000), 224 * 224, (28, 1792)),
+        ((1, 1), 224 * 224, (28, 28)),
+    ],
+)
+def test_snapped_sizes(size, pixels, expected):
+    assert snapped_size(*size, pixels=pixels) == expected
+
+
+def test_snapped_sizes_keep_budget_and_aspect():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        height, width = np.exp(rng.uniform(np.log(200), np.log(3000), 2)).astype(int)
+        rows, cols = snapped_size(int(height), int(width), pixels=336 * 336)
+        assert rows % 28 == cols % 28 == 0
+        assert rows * cols <= 336 * 336 or rows == cols == 28
+        if 1 / 3 <= height / width <= 3:
+            assert abs(math.log(rows / cols / (height / width))) < 0.3
+    assert snapped_size(300, 900, pixels=256 * 256, square=True) == (252, 252)
+
+
+def test_patchify_round_trip():
+    image = np.random.default_rng(0).integers(0, 256, (28, 42, 3), dtype=np.uint8)
+    patches = patchify(image, 14)
+    assert patches.shape == (6, 588)
+    assert np.array_equal(patches[4].reshape(3, 14, 14), image[14:, 14:28].transpose(2, 0, 1))
+    assert np.array_equal(unpatchify(torch.from_numpy(patches), (2, 3), 14).permute(1, 2, 0).numpy(), image)
