@@ -1,5 +1,7 @@
 """Where images and their descriptions come from, and how they become training samples."""
 
-from finevit.datasets.readers import ImageFolder, open_source
+from finevit.datasets.dataset import NativeImages
+from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
+from finevit.datasets.scenes import Scenes
 
-__all__ = ["ImageFolder", "open_source"]
+__all__ = ["ImageFolder", "JsonLines", "NativeImages", "Scenes", "TarShards", "open_source"]

@@ -1,7 +1,8 @@
 """Encoded image bytes to upright RGB pixels, whatever people's image files hold.
 
-One function, ``decode``. A file that cannot be used raises ``BadSample``, which says why and what to do, and nothing else.
-Colour profiles are ignored; transparency is laid on white; of an animation, the first frame counts; of 16 bits, the upper 8.
+One function, ``decode``. A file that cannot be used raises ``BadSample``, and nothing else: it says why and what to do.
+Colour profiles are ignored; transparency is laid on white; of an animation the first frame counts; of 16 bits the
+upper 8.
 """
 
 import io
@@ -37,9 +38,9 @@ _NOT_IMAGES = {b"<svg": "an SVG drawing", b"<html": "an HTML page", b"<!doctype 
 def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, target: int | None = None) -> np.ndarray:
     """Return the upright RGB pixels of an encoded image, ``uint8 [height, width, 3]``.
 
-    ``name`` is what error messages call the image. Images of more than ``max_pixels`` pixels are refused before their pixels are
-    decoded. ``target`` is the number of pixels the caller needs: a JPEG is then decoded at 1/2, 1/4 or 1/8 of its size, the
-    smallest that still has about that many.
+    ``name`` is what error messages call the image. One of more than ``max_pixels`` pixels is refused before it is
+    decoded. ``target`` is the number of pixels the caller needs: a JPEG is then decoded at 1/2, 1/4 or 1/8 of its size,
+    the smallest that still has that many.
 
     Raises ``BadSample``, and nothing else, for bytes that cannot be used.
     """
@@ -59,7 +60,9 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, target: int 
     except Image.DecompressionBombError as error:
         raise BadSample(f"{name}: too large ({error}); scale it down to at most {max_pixels:,} pixels") from None
     except Exception as error:  # the codecs raise nearly every built-in exception on damaged files
-        raise BadSample(f"{name}: damaged or truncated ({type(error).__name__}: {error}); fetch it again or remove it") from None
+        raise BadSample(
+            f"{name}: damaged or truncated ({type(error).__name__}: {error}); fetch it again or remove it"
+        ) from None
 
 
 def _quiet(data: bytes) -> io.BytesIO:
@@ -82,7 +85,7 @@ def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
 def _draft(image: Image.Image, target: int) -> None:
     """Let the JPEG codec decode at a reduced scale; other formats ignore it."""
     scale = min(1.0, math.sqrt(target / (image.width * image.height)))
-    image.draft(None, (max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale))))  # type: ignore[arg-type]
+    image.draft(None, (max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale))))
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

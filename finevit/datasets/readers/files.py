@@ -1,6 +1,5 @@
 """What the readers share: the base class of sources that live in files, reading bytes, and errors about paths."""
 
-import difflib
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Record, Source
+from finevit.suggest import did_you_mean
 
 from .splits import select
 
@@ -26,6 +26,7 @@ class Skipped:
         self.first: list[str] = []
 
     def add(self, what: str) -> None:
+        """Count an entry; ``what`` names it and says why."""
         self.count += 1
         if len(self.first) < self.named:
             self.first.append(what)
@@ -38,11 +39,13 @@ class Skipped:
 class FileSource(Source):
     """Records that live in files, of which one split is shown.
 
-    A subclass lists its records and gives ``record(row)``; this class maps the split's indices to rows and describes the whole.
-    ``keys`` decide the split (see ``select``). Nothing in it is open, so that it can be copied to workers.
+    A subclass lists its records and gives ``record(row)``; this class maps the split's indices to rows and describes
+    the whole. ``keys`` decide the split (see ``splits.select``). No file is held open, so that it can be copied.
     """
 
-    def __init__(self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float):
+    def __init__(
+        self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float
+    ):
         self.data_root, self.skipped = data_root, skipped
         self._rows = select(keys, split=split, holdout=holdout)
         self._about = f"{len(keys):,} images, {captioned:,} with a caption; split {split!r} shows {len(self._rows):,}"
@@ -50,6 +53,7 @@ class FileSource(Source):
         if skipped.count:
             self._about += f"; {skipped.count:,} unusable entries left out"
             print_log(f"{data_root}: left out {skipped.count:,}: {skipped}", logger="current", level=logging.WARNING)
+        self._check_start()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -58,11 +62,27 @@ class FileSource(Source):
         return self.record(int(self._rows[index]))
 
     def describe(self) -> str:
+        """One line: the reader, the path, the numbers of images, of captions, of this split, of entries left out."""
         return f"{type(self).__name__} {self.data_root}: {self._about}"
+
+    def _check_start(self) -> None:
+        """Stop now if nothing can be read at all: a wrong image folder, or boxes in pixels."""
+        first = None
+        for index in range(min(len(self), 1000)):
+            try:
+                self[index]
+            except BadSample as error:
+                first = first or error
+            else:
+                return
+        if first:
+            raise ValueError(
+                f"data_root={str(self.data_root)!r}: none of its first {index + 1} samples can be read; {first}"
+            )
 
     @abstractmethod
     def record(self, row: int) -> Record:
-        """Return the record of a row among all records, held out or not; raise ``BadSample`` where it cannot be read."""
+        """Return the record of a row among all records, held out or not; ``BadSample`` where it cannot be read."""
 
 
 def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:
@@ -78,18 +98,19 @@ def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:
     return data
 
 
-def existing(data_root: str | Path) -> Path:
+def existing(path: str | Path, *, setting: str = "data_root") -> Path:
     """Return the path, absolute; ``ValueError`` with a did-you-mean where nothing is there."""
-    if not str(data_root):
-        raise ValueError("data_root is empty; give a folder of images, a .jsonl file, or tars")
-    path = Path(data_root).expanduser().absolute()
-    if path.exists():
-        return path
-    parent = next(folder for folder in path.parents if folder.is_dir())
-    missing = path.relative_to(parent).parts[0]
-    close = difflib.get_close_matches(missing, sorted(entry.name for entry in parent.iterdir()), n=1)
-    hint = f"did you mean {parent / close[0]}?" if close else f"{parent} exists, but holds no {missing!r}"
-    raise ValueError(f"data_root={str(data_root)!r} does not exist: {hint}")
+    if not str(path):
+        raise ValueError(
+            f"{setting} is empty; give a folder of images, a .jsonl file or a .tar file, or a folder of these"
+        )
+    full = Path(path).expanduser().absolute()
+    if full.exists():
+        return full
+    parent = next(folder for folder in full.parents if folder.is_dir())
+    missing = full.relative_to(parent).parts[0]
+    hint = did_you_mean(missing, (entry.name for entry in parent.iterdir())) or f"; {parent} holds no {missing!r}"
+    raise ValueError(f"{setting}={str(path)!r} does not exist{hint}")
 
 
 def clean(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which records a split shows: a held-out part that depends on the records' names alone, and a compact list of names."""
+"""Which records a split shows: the held-out part depends on their names alone. And a compact list of names."""
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -12,7 +12,7 @@ SPLITS = ("train", "val", "test", "all")
 
 
 class Strings(Sequence[str]):
-    """Many strings in two blocks of memory: a million names cost what their bytes cost, and workers share them after a fork."""
+    """Many strings in two blocks of memory: a million names cost their bytes, and forked workers share them."""
 
     def __init__(self, strings: Iterable[str]):
         parts = [_bytes(string) for string in strings]
@@ -30,15 +30,15 @@ class Strings(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         i = range(len(self))[index]
-        return self._text[self._ends[i] : self._ends[i + 1]].decode("utf-8", "surrogateescape")
+        return self._text[self._ends[i] : self._ends[i + 1]].decode("utf-8", "surrogatepass")
 
 
 def select(keys: Sequence[str], *, split: str, holdout: float) -> np.ndarray:
     """Return the positions of the records that ``split`` shows, ``int64 [records]``, in their order.
 
-    A record is held out when the hash of its key falls into the lowest ``holdout`` of all hash values: the same on every machine,
-    in any order, and when records are added later. Equal keys stay together. Of two or more different keys at least one is held out
-    (the lowest) and at least one is not, unless ``holdout`` is 0.
+    A record is held out when the hash of its key falls into the lowest ``holdout`` of all hash values: the same on
+    every machine, in any order, and when records are added later. Equal keys stay together. Of two or more different
+    keys the one with the lowest hash is always held out, and the one with the highest never; with ``holdout=0``, none.
 
     Raises ``ValueError`` for an unknown split, a ``holdout`` outside [0, 1), and a split that would be empty.
     """
@@ -50,7 +50,9 @@ def select(keys: Sequence[str], *, split: str, holdout: float) -> np.ndarray:
         return np.arange(len(keys))
     rows = np.flatnonzero(_held_out(keys, holdout) == (split != "train"))
     if len(keys) and not len(rows):
-        raise ValueError(f"split={split!r} is empty with holdout={holdout} of {len(keys)} records; add records or change holdout")
+        raise ValueError(
+            f"split={split!r} is empty with holdout={holdout} of {len(keys)} records; add records or change holdout"
+        )
     return rows
 
 
@@ -65,4 +67,4 @@ def _held_out(keys: Sequence[str], holdout: float) -> np.ndarray:
 
 
 def _bytes(string: str) -> bytes:
-    return string.encode("utf-8", "surrogateescape")
+    return string.encode("utf-8", "surrogatepass")

@@ -1,0 +1,74 @@
+"""Tars of images and captions, as img2dataset and webdataset write them, read at random through an index of offsets."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from finevit.contracts import BadSample, Record
+from finevit.registry import DATASETS
+
+from .annotations import captions, parse_object, regions
+from .files import FileSource, Skipped, existing, read
+from .splits import Strings
+from .tar_index import TarIndex, load_index
+
+
+@DATASETS.register_module()
+class TarShards(FileSource):
+    """The samples of a ``.tar`` file, or of all that lie directly in a folder.
+
+    Members that share a name up to its first dot are one sample: an image, and optionally a ``.txt`` caption and a
+    ``.json`` object with captions and regions as ``annotations`` reads them. The id is ``shard/key``. A tar that ends
+    early gives the samples that are whole, and is named. Offsets are kept in the user's cache: a tar is listed once.
+    ``split`` and ``holdout`` are explained at ``splits.select``.
+    """
+
+    def __init__(self, *, data_root: str | Path, split: str = "train", holdout: float = 0.02):
+        root, skipped = existing(data_root), Skipped()
+        self._files = _files(root)
+        indices = [load_index(path) for path in self._files]
+        for path, index in zip(self._files, indices, strict=True):
+            for problem in index.problems:
+                skipped.add(f"{path.name}: {problem}")
+        self._ids = Strings(_ids(self._files, indices))
+        if not len(self._ids):
+            raise ValueError(
+                f"data_root={str(data_root)!r} holds no samples with an image: {skipped if skipped.count else 'empty'}"
+            )
+        self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
+        self._spans = np.concatenate([index.spans for index in indices])
+        captioned = int((self._spans[:, 1:, 1] > 0).any(axis=1).sum())
+        super().__init__(
+            data_root=root, keys=self._ids, captioned=captioned, skipped=skipped, split=split, holdout=holdout
+        )
+
+    def record(self, row: int) -> Record:
+        """Read the parts of a sample."""
+        path, name = self._files[self._shards[row]], self._ids[row]
+        image, text, data = (
+            read(path, name=name, offset=int(offset), size=int(size)) if offset else b""
+            for offset, size in self._spans[row]
+        )
+        try:
+            entry = parse_object(data) if data else {}
+            texts, parts = captions(entry, text=text.decode("utf-8-sig", "replace")), regions(entry)
+        except ValueError as error:
+            raise BadSample(f"{name}: its .json is unusable: {error}") from None
+        return Record(id=name, image=image, captions=texts, regions=parts)
+
+
+def is_tar(path: Path) -> bool:
+    """Whether a path is a visible ``.tar`` file."""
+    return path.suffix.lower() == ".tar" and path.name[0] != "." and path.is_file()
+
+
+def _files(root: Path) -> list[Path]:
+    files = [root] if root.is_file() else sorted(path for path in root.iterdir() if is_tar(path))
+    if not files:
+        raise ValueError(f"data_root={str(root)!r} holds no .tar files")
+    return files
+
+
+def _ids(files: list[Path], indices: Iterable[TarIndex]) -> Iterator[str]:
+    return (f"{path.stem}/{key}" for path, index in zip(files, indices, strict=True) for key in index.keys)
