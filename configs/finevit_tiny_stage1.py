@@ -15,10 +15,10 @@ optim_wrapper = dict(
     paramwise_cfg=dict(flat_decay_mult=0.0),
     clip_grad=dict(max_norm=1.0),
 )
-max_iters = 600
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=50, end=max_iters, eta_min_ratio=0.01),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=50, eta_min_ratio=0.01),  # ends with the run
 ]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=max_iters, val_interval=max_iters)
+train_cfg = dict(type="StatelessTrainLoop", max_iters=600)
 val_cfg = dict(type="ValLoop")
+val_evaluator = [dict(type="ExplainedVariance"), dict(type="PatchProbe")]

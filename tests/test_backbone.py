@@ -12,23 +12,15 @@ from finevit.contracts import PackedImages
 from finevit.datasets.packing import pack
 from finevit.ops.patches import patchify, snapped_size, unpatchify
 from finevit.ops.rope2d import rope_table, rotate
+from finevit.testing import fill, random_pack
 
 SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
 GRIDS = [(2, 2), (4, 6), (1, 9), (10, 4), (2, 14), (6, 6), (8, 2), (3, 5), (12, 2), (7, 7)]
 
 
-def make_pack(grids=GRIDS, patch=14, seed=0) -> PackedImages:
-    rng = np.random.default_rng(seed)
-    images = pack([rng.integers(0, 256, (r * c, 3 * patch * patch), dtype=np.uint8) for r, c in grids], grids)
-    return images._replace(pixels=images.pixels.double() / 255 - 0.5)
-
-
 def make_encoder(**options) -> FineViT:
-    torch.manual_seed(1)
     encoder = FineViT(arch=SMALL, **options).double().eval()
-    with torch.no_grad():  # weights large enough that every part of the computation shows in the output
-        for parameter in encoder.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 1.0))
+    fill(encoder)
     return encoder
 
 
@@ -79,7 +71,7 @@ def naive(encoder: FineViT, pixels: np.ndarray, grid: tuple[int, int]) -> np.nda
 
 
 def test_equals_naive_float64():
-    encoder, images = make_encoder(), make_pack()
+    encoder, images = make_encoder(), random_pack(GRIDS)
     tokens = encoder(images).tokens.detach().split(list(images.lengths))
     for token, pixels, grid in zip(tokens, images.pixels.split(list(images.lengths)), images.shapes, strict=True):
         expected = naive(encoder, pixels.numpy(), grid)
@@ -88,19 +80,21 @@ def test_equals_naive_float64():
 
 
 def test_neighbours_in_the_pack_do_not_matter():
-    encoder, images = make_encoder(pool="attention"), make_pack()
+    encoder, images = make_encoder(pool="attention"), random_pack(GRIDS)
     alone = images_of(images, [3])
     crowd = encoder(images)
     one = encoder(alone)
     assert torch.allclose(crowd.tokens.split(list(images.lengths))[3], one.tokens, atol=1e-12)
     assert torch.allclose(crowd.pooled[3], one.pooled[0], atol=1e-12)
-    other = images._replace(pixels=torch.where(torch.arange(len(images.pixels))[:, None] < images.offsets[3], 0.7, images.pixels))
+    other = images._replace(
+        pixels=torch.where(torch.arange(len(images.pixels))[:, None] < images.offsets[3], 0.7, images.pixels)
+    )
     assert torch.allclose(encoder(other).pooled[3], one.pooled[0], atol=1e-12)
     assert not torch.allclose(encoder(other).pooled[2], crowd.pooled[2], atol=1e-3)
 
 
 def test_permuting_the_pack_permutes_the_output():
-    encoder, images = make_encoder(), make_pack()
+    encoder, images = make_encoder(), random_pack(GRIDS)
     order = [7, 2, 9, 0, 1, 8, 3, 6, 5, 4]
     straight = encoder(images).tokens.split(list(images.lengths))
     permuted = encoder(images_of(images, order)).tokens
@@ -125,7 +119,7 @@ def test_rope_logits_depend_on_relative_position_only():
 def test_gradients_by_finite_differences():
     torch.manual_seed(0)
     encoder = FineViT(arch={"depth": 1, "dim": 8, "heads": 2, "hidden": 6}, patch=2, pool="attention").double()
-    images = make_pack([(1, 2), (2, 2)], patch=2)
+    images = random_pack([(1, 2), (2, 2)], patch=2)
 
     def outputs(pixels, *weights):
         named = dict(zip(dict(encoder.named_parameters()), weights, strict=True))
@@ -145,7 +139,7 @@ def test_large_is_the_papers_encoder():
 
 
 def test_maps_and_layers():
-    encoder, images = make_encoder(), make_pack()
+    encoder, images = make_encoder(), random_pack(GRIDS)
     output = encoder(images, layers=(0, -1))
     assert torch.equal(output.layers[1], output.tokens)
     first = encoder.maps(output.tokens, images)[1]
@@ -156,7 +150,7 @@ def test_maps_and_layers():
 
 
 def test_masked_patches_show_nothing_of_their_pixels():
-    encoder, images = make_encoder(), make_pack()
+    encoder, images = make_encoder(), random_pack(GRIDS)
     mask = torch.zeros(len(images.pixels), dtype=torch.bool)
     mask[5:20] = True
     token = torch.ones(48, dtype=torch.float64)
@@ -165,7 +159,7 @@ def test_masked_patches_show_nothing_of_their_pixels():
 
 
 def test_recompute_and_drop_path():
-    images = make_pack()
+    images = random_pack(GRIDS)
     plain, light = make_encoder().train(), make_encoder(recompute=True).train()
     for encoder in (plain, light):
         encoder(images).tokens.square().mean().backward()
@@ -176,7 +170,9 @@ def test_recompute_and_drop_path():
     assert not torch.allclose(dropping.train()(images).tokens, plain(images).tokens)
 
 
-@pytest.mark.parametrize("options", [{"arch": "huge"}, {"arch": {"depth": 1}}, {"arch": {**SMALL, "dim": 40, "heads": 4}}, {"pool": "cls"}])
+@pytest.mark.parametrize(
+    "options", [{"arch": "huge"}, {"arch": {"depth": 1}}, {"arch": {**SMALL, "dim": 40, "heads": 4}}, {"pool": "cls"}]
+)
 def test_bad_settings_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         FineViT(**options)

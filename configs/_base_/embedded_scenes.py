@@ -11,7 +11,7 @@ train_dataloader = dict(
     ),
     sampler=dict(type="StatelessSampler"),
     batch_sampler=dict(type="NativeBatchSampler", resolution=dict(type="ConstantResolution", side=224)),
-    collate_fn=dict(type="pack_samples"),
+    collate_fn=dict(type="finevit.pack_samples"),
 )
 val_dataloader = dict(
     batch_size=16,
@@ -23,5 +23,5 @@ val_dataloader = dict(
         pixels=224 * 224,
     ),
     sampler=dict(type="DefaultSampler", shuffle=False),
-    collate_fn=dict(type="pack_samples", keys=["labels", "id"]),
+    collate_fn=dict(type="finevit.pack_samples", keys=["labels", "id"]),
 )

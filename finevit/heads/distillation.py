@@ -66,19 +66,19 @@ class DistillationHead(BaseModule):
     def normalise(self, target: Float[Tensor, "patches features"]) -> Float[Tensor, "patches features"]:
         """The teacher's features as the objective sees them."""
         if self.target_norm == "layer":
-            return layer_norm(target.float(), target.shape[-1:])
+            return layer_norm(target, target.shape[-1:])
         if self.target_norm == "channel":
-            return (target.float() - self.mean) / (self.variance + 1e-6).sqrt()
-        return target.float()
+            return (target - self.mean) / (self.variance + 1e-6).sqrt()
+        return target
 
     def features(self, tokens: Float[Tensor, "patches dim"]) -> Float[Tensor, "patches features"]:
         """Predicted features; with ``channel`` in the teacher's own units, with ``layer`` in normalised ones."""
-        prediction = self.predict(tokens).float()
+        prediction = self.predict(tokens)
         return prediction * (self.variance + 1e-6).sqrt() + self.mean if self.target_norm == "channel" else prediction
 
     def observed(self, target: Float[Tensor, "patches features"]) -> Float[Tensor, "patches features"]:
         """The teacher's features in the units of :meth:`features`."""
-        return self.normalise(target) if self.target_norm == "layer" else target.float()
+        return self.normalise(target) if self.target_norm == "layer" else target
 
     @torch.no_grad()
     def _observe(self, target: Tensor) -> None:
@@ -87,7 +87,7 @@ class DistillationHead(BaseModule):
             return
         self.batches += 1
         momentum = (1 / self.batches).clamp(min=0.01)
-        shift = target.float().mean(0) - self.mean
-        spread = (target.float() - target.float().mean(0)).square().mean(0)
+        centre = target.mean(0)
+        shift, spread = centre - self.mean, (target - centre).square().mean(0)
         self.variance.lerp_(spread + shift.square() * (1 - momentum), momentum)
         self.mean.add_(shift * momentum)

@@ -1,5 +1,6 @@
 """Training objectives as pure functions of tensors."""
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -11,5 +12,6 @@ def squared_distance(
 
     The paper's Stage I objective is the plain sum; the division only makes the learning rate independent of the batch.
     """
-    distance = (prediction.float() - target.float()).square().sum(-1)
+    exact = torch.promote_types(prediction.dtype, torch.float32)
+    distance = (prediction.to(exact) - target.to(exact)).square().sum(-1)
     return (distance * chosen).sum() / chosen.sum().clamp(min=1)
