@@ -1,4 +1,4 @@
-"""Resolution schedules: the side in pixels of a square with as many pixels as an image may have, as a function of the step.
+"""Resolution schedules: the side of a square with as many pixels as an image may have, as a function of the step.
 
 Stage I trains at a constant 256 x 256, Stage II grows from 336^2 to 448^2 pixels (paper, training recipe).
 """
@@ -21,7 +21,7 @@ class ConstantResolution(ResolutionSchedule):
 
 
 class LinearResolution(ResolutionSchedule):
-    """The side moves linearly from ``begin_side`` at step ``begin`` to ``end_side`` at step ``end``, and stays there."""
+    """The side moves linearly from ``begin_side`` at step ``begin`` to ``end_side`` at ``end``, then stays."""
 
     def __init__(self, *, begin_side: int, end_side: int, end: int, begin: int = 0, square: bool = False) -> None:
         _check_side("begin_side", begin_side)
@@ -43,7 +43,9 @@ class StepResolution(ResolutionSchedule):
     def __init__(self, *, milestones: Sequence[tuple[int, int]], square: bool = False) -> None:
         steps = [step for step, _ in milestones]
         if steps[:1] != [0] or steps != sorted(set(steps)):
-            raise ValueError(f"milestones={milestones}: give (step, side) pairs in ascending order of steps, the first at step 0")
+            raise ValueError(
+                f"milestones={milestones}: give (step, side) pairs in ascending order of steps, the first at step 0"
+            )
         for _, side in milestones:
             _check_side("milestones", side)
         self.milestones, self.square = tuple(milestones), square

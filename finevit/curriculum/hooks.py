@@ -1,6 +1,7 @@
 """The curriculum's one hook: sets scheduled values on the model before each step, and reports them.
 
-What must act inside the loader's workers (resolution) is not set here: it travels with each request from the batch sampler.
+What must act inside the loader's workers (resolution) is not set here: it travels with each request from the batch
+sampler.
 """
 
 from mmengine.hooks import Hook
@@ -17,7 +18,8 @@ class ScheduleHook(Hook):
     """Sets attributes of the model as functions of the step, and logs each as ``train/NAME``.
 
     Args:
-        schedules: attribute -> config of a schedule, such as ``{'mask_ratio': dict(type='Linear', begin_value=0.4, end_value=0.75,
+        schedules: attribute -> config of a schedule, such as ``{'mask_ratio': dict(type='Linear', begin_value=0.4,
+        end_value=0.75,
             end=1000)}``. A dotted name reaches into a part: ``head.weight``.
 
     Raises ``ValueError`` before the run if the model has no such attribute, or one that is a parameter or a part.
@@ -35,8 +37,9 @@ class ScheduleHook(Hook):
             settable = [key for key in vars(owner) if not key.startswith("_") and key != "training"]
             if attribute not in settable:
                 hint = did_you_mean(attribute, settable)
+                known = ", ".join(sorted(settable))
                 raise ValueError(
-                    f"schedules: {name!r} is no setting of {type(owner).__name__}{hint}; there are {', '.join(sorted(settable))}"
+                    f"schedules: {name!r} is no setting of {type(owner).__name__}{hint}; there are {known}"
                 )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
@@ -55,6 +58,8 @@ def _find(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     for part in parts:
         children = dict(owner.named_children())
         if part not in children:
-            raise ValueError(f"schedules: {name!r}: {type(owner).__name__} has no part {part!r}{did_you_mean(part, children)}")
+            raise ValueError(
+                f"schedules: {name!r}: {type(owner).__name__} has no part {part!r}{did_you_mean(part, children)}"
+            )
         owner = children[part]
     return owner, attribute

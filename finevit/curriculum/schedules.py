@@ -36,7 +36,7 @@ class _Ramp:
 
 @SCHEDULES.register_module()
 class Linear(_Ramp):
-    """A straight line from ``begin_value`` at step ``begin`` to ``end_value`` at step ``end``, constant before and after."""
+    """A line from ``begin_value`` at step ``begin`` to ``end_value`` at ``end``, constant before and after."""
 
     def __call__(self, step: int) -> float:
         """The value at a step."""
@@ -45,11 +45,13 @@ class Linear(_Ramp):
 
 @SCHEDULES.register_module()
 class Cosine(_Ramp):
-    """Half a cosine from ``begin_value`` at step ``begin`` to ``end_value`` at step ``end``, constant before and after."""
+    """Half a cosine from ``begin_value`` at step ``begin`` to ``end_value`` at ``end``, constant around it."""
 
     def __call__(self, step: int) -> float:
         """The value at a step."""
-        return self.begin_value + (1 - math.cos(math.pi * self.progress(step))) / 2 * (self.end_value - self.begin_value)
+        return self.begin_value + (1 - math.cos(math.pi * self.progress(step))) / 2 * (
+            self.end_value - self.begin_value
+        )
 
 
 @SCHEDULES.register_module()
@@ -59,7 +61,9 @@ class Milestones:
     def __init__(self, *, milestones: Sequence[tuple[int, float]]) -> None:
         steps = [step for step, _ in milestones]
         if steps[:1] != [0] or steps != sorted(set(steps)):
-            raise ValueError(f"milestones={milestones}: give (step, value) pairs in ascending order of steps, the first at step 0")
+            raise ValueError(
+                f"milestones={milestones}: give (step, value) pairs in ascending order of steps, the first at step 0"
+            )
         self.milestones = tuple(milestones)
 
     def __call__(self, step: int) -> float:

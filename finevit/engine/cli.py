@@ -12,8 +12,8 @@ OURS = ("finevit", "finevit_plugins")
 def user_errors() -> Iterator[None]:
     """Print a ``ValueError`` that FineViT itself raised as ``error: ...`` and exit with status 2.
 
-    By the project's convention such an error names the setting, the value and the remedy; one from elsewhere keeps its traceback.
-    ``FINEVIT_TRACEBACK=1`` keeps every traceback.
+    By the project's convention such an error names the setting, the value and the remedy; one from elsewhere keeps its
+    traceback. ``FINEVIT_TRACEBACK=1`` keeps every traceback.
     """
     try:
         yield

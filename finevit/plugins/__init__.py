@@ -1,4 +1,4 @@
-"""Plugins: installed packages that contribute teachers, resolution schedules and alignment LLMs under names that configs use.
+"""Plugins: installed packages that contribute teachers, resolution schedules and alignment LLMs to configs.
 
 Only tools call ``load_plugins``; the library never does.
 """

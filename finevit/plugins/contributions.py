@@ -1,4 +1,4 @@
-"""Ask one plugin what it contributes, and check that against the contracts and against every name that is taken already."""
+"""Ask a plugin what it contributes, and check that against the contracts and the names that are taken already."""
 
 from collections.abc import Iterable, Mapping
 from inspect import isabstract, isclass
@@ -24,11 +24,16 @@ class Contribution(NamedTuple):
 
 
 def collect(manager: pluggy.PluginManager, plugin: object, origin: str) -> list[Contribution]:
-    """What a registered ``plugin`` contributes. Raises ``PluginError`` for an unknown hook or a class that breaks its contract."""
+    """What a registered ``plugin`` contributes.
+
+    Raises ``PluginError`` for an unknown hook or a class that breaks its contract.
+    """
     found = []
     for hook in manager.get_hookcallers(plugin) or []:
         if not hook.has_spec():
-            raise PluginError(f"hook {hook.name!r} does not exist{did_you_mean(hook.name, KINDS)}; there are {', '.join(KINDS)}")
+            raise PluginError(
+                f"hook {hook.name!r} does not exist{did_you_mean(hook.name, KINDS)}; there are {', '.join(KINDS)}"
+            )
         kind = KINDS[hook.name]
         for implementation in hook.get_hookimpls():
             if implementation.plugin is plugin:
@@ -55,17 +60,19 @@ def check_contract(hook: str, kind: Kind, classes: object) -> None:
 
 
 def check_names(contributions: Iterable[Contribution], remedy: str) -> None:
-    """Raise ``PluginError`` if two packages claim a name, or if one shadows a component that FineViT or MMEngine has already."""
+    """Raise ``PluginError`` if two packages claim a name, or one shadows a component of FineViT or MMEngine."""
     seen: dict[tuple[int, str], Contribution] = {}
     for item in contributions:
         other = seen.setdefault((id(item.kind.registry), item.name), item)
         owner = other.origin if other is not item else _owner(item)
         if owner:
-            raise PluginError(f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}")
+            raise PluginError(
+                f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}"
+            )
 
 
 def _owner(item: Contribution) -> str:
-    """Who has registered the name with another class, in the registry or in one of its parents (which MMEngine lets it shadow)."""
+    """Who has the name already, in the registry or in one of its parents (which MMEngine would let it shadow)."""
     registry = item.kind.registry
     registry.import_from_location()
     while registry is not None:

@@ -1,7 +1,7 @@
 """What an installed package may contribute: the hooks of FineViT, one per kind of component.
 
-Each hook returns a mapping from the name that configs use (``type='NAME'``) to the class. Import the classes inside the hook: a
-plugin is then cheap to list.
+Each hook returns a mapping from the name that configs use (``type='NAME'``) to the class. Import the classes inside
+the hook: a plugin is then cheap to list.
 """
 
 from collections.abc import Mapping

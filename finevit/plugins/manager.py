@@ -1,7 +1,8 @@
 """Find the installed plugins, ask each for its contributions, check them, and register them.
 
-A plugin is an object (usually a module) with functions marked ``@finevit.plugins.hookimpl``, named by an entry point of the group
-``finevit``. Nothing is registered unless every plugin is sound, so a failed load leaves the registries as they were.
+A plugin is an object (usually a module) with functions marked ``@finevit.plugins.hookimpl``, named by an entry point
+of the group ``finevit``. Nothing is registered unless every plugin is sound, so a failed load leaves the registries as
+they were.
 """
 
 import os
@@ -21,8 +22,8 @@ BLOCK = "FINEVIT_BLOCK_PLUGINS"
 
 
 class Plugin(NamedTuple):
-    """A loaded plugin: its ``name`` (that of the entry point), the ``distribution`` and ``version`` that brought it, and what it
-    ``contributes``: names by kind, such as ``{'teacher': ['RandomTeacher']}``."""
+    """A loaded plugin: the ``name`` of its entry point, the ``distribution`` and ``version`` that brought it, and what
+    it ``contributes``: names by kind, such as ``{'teacher': ['RandomTeacher']}``."""
 
     name: str
     distribution: str
@@ -33,8 +34,9 @@ class Plugin(NamedTuple):
 def load_plugins() -> pluggy.PluginManager:
     """Load every installed plugin and register what they contribute. Calling it again changes nothing.
 
-    ``FINEVIT_BLOCK_PLUGINS=name,name`` leaves plugins out. Raises ``PluginError`` for a plugin that does not import, a contribution
-    that breaks its contract, a name that two packages claim or that is taken already, and a blocked name that is not installed.
+    ``FINEVIT_BLOCK_PLUGINS=name,name`` leaves plugins out. Raises ``PluginError`` for a plugin that does not import, a
+    contribution that breaks its contract, a name that two packages claim or that is taken already, and a blocked name
+    that is not installed.
     """
     return _load()[0]
 
@@ -51,7 +53,10 @@ def _load() -> tuple[pluggy.PluginManager, tuple[Plugin, ...]]:
     manager.add_hookspecs(hookspecs)
     by_plugin = [_contributions(manager, entry) for entry in entries]
     everything = [item for items in by_plugin for item in items]
-    check_names(everything, f"rename one, uninstall one, or leave one out with {BLOCK}=NAME ({', '.join(e.name for e in entries)})")
+    check_names(
+        everything,
+        f"rename one, uninstall one, or leave one out with {BLOCK}=NAME ({', '.join(e.name for e in entries)})",
+    )
     for item in everything:
         item.kind.registry.register_module(name=item.name, module=item.component, force=True)
     return manager, tuple(map(_describe, entries, by_plugin))

@@ -1,0 +1,205 @@
+"""Check a whole config before anything is built from it: every key, every ``type``, every argument, every path.
+
+All mistakes are listed together, each with the dotted name of the setting, its value and the nearest valid name. Inside
+components of packages with other conventions (``mmdet.X``), only what is certain is reported.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmengine import registry as root
+from mmengine.config import Config
+from mmengine.registry import Registry
+
+from finevit.engine.config import ConfigError, missing
+from finevit.engine.slots import IGNORED, PLAIN, TOP_LEVEL, Slot, arguments, slot_of
+from finevit.suggest import did_you_mean
+
+ROOTS: tuple[Registry, ...] = tuple(value for value in vars(root).values() if isinstance(value, Registry))
+RESERVED = frozenset({"type", "_scope_", "_delete_"})
+STRICT = ("finevit", "finevit_plugins", "mmengine", "torch")
+"""Packages whose components take nothing but their arguments, and hand none on that a config does not show."""
+DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+TOGETHER = (("train_dataloader", "train_cfg", "optim_wrapper"), ("val_dataloader", "val_cfg", "val_evaluator"))
+INPUTS = ("load_from", "data_root", "checkpoint")
+OUTPUTS = ("dir", "out", "save", "cache", "fix")
+
+
+def check_config(cfg: Config) -> None:
+    """Raise ``ConfigError`` with every mistake of a config.
+
+    Call it after ``load_plugins``, so that the names of plugins are known.
+    """
+    checker = _Checker(cfg.get("default_scope") or "mmengine")
+    checker.whole(cfg.to_dict())
+    if checker.errors:
+        raise ConfigError("\n  ".join(["the config cannot be used:", *dict.fromkeys(checker.errors)]))
+
+
+class _Checker:
+    """Walks a config and collects what is wrong."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        self.errors: list[str] = []
+
+    def whole(self, cfg: dict) -> None:
+        """The top level."""
+        self.keys("", cfg, TOP_LEVEL)
+        for group in (("model",), *TOGETHER):
+            absent = [name for name in group if cfg.get(name) is None]
+            if absent and (len(absent) < len(group) or group == ("model",)):
+                self.errors.append(f"{absent[0]} is missing; MMEngine needs {', '.join(group)}")
+        for name in TOP_LEVEL & set(cfg):
+            self.walk(name, name, cfg[name], strict=True)
+
+    def walk(self, path: str, key: str, value: Any, strict: bool) -> None:
+        """Any value; ``key`` is the setting that it belongs to, ``path`` its dotted name."""
+        if key in IGNORED:
+            return
+        if isinstance(value, str):
+            self.file(path, key, value)
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                self.walk(f"{path}.{index}", key, item, strict)
+        elif isinstance(value, dict):
+            self.mapping(path, key, value, strict)
+
+    def mapping(self, path: str, key: str, value: dict, strict: bool) -> None:
+        """A dict: components by name, one component, or plain keys."""
+        slot = slot_of(key, value) if strict and path not in PLAIN else None
+        if slot and slot.many and path.endswith(key):
+            for name, item in value.items():
+                self.named(f"{path}.{name}", key, name, item)
+        elif slot or ("type" in value and path not in PLAIN):
+            self.component(path, value, slot, strict)
+        else:
+            self.plain(path, value)
+            for name, item in value.items():
+                self.walk(f"{path}.{name}", str(name), item, strict)
+
+    def plain(self, path: str, value: dict) -> None:
+        """The keys of a dict that is no component."""
+        self.keys(path, value, PLAIN.get(path, value))
+        if path.endswith("_dataloader"):
+            needed = ("dataset", "sampler", "batch_size") if value.get("batch_sampler") else ("dataset", "sampler")
+            self.errors += [f"{path}.{name} is missing" for name in needed if name not in value]
+
+    def named(self, path: str, key: str, name: str, value: Any) -> None:
+        """One of the components that a setting holds by name."""
+        typo = did_you_mean(name, DEFAULT_HOOKS) if key == "default_hooks" and name not in DEFAULT_HOOKS else ""
+        if typo:
+            self.errors.append(
+                f"{path}: MMEngine has no default hook {name!r}{typo}; other hooks belong in custom_hooks"
+            )
+        elif isinstance(value, dict):
+            self.walk(path, key, value, strict=True)
+
+    def component(self, path: str, value: dict, slot: Slot | None, strict: bool) -> None:
+        """A dict that becomes an object."""
+        kind = value.get("type", slot.default if slot else "")
+        scope, self.scope = self.scope, value.get("_scope_", self.scope)
+        registries = (slot.registry,) if slot else ROOTS
+        found = self.find(kind, registries)
+        if not kind:
+            self.errors.append(f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}")
+        elif not found and (strict or str(kind).startswith("finevit.")):
+            self.unknown(f"{path}.type", str(kind), registries)
+        self.errors += min(
+            (_wrong_arguments(path, value, component, slot, strict) for component in found), key=len, default=[]
+        )
+        inside = strict and any(_package(component) in STRICT for component in found)
+        for name, item in value.items():
+            if name not in RESERVED:
+                self.walk(f"{path}.{name}", name, item, inside)
+        self.scope = scope
+
+    def find(self, kind: Any, registries: Iterable[Registry]) -> list[Callable]:
+        """What a type can mean in the registries of the current scope."""
+        if not isinstance(kind, str) or not kind:
+            return [kind] if callable(kind) else []
+        found = [_get(_scoped(registry, self.scope), kind) for registry in registries]
+        return list(dict.fromkeys(component for component in found if component is not None))
+
+    def unknown(self, path: str, kind: str, registries: Iterable[Registry]) -> None:
+        """Report a type that no registry knows, or that is of another kind."""
+        scoped = [_scoped(registry, self.scope) for registry in registries]
+        hint = did_you_mean(kind, [name for registry in scoped for name in _names(registry)])
+        elsewhere = [registry.name for registry in ROOTS if _get(_scoped(registry, self.scope), kind)]
+        what = (
+            f"is a {elsewhere[0]}, not a {scoped[0].name}"
+            if elsewhere
+            else f"is no known {'type' if len(scoped) > 1 else scoped[0].name}"
+        )
+        self.errors.append(
+            f"{path}={kind!r} {what}{hint}; FineViT has {', '.join(self.ours(registries)) or 'none of its own'}"
+        )
+
+    def ours(self, registries: Iterable[Registry]) -> list[str]:
+        """The names of FineViT and its plugins."""
+        children = [registry.children["finevit"] for registry in registries if "finevit" in registry.children]
+        return sorted({name for child in children for name in child.module_dict})
+
+    def keys(self, path: str, value: dict, allowed: Iterable[str]) -> None:
+        """Report the keys that are not allowed."""
+        for name in [name for name in value if name not in allowed]:
+            where = f"{path}.{name}" if path else str(name)
+            self.errors.append(
+                f"{where} is no known setting{did_you_mean(str(name), allowed) or f'; known are {_list(allowed)}'}"
+            )
+
+    def file(self, path: str, key: str, value: str) -> None:
+        """Report an input file or folder that does not exist."""
+        looks_like_path = value.startswith(("/", "./", "../", "~")) and not any(word in key for word in OUTPUTS)
+        if (looks_like_path or key in INPUTS) and "://" not in value and not Path(value).expanduser().exists():
+            self.errors.append(f"{path}={value!r}: {missing(Path(value))}")
+
+
+def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | None, strict: bool) -> list[str]:
+    """Arguments that the constructor does not take, and required ones that are absent."""
+    if not strict and _package(component) not in STRICT[:2]:
+        return []
+    takes, (given, extra) = arguments(component), (slot.given, slot.extra) if slot else ((), ())
+    name, choices = getattr(component, "__name__", str(component)), takes.names - set(given)
+    errors = []
+    for key in () if takes.open else sorted(set(value) - RESERVED - takes.names - set(extra)):
+        hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"
+        errors.append(f"{path}.{key}: {name} has no argument {key!r}{hint}")
+    if strict:
+        errors += [
+            f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - set(value) - set(given))
+        ]
+    return errors
+
+
+def _scoped(registry: Registry, scope: str) -> Registry:
+    """The registry in which MMEngine would look a name up."""
+    try:
+        import_module(f"{scope}.registry")
+    except ImportError:
+        return registry
+    return registry.children.get(scope, registry)
+
+
+def _get(registry: Registry, kind: str) -> Callable | None:
+    try:
+        return registry.get(kind)
+    except RuntimeError:
+        return None
+
+
+def _names(registry: Registry | None) -> list[str]:
+    """Every name that a registry or one of its parents knows."""
+    return [] if registry is None else [*registry.module_dict, *_names(registry.parent)]
+
+
+def _package(component: Callable) -> str:
+    module = inspect.getmodule(component)
+    return module.__name__.partition(".")[0] if module else ""
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,87 @@
+"""Load a config with its overrides; every failure names the file or setting, the value and the remedy.
+
+A name of a config file that starts with an underscore (``_steps = 600``) is private to the file: it is not part of the
+loaded config, so an override of it is refused like any unknown setting instead of having no effect.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from finevit.suggest import did_you_mean
+
+DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+class ConfigError(ValueError):
+    """What is wrong with a config, one line for each mistake."""
+
+
+def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
+    """Load the config file ``path`` and merge ``options`` (dotted name -> value, as ``--cfg-options`` gives them).
+
+    The top-level setting ``data_root`` leads every dataloader away from the embedded scenes: a source of type
+    ``Scenes`` becomes ``OpenData`` on that path with the same split; any other source has its ``data_root`` set.
+    Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
+    """
+    cfg = _read(Path(path))
+    for name in [name for name in cfg if name.startswith("_")]:
+        del cfg[name]
+    for name, value in (options or {}).items():
+        _override(cfg, name, value)
+    if cfg.get("data_root") is not None:
+        _use_data_root(cfg, str(cfg.data_root))
+    return cfg
+
+
+def missing(path: Path) -> str:
+    """What is missing of a path: its first part that does not exist, and the nearest name beside that."""
+    path = path.expanduser().absolute()
+    parent = next(folder for folder in path.parents if folder.exists())
+    part = parent / path.relative_to(parent).parts[0]
+    beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    return f"{str(part)!r} does not exist{did_you_mean(part.name, beside)}"
+
+
+def _read(path: Path) -> Config:
+    if not path.is_file():
+        choices = [str(other) for folder in {path.parent, Path("configs")} for other in sorted(folder.glob("*.py"))]
+        hint = did_you_mean(str(path), choices) or f"; configs here: {', '.join(choices) or 'none'}"
+        raise ConfigError(f"the config file {str(path)!r} does not exist{hint}")
+    try:
+        return Config.fromfile(path)
+    except Exception as error:
+        raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _override(cfg: Config, name: str, value: Any) -> None:
+    if not name.isprintable() or not all(name.split(".")):
+        raise ConfigError(f"--cfg-options {name}: give the dotted name of a setting, such as train_cfg.max_iters=100")
+    try:
+        cfg.merge_from_dict({name: value})
+    except (KeyError, IndexError, TypeError) as error:
+        raise ConfigError(f"--cfg-options {name}={value}: does not fit the config ({error})") from error
+
+
+def _use_data_root(cfg: Config, data_root: str) -> None:
+    sources = list(_sources(cfg))
+    for dataset in sources:
+        source = dataset["source"]
+        if source.get("type") in ("Scenes", "finevit.Scenes"):
+            dataset["source"] = ConfigDict(type="OpenData", data_root=data_root, split=source.get("split", "train"))
+        else:
+            source["data_root"] = data_root
+    if not sources:
+        raise ConfigError(
+            f"data_root={data_root!r}: no dataloader of this config has a dataset with a source that could read it"
+        )
+
+
+def _sources(cfg: Config) -> Iterator[ConfigDict]:
+    """The dataset of each dataloader that reads a source."""
+    for name in DATALOADERS:
+        dataset = (cfg.get(name) or {}).get("dataset") or {}
+        if isinstance(dataset.get("source"), dict):
+            yield dataset

@@ -1,0 +1,161 @@
+"""What MMEngine does with each setting: the registry its ``type`` names, the arguments it adds, the keys it takes away.
+
+Tables, so that the checker of configs (``check.py``) needs no knowledge of single settings.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mmengine import registry
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.utils.data import DataLoader
+
+
+class Slot(NamedTuple):
+    """A setting that holds a component, or a list of them, or (``many``) components by name.
+
+    ``given`` arguments come from the caller, ``extra`` keys are taken out before the constructor is called,
+    ``default`` is the type where none is named.
+    """
+
+    registry: Registry
+    given: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    default: str = ""
+    many: bool = False
+
+
+class Arguments(NamedTuple):
+    """Keyword arguments of a callable: all, the ``required`` ones, and whether it takes any other (``open``)."""
+
+    names: frozenset[str]
+    required: frozenset[str]
+    open: bool = False
+
+
+SLOTS: dict[str, Slot] = {
+    "model": Slot(registry.MODELS),
+    "data_preprocessor": Slot(registry.MODELS),
+    "backbone": Slot(registry.MODELS),
+    "teacher": Slot(registry.MODELS),
+    "head": Slot(registry.MODELS, given=("dim", "target_dim")),
+    "dataset": Slot(registry.DATASETS),
+    "source": Slot(registry.DATASETS),
+    "transforms": Slot(registry.TRANSFORMS),
+    "sampler": Slot(registry.DATA_SAMPLERS, given=("dataset", "seed")),
+    "batch_sampler": Slot(registry.DATA_SAMPLERS, given=("sampler", "batch_size")),
+    "collate_fn": Slot(registry.FUNCTIONS),
+    "worker_init_fn": Slot(registry.FUNCTIONS),
+    "resolution": Slot(registry.TASK_UTILS),
+    "schedules": Slot(registry.TASK_UTILS, many=True),
+    "optim_wrapper": Slot(registry.OPTIM_WRAPPERS, extra=("constructor", "paramwise_cfg"), default="OptimWrapper"),
+    "optimizer": Slot(registry.OPTIMIZERS, given=("params",)),
+    "param_scheduler": Slot(
+        registry.PARAM_SCHEDULERS, given=("optimizer", "param_name"), extra=("convert_to_iter_based", "epoch_length")
+    ),
+    "train_cfg": Slot(registry.LOOPS, given=("runner", "dataloader")),
+    "val_cfg": Slot(registry.LOOPS, given=("runner", "dataloader", "evaluator"), default="ValLoop"),
+    "test_cfg": Slot(registry.LOOPS, given=("runner", "dataloader", "evaluator"), default="TestLoop"),
+    "val_evaluator": Slot(registry.METRICS),
+    "test_evaluator": Slot(registry.METRICS),
+    "metrics": Slot(registry.METRICS),
+    "default_hooks": Slot(registry.HOOKS, extra=("priority",), many=True),
+    "custom_hooks": Slot(registry.HOOKS, extra=("priority",)),
+    "visualizer": Slot(registry.VISUALIZERS, given=("name",), default="Visualizer"),
+    "vis_backends": Slot(registry.VISBACKENDS, given=("save_dir",)),
+    "log_processor": Slot(registry.LOG_PROCESSORS, default="LogProcessor"),
+    "init_cfg": Slot(registry.WEIGHT_INITIALIZERS, extra=("layer", "override")),
+}
+"""By the name of the setting, wherever it stands."""
+
+
+IGNORED = frozenset({"on_trace_ready", "custom_imports"})
+"""Settings whose ``type`` is not a registered name, or that are used up when the config is loaded."""
+
+
+def slot_of(key: str, value: dict) -> Slot | None:
+    """The slot of a setting, with what MMEngine assumes where no type is given."""
+    slot = SLOTS.get(key)
+    if key == "train_cfg" and "type" not in value:
+        loop = "EpochBasedTrainLoop" if value.get("by_epoch") else "IterBasedTrainLoop"
+        return SLOTS[key]._replace(default=loop, extra=("by_epoch",))
+    if key.endswith("_evaluator") and "metrics" in value:
+        return Slot(registry.EVALUATOR, default="Evaluator")
+    return slot
+
+
+def arguments(component: Callable) -> Arguments:
+    """The keyword arguments of a class or function. A function's positional ones are left to its caller.
+
+    ``**kwargs`` is followed into the base class for MMEngine's optimiser wrappers and schedulers, which hand it on.
+    """
+    if not inspect.isclass(component):
+        parameters = list(inspect.signature(component).parameters.values())
+        return _arguments(
+            [p for p in parameters if p.kind is not p.POSITIONAL_ONLY], required=(inspect.Parameter.KEYWORD_ONLY,)
+        )
+    initialisers = [cls.__init__ for cls in component.__mro__ if "__init__" in vars(cls)]  # type: ignore[misc]
+    if not component.__module__.startswith("mmengine.optim."):
+        initialisers = initialisers[:1]
+    found = Arguments(frozenset(), frozenset(), open=True)
+    for initialiser in initialisers:
+        if found.open:
+            parameters = list(inspect.signature(initialiser).parameters.values())[1:]
+            own = _arguments(
+                parameters, required=(inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            )
+            found = Arguments(found.names | own.names, found.required | own.required, own.open)
+    return found
+
+
+def _arguments(parameters: list[inspect.Parameter], required: tuple) -> Arguments:
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return Arguments(
+        frozenset(p.name for p in named),
+        frozenset(p.name for p in named if p.default is p.empty and p.kind in required),
+        any(p.kind is p.VAR_KEYWORD for p in parameters),
+    )
+
+
+def _names(function: Callable, without: str) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters) - {without, "self"}
+
+
+TOP_LEVEL = _names(Runner.__init__, without="cfg") | {
+    "data_root",
+    "custom_imports",
+    "model_wrapper_cfg",
+    "sync_bn",
+    "find_unused_parameters",
+    "compile",
+    "activation_checkpointing",
+    "efficient_conv_bn_eval",
+    "runner_type",
+}
+"""Settings of a whole config: the Runner's arguments, what it reads beside them, and our own ``data_root``."""
+
+DATALOADER = _names(DataLoader.__init__, without="self") | {"num_batch_per_epoch", "disable_subprocess_warning"}
+
+PARAMWISE = (
+    *("custom_keys", "bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "dwconv_decay_mult", "flat_decay_mult"),
+    *("bypass_duplicate", "dcn_offset_lr_mult", "layer_decay_rate"),
+)
+
+PLAIN: dict[str, frozenset[str]] = {
+    "train_dataloader": DATALOADER,
+    "val_dataloader": DATALOADER,
+    "test_dataloader": DATALOADER,
+    "env_cfg": frozenset({"cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"}),
+    "env_cfg.mp_cfg": _names(set_multi_processing, without="distributed"),
+    "randomness": _names(Runner.set_randomness, without="self"),
+    "auto_scale_lr": frozenset({"base_batch_size", "enable"}),
+    "optim_wrapper.clip_grad": _names(clip_grad_norm_, "parameters")
+    | _names(clip_grad_value_, "parameters")
+    | {"type"},
+    "optim_wrapper.paramwise_cfg": frozenset(PARAMWISE),
+}
+"""Keys of the settings that hold no component, by their path (``paramwise_cfg``: MMEngine's and mmpretrain's)."""
