@@ -4,5 +4,9 @@ from finevit.contracts import Teacher
 
 from .hugging_face import HuggingFaceTeacher
 from .packaged import PackagedDinov2Small
+from .random_features import RandomFeatureTeacher
+from .timm_vit import TimmTeacher
 
-TEACHERS: dict[str, type[Teacher]] = {each.__name__: each for each in (HuggingFaceTeacher, PackagedDinov2Small)}
+TEACHERS: dict[str, type[Teacher]] = {
+    each.__name__: each for each in (HuggingFaceTeacher, PackagedDinov2Small, RandomFeatureTeacher, TimmTeacher)
+}

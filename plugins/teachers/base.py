@@ -1,10 +1,11 @@
-"""What all vision-transformer teachers share: frozen weights, own mean and deviation, choice of layers, checks (paper, Stage I)."""
+"""What all vision-transformer teachers share: frozen weights, own statistics, choice of layers (paper, Stage I)."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from finevit.contracts import Teacher
 
@@ -25,35 +26,40 @@ class ViTTeacher(Teacher):
             raise ValueError(f"combine={combine!r}: give 'mean' or 'concat'")
         if dtype not in DTYPES:
             raise ValueError(f"dtype={dtype!r}: give one of {', '.join(DTYPES)}")
-        self.requested, self.combine, self.norm, self.dtype = tuple(layers), combine, norm, DTYPES[dtype]
-        if not self.requested:
+        if not layers:
             raise ValueError("layers=(): give at least one layer, for example (-1,)")
+        self.requested, self.combine, self.norm = tuple(layers), combine, norm
+        self.dtype_name, self.dtype = dtype, DTYPES[dtype]
 
     @abstractmethod
     def blocks(self, pixels: Tensor) -> list[Tensor]:
-        """Normalised ``[n, 3, height, width]`` -> the patch tokens ``[n, patches, dim]`` of ``self.layers``, in that order."""
+        """Normalised ``[n, 3, height, width]`` -> patch tokens ``[n, patches, dim]`` of each of ``self.layers``."""
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """``images [n, 3, rows * patch, cols * patch]``, RGB in [0, 1] -> float32 ``[n, rows * cols, dim]``, raster order.
+        """``images [n, 3, rows * patch, cols * patch]``, RGB in [0, 1] -> ``[n, rows * cols, dim]``, raster order.
 
-        Raises ``ValueError`` where the sides are not multiples of ``patch``.
+        In float32 whatever the arithmetic. Raises ``ValueError`` where the sides are not multiples of ``patch``.
         """
         height, width = images.shape[-2:]
         if height % self.patch or width % self.patch:
             raise ValueError(f"images of {height} x {width} pixels do not divide into patches of {self.patch}")
         with torch.autocast(images.device.type, enabled=False):
-            tokens = self.blocks(((images.float() - self.mean) / self.std).to(self.dtype))
+            layers = self.blocks(((images.float() - self.mean) / self.std).to(self.dtype))
         patches = (height // self.patch) * (width // self.patch)
-        if tokens[0].shape[1] != patches:
-            raise ValueError(f"{self.describe()}: {tokens[0].shape[1]} patch tokens came for a grid of {patches} patches")
-        if self.combine == "concat":
-            return torch.cat(tokens, dim=-1).float()
-        return torch.stack([each.float() for each in tokens]).mean(0) if len(tokens) > 1 else tokens[0].float()
+        if (tokens := layers[0].shape[1]) != patches:
+            raise ValueError(f"{self.describe()}: {tokens} patch tokens came for a grid of {patches} patches")
+        layers = [layer.float() for layer in layers]
+        return torch.cat(layers, dim=-1) if self.combine == "concat" else torch.stack(layers).mean(0)
 
-    def train(self, mode: bool = True) -> "ViTTeacher":
+    def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: a teacher is never trained."""
         return super().train(False)
+
+    def describe_layers(self) -> str:
+        """The layers for people, counted from 0."""
+        kind = "" if len(self.layers) == 1 else f" ({self.combine})"
+        return f"layer{'s' * (len(self.layers) > 1)} {', '.join(map(str, self.layers))}{kind}, {self.dtype_name}"
 
     def _choose(self, depth: int) -> None:
         """Resolve the requested layers against a model of ``depth`` blocks."""
@@ -70,7 +76,7 @@ class ViTTeacher(Teacher):
         self.vit.requires_grad_(False).to(self.dtype)
         self.eval()
 
-    vit: nn.Module
+    vit: Any
     mean: Tensor
     std: Tensor
     layers: tuple[int, ...]

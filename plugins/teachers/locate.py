@@ -6,21 +6,21 @@ from pathlib import Path
 from finevit.suggest import did_you_mean
 
 
-def locate(model: str) -> str:
-    """The folder ``model`` as a checked path, or a hub name as it is.
+def local_folder(model: str) -> Path | None:
+    """The folder that ``model`` names, checked; ``None`` for a hub name.
 
-    What looks like a path (absolute, ``./``, ``~``, more than one slash) or exists is a folder; ``owner/name`` is a hub name.
-    Raises ``ValueError`` for a folder that does not exist, or holds no ``config.json``.
+    What looks like a path (absolute, ``./``, ``~``, more than one slash) or exists is a folder; ``owner/name`` is a hub
+    name. Raises ``ValueError`` for a folder that does not exist, or holds no ``config.json``.
     """
     looks_like_path = model.startswith((os.sep, ".", "~")) or model.count("/") > 1
     if not (looks_like_path or Path(model).exists()):
-        return model
+        return None
     folder = Path(model).expanduser().absolute()
     if not folder.is_dir():
         raise ValueError(f"model={model!r}: {_what_is_missing(folder)}")
     if not (folder / "config.json").is_file():
         raise ValueError(f"model={model!r}: this folder holds no config.json, so it is not a saved model")
-    return str(folder)
+    return folder
 
 
 def _what_is_missing(folder: Path) -> str:

