@@ -40,7 +40,7 @@ def load_index(path: Path) -> TarIndex:
     """
     cached = _cached(path)
     try:
-        with np.load(cached, allow_pickle=False) as arrays:
+        with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return TarIndex(*(arrays[field] for field in TarIndex._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         index = _list_or_explain(path)
@@ -107,8 +107,10 @@ def _place(member: tarfile.TarInfo, samples: dict[str, np.ndarray], problems: li
 
 
 def _readable(samples: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
-    """Keep the samples that have an image and lie within the file's ``size`` bytes."""
-    return {key: spans for key, spans in samples.items() if spans[0, 0] and spans.sum(axis=1).max() <= size}
+    """Keep the parts that lie within the file's ``size`` bytes, and the samples that then have an image."""
+    for spans in samples.values():
+        spans[spans.sum(axis=1) > size] = 0
+    return {key: spans for key, spans in samples.items() if spans[0, 0]}
 
 
 def _at_end_mark(path: Path, offset: int) -> bool:

@@ -1,0 +1,258 @@
+"""Decoding: every kind of odd file gives upright RGB pixels or a BadSample, and nothing else."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from finevit.contracts import BadSample
+from finevit.datasets.images import decode
+
+RAMP = np.stack(np.meshgrid(np.arange(6) * 40, np.arange(4) * 60), -1)  # [4, 6, 2]
+RGB = np.concatenate([RAMP, RAMP[..., :1] // 2], -1).astype(np.uint8)
+
+
+def encode(image: Image.Image | np.ndarray, format: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, format, **options)
+    return file.getvalue()
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """A PNG written by hand: ``rows`` are the raw scan lines, each with its leading filter byte."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def wide(values: np.ndarray) -> bytes:
+    """16-bit values ``[height, width, 1, 2, 3 or 4]`` as a PNG."""
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return png(width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], rows)
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM"])
+def test_plain_pixels_are_exact_and_writable(format):
+    pixels = decode(encode(RGB, format), name="x")
+    np.testing.assert_array_equal(pixels, RGB)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.writeable
+    assert pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP"])
+def test_lossy_formats(format):
+    smooth = np.full((20, 30, 3), (200, 100, 50), dtype=np.uint8)
+    assert np.abs(decode(encode(smooth, format, quality=95), name="x").astype(int) - smooth).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.transpose(1, 0, 2)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(a, 2).transpose(1, 0, 2)),
+        (8, lambda a: np.rot90(a)),
+        (99, lambda a: a),
+    ],
+)
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_exif_orientation_is_applied_once(orientation, turn, format):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(decode(encode(RGB, format, exif=exif), name="x"), turn(RGB))
+
+
+def test_rotated_jpeg_with_target():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.new("RGB", (640, 320)), "JPEG", exif=exif)
+    assert decode(data, name="x").shape == (640, 320, 3)
+    assert decode(data, name="x", target=160 * 80).shape == (160, 80, 3)
+
+
+def test_damaged_exif_counts_as_upright():
+    data = encode(np.full((8, 16, 3), 9, np.uint8), "JPEG", exif=b"Exif\0\0MM\0\x2a\0\0\xff\xff garbage")
+    assert decode(data, name="x").shape == (8, 16, 3)
+
+
+def test_grey_and_bilevel():
+    np.testing.assert_array_equal(decode(encode(RGB[..., 0]), name="x"), RGB[..., :1].repeat(3, -1))
+    bits = np.array([[True, False], [False, True]])
+    np.testing.assert_array_equal(decode(encode(bits), name="x")[..., 0], bits * 255)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bits_keep_the_upper_8(channels):
+    values = np.array([[[0], [255], [256]], [[32768], [65279], [65535]]])
+    image = values.repeat(channels, -1)
+    if channels in (2, 4):
+        image[..., -1] = 65535
+    np.testing.assert_array_equal(decode(wide(image), name="x"), (values >> 8).repeat(3, -1))
+
+
+def test_16_bit_tiff_of_either_byte_order():
+    values = np.array([[0, 256], [32768, 65535]], dtype=np.uint16)
+    for order in ("<u2", ">u2"):
+        data = encode(Image.fromarray(values.astype(order)), "TIFF")
+        np.testing.assert_array_equal(decode(data, name="x")[..., 1], values >> 8)
+
+
+@pytest.mark.parametrize(
+    "values", [np.full((3, 3), 0.5, np.float32), np.full((3, 3), -7, np.int32), np.full((3, 3), 1 << 20)]
+)
+def test_values_without_a_range_are_refused(values):
+    with pytest.raises(BadSample, match=r"x: .* values without a known range; convert it to 8 or 16 bits"):
+        decode(
+            encode(Image.fromarray(values.astype(np.float32 if values.dtype.kind == "f" else np.int32)), "TIFF"),
+            name="x",
+        )
+
+
+def test_cmyk():
+    ink = np.zeros((8, 8, 4), dtype=np.uint8)
+    ink[..., 1] = ink[..., 2] = 255  # magenta and yellow: red
+    image = Image.frombytes("CMYK", (8, 8), ink.tobytes())
+    for format in ("JPEG", "TIFF"):
+        assert np.abs(decode(encode(image, format), name="x").astype(int) - (255, 0, 0)).max() <= 3
+
+
+def test_transparency_is_laid_on_white():
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]], [[0, 0, 0, 51], [0, 0, 0, 128]]], dtype=np.uint8)
+    wanted = np.array([[[10, 20, 30], [255, 255, 255]], [[204, 204, 204], [127, 127, 127]]])
+    np.testing.assert_array_equal(decode(encode(pixels), name="x"), wanted)
+    for key in ({"transparency": (10, 20, 30)}, {}):
+        keyed = decode(encode(np.ascontiguousarray(pixels[..., :3]), **key), name="x")
+        assert keyed[0, 0].tolist() == ([255, 255, 255] if key else [10, 20, 30])
+
+
+@pytest.mark.parametrize("transparency", [None, 1, bytes([255, 0, 255])])
+def test_palette(transparency):
+    image = Image.fromarray(np.array([[0, 1], [2, 1]], dtype=np.uint8)).convert("P")
+    image.putpalette([9, 8, 7, 60, 50, 40, 200, 210, 220])
+    options = {} if transparency is None else {"transparency": transparency}
+    second = [60, 50, 40] if transparency is None else [255, 255, 255]
+    wanted = [[[9, 8, 7], second], [[200, 210, 220], second]]
+    assert decode(encode(image, **options), name="x").tolist() == wanted
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_animation_gives_its_first_frame(format):
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ("#ff0000", "#00ff00", "#0000ff")]
+    lossless = {"lossless": True} if format == "WEBP" else {}
+    data = encode(frames[0], format, save_all=True, append_images=frames[1:], **lossless)
+    np.testing.assert_array_equal(decode(data, name="x"), np.full((12, 16, 3), (255, 0, 0)))
+
+
+def test_two_photographs_in_one_jpeg():
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ("#ff0000", "#0000ff")]
+    assert (
+        np.abs(decode(encode(frames[0], "MPO", save_all=True, append_images=frames[1:]), name="x") - (254, 0, 0)).max()
+        <= 2
+    )
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+@pytest.mark.parametrize("keep", [0.02, 0.5, 0.9])
+def test_truncated(format, keep):
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    data = encode(noise, format)
+    with pytest.raises(BadSample, match=r"^photo.x: .*; (supported|fetch)"):
+        decode(data[: int(len(data) * keep)], name="photo.x")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"a.jpg: the file is empty \(0 bytes\); fetch it again"),
+        (b"\0" * 5000, "a.jpg: not an image of a known format, or its beginning is damaged; supported are JPEG, PNG"),
+        (b"\n <!DOCTYPE html><title>404</title>", "a.jpg: not an image but an HTML page"),
+        (b'<?xml version="1.0"?><svg width="9"/>', "a.jpg: not an image but an SVG drawing"),
+        (b"%PDF-1.7 ...", "a.jpg: not an image but a PDF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a.jpg: not an image of a known format"),
+    ],
+)
+def test_other_files_are_named(data, message):
+    with pytest.raises(BadSample, match=message):
+        decode(data, name="a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((1, 1), "x: 1 x 1 pixels; both sides must be at least 2"),
+        ((1, 9), "x: 1 x 9 pixels; both sides must be at least 2"),
+        ((60_000, 30), "x: 60000 x 30 pixels; one side is more than 20 times the other: cut it"),
+        ((30, 60_000), "x: 30 x 60000 pixels; one side is more than 20 times the other"),
+    ],
+)
+def test_sizes_that_carry_nothing(size, message):
+    with pytest.raises(BadSample, match=message):
+        decode(encode(Image.new("L", size)), name="x")
+
+
+def test_aspect_and_pixel_limits_are_inclusive():
+    assert decode(encode(Image.new("L", (40, 2))), name="x", max_pixels=80).shape == (2, 40, 3)
+    with pytest.raises(BadSample, match="x: 40 x 2 pixels; more than the limit of 79 pixels: scale it down"):
+        decode(encode(Image.new("L", (40, 2))), name="x", max_pixels=79)
+
+
+@pytest.mark.parametrize(("width", "height"), [(60_000, 40_000), (60_000, 3_000), (12_000, 12_000)])
+def test_bombs_cost_no_memory_and_no_warning(width, height):
+    tracemalloc.start()
+    with pytest.raises(BadSample, match=r"^x: .*scale it down"):
+        decode(png(width, height, 8, 2, b"\0" * 100), name="x")
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+def test_target_reduces_jpegs_but_never_below_it():
+    data = encode(Image.new("RGB", (1600, 1200)), "JPEG")
+    sizes = {
+        target: decode(data, name="x", target=target).shape[:2] for target in (4_000_000, 900_000, 480_000, 40_000, 100)
+    }
+    assert sizes == {
+        4_000_000: (1200, 1600),
+        900_000: (1200, 1600),
+        480_000: (600, 800),
+        40_000: (300, 400),
+        100: (150, 200),
+    }
+    assert decode(encode(Image.new("RGB", (160, 120))), name="x", target=10).shape == (120, 160, 3)
+
+
+def test_reduced_decoding_looks_like_the_original():
+    x = np.linspace(0, 255, 400)
+    ramp = np.stack([np.tile(x, (400, 1)), np.tile(x[:, None], (1, 400)), np.full((400, 400), 90)], -1).astype(np.uint8)
+    small = decode(encode(ramp, "JPEG", quality=95), name="x", target=100 * 100).astype(int)
+    assert small.shape == (100, 100, 3)
+    assert np.abs(small - ramp.reshape(100, 4, 100, 4, 3).mean((1, 3))).mean() < 1.5
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM"])
+def test_random_damage_gives_pixels_or_a_bad_sample(format, capfd):
+    rng = np.random.default_rng(7)
+    data = encode(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8), format)
+    outcomes = set()
+    for _ in range(60):
+        damaged = bytearray(data)
+        for position in rng.integers(0, len(data), 5):
+            damaged[position] = rng.integers(256)
+        try:
+            outcomes.add(decode(bytes(damaged), name="x", max_pixels=1_000_000).ndim)
+        except BadSample as error:
+            outcomes.add(str(error)[:3])
+    assert outcomes <= {3, "x: "}
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,506 @@
+"""Readers of people's own data: exact records, named faults, disjoint splits, copies for workers."""
+
+import io
+import json
+import pickle
+import random
+import tarfile
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from finevit.contracts import BadSample, Region
+from finevit.datasets.images import decode
+from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
+from finevit.datasets.readers.splits import Strings, select
+from finevit.registry import DATASETS
+
+
+def picture(value: int = 0, format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), (value, 0, 0)).save(file, format)
+    return file.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes | str]) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return root
+
+
+def write_tar(path: Path, members: dict[str, bytes | str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            data = data if isinstance(data, bytes) else data.encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def red(record) -> int:
+    return int(decode(record.image, name=record.id)[0, 0, 0])
+
+
+def ids(source) -> list[str]:
+    return [source[index].id for index in range(len(source))]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "finevit" / "tars"
+
+
+# The folder of images
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write(
+        tmp_path / "folder",
+        {
+            "b.PNG": picture(1),
+            "a/z.jpeg": picture(2, "JPEG"),
+            "a/z.txt": "  A line,\r\n\n and\tanother. \n",
+            "a/B.png": picture(3),
+            "b.TXT": b"\xef\xbb\xbfcaf\xe9 caf\xc3\xa9",
+            "a/B.txt": " \n",
+            ".hidden.png": picture(9),
+            ".thumbs/c.png": picture(9),
+            "notes.txt": "no image has this stem",
+            "a/movie.mp4": b"",
+        },
+    )
+
+
+def test_folder_lists_images_in_order_with_their_captions(folder):
+    source = ImageFolder(data_root=folder, split="all")
+    assert ids(source) == ["a/B.png", "a/z.jpeg", "b.PNG"]
+    assert [red(source[i]) for i in (0, 2)] == [3, 1]
+    assert [source[i].captions for i in range(3)] == [{}, {"alt": "A line, and another."}, {"alt": "caf\ufffd caf\xe9"}]
+    assert source.describe() == f"ImageFolder {folder}: 3 images, 3 with a caption; split 'all' shows 3"
+
+
+def test_folder_follows_links_but_no_circles(folder, tmp_path):
+    (folder / "again").symlink_to(folder)
+    (folder / "other").symlink_to(write(tmp_path / "elsewhere", {"x.png": picture()}))
+    assert ids(ImageFolder(data_root=folder, split="all")) == ["a/B.png", "a/z.jpeg", "b.PNG", "other/x.png"]
+
+
+def test_folder_image_that_vanishes_is_a_bad_sample(folder):
+    source = ImageFolder(data_root=folder, split="all")
+    (folder / "b.PNG").unlink()
+    with pytest.raises(BadSample, match=r"b\.PNG: cannot read .*b\.PNG \(No such file or directory\); restore it"):
+        source[2]
+
+
+def test_folder_with_a_name_that_is_not_utf8(tmp_path):
+    path = bytes(write(tmp_path / "f", {"a.png": picture(1), "b.png": picture(2)})) + b"/\xff.png"
+    with open(path, "wb") as file:
+        file.write(picture(5))
+    source = pickle.loads(pickle.dumps(ImageFolder(data_root=tmp_path / "f", split="all")))
+    assert [red(source[i]) for i in range(3)] == [1, 2, 5]
+
+
+def test_folder_without_images_says_what_it_holds(tmp_path):
+    write(tmp_path / "f", {"a.tar.gz": b"", "b.pdf": b"", "c/d.pdf": b""})
+    with pytest.raises(ValueError, match=r"holds no images \(\.jpg, .*\): found 2 \.pdf, 1 \.gz"):
+        open_source(data_root=tmp_path / "f")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="it holds no files at all"):
+        open_source(data_root=tmp_path / "empty")
+
+
+# JSON lines
+
+
+def lines(*entries: object) -> str:
+    return "\n".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in entries)
+
+
+def test_json_lines_captions_regions_and_ids(tmp_path):
+    box = [0.25, 0.5, 0.75, 1.004]
+    root = write(
+        tmp_path / "d",
+        {
+            "one.jsonl": "\ufeff"
+            + lines(
+                {"image": "i/0.png", "caption": " One\n caption "},
+                "",
+                {"id": 7, "file_name": "i/1.png", "captions": ["a", "b", "a", ""], "text": "c"},
+                {"path": "i/2.png", "captions": {"long": "L", "short": ["s", "t"]}, "caption": None},
+            ),
+            "two.JSONL": lines(
+                {"image": "i/3.png", "regions": [{"box": box, "phrase": "cat"}, {"box": box, "text": "EXIT"}]}
+            )
+            + "\n",
+            **{f"i/{n}.png": picture(n) for n in range(4)},
+        },
+    )
+    source = JsonLines(data_root=root, split="all")
+    assert ids(source) == ["i/0.png", "7", "i/2.png", "i/3.png"]
+    assert [red(source[i]) for i in range(4)] == [0, 1, 2, 3]
+    assert source[0].captions == {"alt": "One caption"}
+    assert source[1].captions == {"alt": "a", "alt-2": "b", "alt-3": "c"}
+    assert source[2].captions == {"long": "L", "short": "s", "short-2": "t"}
+    clipped = (0.25, 0.5, 0.75, 1.0)
+    assert source[3].regions == (Region(clipped, phrase="cat"), Region(clipped, kind="text_line", text="EXIT"))
+    assert source.describe() == f"JsonLines {root}: 4 images, 3 with a caption; split 'all' shows 4"
+
+
+def test_json_lines_faults_are_counted_and_named(tmp_path):
+    entries = (
+        {"image": "ok.png"},
+        '{"image": "broken',
+        ["ok.png"],
+        {"caption": "no image"},
+        {"image": "ok.png", "caption": "again"},
+        {"url": "https://example.org/x.jpg"},
+        {"image": "https://example.org/x.jpg"},
+        b"\xff\xfe\xfa".decode("latin-1"),
+        {"image": "ok.png", "id": "second"},
+    )
+    root = write(tmp_path / "d", {"x.jsonl": lines(*entries), "ok.png": picture()})
+    source = JsonLines(data_root=root / "x.jsonl", split="all")
+    assert ids(source) == ["ok.png", "second"]
+    assert source.skipped.count == 7
+    reasons = [
+        "x.jsonl line 2: not valid JSON (",
+        "x.jsonl line 3: must be a JSON object, not list",
+        "x.jsonl line 4: must name its image as a path in 'image' or 'file_name' or 'path'; its fields are ['caption']",
+        "x.jsonl line 5: id 'ok.png' was in x.jsonl line 1 already; give ids, or one entry several captions",
+        "x.jsonl line 6: has only a 'url'; download the images first",
+    ]
+    for found, wanted in zip(source.skipped.first, reasons, strict=True):
+        assert found.startswith(wanted)
+    assert str(source.skipped).endswith("; and 2 more")
+    assert source.describe().endswith("split 'all' shows 2; 7 unusable entries left out")
+
+
+def test_json_lines_bad_samples_name_file_and_line(tmp_path):
+    bad = [
+        {"image": "gone.png"},
+        {"image": "ok.png", "id": "a", "regions": [{"box": [3, 4, 50, 60]}]},
+        {"image": "ok.png", "id": "b", "regions": [{"box": [0.5, 0, 0.5, 1]}]},
+        {"image": "ok.png", "id": "c", "regions": [{"phrase": "no box"}]},
+        {"image": "ok.png", "id": "d", "regions": {"box": []}},
+        {"image": "ok.png", "id": "e", "caption": 5},
+    ]
+    root = write(tmp_path / "d", {"x.jsonl": lines({"image": "ok.png"}, *bad), "ok.png": picture()})
+    source = JsonLines(data_root=root, split="all")
+    messages = []
+    for index in range(1, 7):
+        with pytest.raises(BadSample) as caught:
+            source[index]
+        messages.append(str(caught.value))
+    assert messages[0].startswith("x.jsonl line 2 (gone.png): cannot read ")
+    assert messages[1].startswith("x.jsonl line 3: box [3, 4, 50, 60] must have 0 <= x1 < x2 <= 1")
+    assert messages[1].endswith("divide pixels by the image's width and height")
+    assert messages[2].startswith("x.jsonl line 4: box [0.5, 0, 0.5, 1] must have")
+    assert messages[3] == "x.jsonl line 5: box None must be [x1, y1, x2, y2]"
+    assert messages[4] == "x.jsonl line 6: 'regions' must be a list of objects"
+    assert messages[5] == "x.jsonl line 7: 'caption' must hold text, not int"
+
+
+def test_json_lines_image_root(tmp_path):
+    write(
+        tmp_path,
+        {
+            "data/x.jsonl": lines({"image": "a.png"}, {"image": "b.png"}),
+            "pics/a.png": picture(4),
+            "pics/b.png": picture(),
+        },
+    )
+    assert red(JsonLines(data_root=tmp_path / "data", image_root=tmp_path / "pics", split="all")[0]) == 4
+    with pytest.raises(
+        ValueError, match=r"none of its first 2 samples can be read; x.jsonl line 1 \(a.png\): cannot read"
+    ):
+        JsonLines(data_root=tmp_path / "data", split="all")
+    with pytest.raises(ValueError, match=r"image_root='.*pisc' does not exist \(did you mean 'pics'\?\)"):
+        JsonLines(data_root=tmp_path / "data", image_root=tmp_path / "pisc")
+
+
+def test_json_lines_without_a_usable_entry(tmp_path):
+    write(tmp_path, {"x.jsonl": "[]\n[]\n", "y.jsonl": "\n"})
+    with pytest.raises(
+        ValueError, match=r"holds no usable entries: x.jsonl line 1: must be a JSON object, not list; x.jsonl line 2"
+    ):
+        open_source(data_root=tmp_path / "x.jsonl")
+    with pytest.raises(ValueError, match="holds no usable entries: it is empty"):
+        open_source(data_root=tmp_path / "y.jsonl")
+
+
+def test_entries_about_one_image_share_a_split(tmp_path):
+    entries = [{"image": f"{n % 40}.png", "id": n} for n in range(200)]
+    root = write(tmp_path / "d", {"x.jsonl": lines(*entries), **{f"{n}.png": picture(n) for n in range(40)}})
+    seen = [{red(source[i]) for i in range(len(source))} for source in both(JsonLines, root, 0.3)]
+    assert not seen[0] & seen[1]
+    assert seen[0] | seen[1] == set(range(40))
+
+
+# Tars
+
+
+def shard(first: int, count: int) -> dict[str, bytes | str]:
+    """What img2dataset writes."""
+    members: dict[str, bytes | str] = {}
+    for n in range(first, first + count):
+        caption = f"caption {n}"
+        members[f"{n:09d}.jpg"] = picture(n, "JPEG")
+        members[f"{n:09d}.json"] = json.dumps(
+            {"caption": caption, "url": "u", "status": "success", "width": 4, "sha256": "0"}
+        )
+        members[f"{n:09d}.txt"] = caption
+    return members
+
+
+@pytest.fixture
+def shards(tmp_path) -> Path:
+    for number in range(3):
+        write_tar(tmp_path / "shards" / f"{number:05d}.tar", shard(10 * number, 5))
+    return write(tmp_path / "shards", {"00000_stats.json": "{}", "00000.parquet": b""})
+
+
+def test_img2dataset_tars(shards):
+    source = TarShards(data_root=shards, split="all")
+    assert ids(source) == [f"{s:05d}/{10 * s + n:09d}" for s in range(3) for n in range(5)]
+    assert source[11].captions == {"alt": "caption 21"}
+    assert source[11].image == picture(21, "JPEG")
+    assert source.describe() == f"TarShards {shards}: 15 images, 15 with a caption; split 'all' shows 15"
+
+
+def test_webdataset_members(tmp_path):
+    members = {
+        "./a/x.PNG": picture(1),
+        "./a/x.json": lines({"captions": {"long": "L"}, "caption": float("nan"), "regions": [{"box": [0, 0, 1, 1]}]}),
+        "a/x.cls": "3",
+        "b.seg.png": picture(9),
+        "b.webp": picture(2),
+        "._b.webp": b"AppleDouble",
+        "c.txt": "an image is missing",
+        "d.jpg": b"",
+        "b.png": picture(9),
+        "e.jpg": picture(3),
+        "e.json": "{",
+    }
+    source = TarShards(data_root=write_tar(tmp_path / "w.tar", members), split="all")
+    assert source[0].captions == {"long": "L"}
+    assert source[0].regions == (Region((0, 0, 1, 1)),)
+    assert [red(source[i]) for i in (0, 1)] == [1, 2]
+    assert source[2].id == "w/d"
+    with pytest.raises(BadSample, match=r"w/d: the file is empty \(0 bytes\)"):
+        red(source[2])
+    with pytest.raises(BadSample, match=r"w/e: its .json is unusable: not valid JSON"):
+        source[3]
+    assert source.skipped.first == [
+        "w.tar: b.png is one image too many for its sample",
+        "w.tar: 1 samples have no whole image",
+    ]
+
+
+def start(path: Path, member: str) -> int:
+    """Where a member's bytes begin, after its header."""
+    with tarfile.open(path) as tar:
+        return tar.getmember(member).offset_data
+
+
+@pytest.mark.parametrize(
+    ("member", "offset", "whole"),
+    [("000000013.jpg", 40, 3), ("000000013.jpg", -512, 3), ("000000013.jpg", -20, 3), ("000000014.jpg", 0, 4)],
+)
+def test_truncated_tar_gives_its_whole_samples(shards, member, offset, whole):
+    path = shards / "00001.tar"
+    path.write_bytes(path.read_bytes()[: start(path, member) + offset])
+    source = TarShards(data_root=shards, split="all")
+    assert len(source) == 10 + whole
+    assert [source[i].captions["alt"] for i in range(5, 5 + whole)] == [f"caption {10 + n}" for n in range(whole)]
+    assert (
+        source.skipped.first[0]
+        == f"00001.tar: damaged, compressed or ends early; {whole} samples are readable: fetch or decompress it"
+    )
+
+
+def test_a_caption_that_was_cut_off_leaves_the_image(shards):
+    path = shards / "00001.tar"
+    path.write_bytes(path.read_bytes()[: start(path, "000000011.json") + 5])
+    source = TarShards(data_root=path, split="all")
+    assert [source[i].captions for i in range(len(source))] == [{"alt": "caption 10"}, {}]
+    assert source[1].image == picture(11, "JPEG")
+
+
+def test_tar_cut_between_samples_or_damaged_in_the_middle_is_named(shards):
+    path = shards / "00000.tar"
+    data, cut, hurt = path.read_bytes(), start(path, "000000002.jpg") - 512, start(path, "000000003.jpg") - 512
+    path.write_bytes(data[:cut])
+    (shards / "00001.tar").write_bytes(data[:hurt] + b"\xaa" * 512 + data[hurt + 512 :])
+    source = TarShards(data_root=shards, split="all")
+    assert len(source) == 2 + 3 + 5
+    early = "damaged, compressed or ends early"
+    assert [text.partition(" samples")[0] for text in source.skipped.first] == [
+        f"00000.tar: {early}; 2",
+        f"00001.tar: {early}; 3",
+    ]
+
+
+def test_compressed_or_broken_tars_are_left_out(shards, tmp_path):
+    with tarfile.open(shards / "00003.tar", "w:gz"):
+        pass
+    write(shards, {"00004.tar": b"", "00005.tar": b"hello" * 1000})
+    source = TarShards(data_root=shards, split="all")
+    assert len(source) == 15
+    assert source.skipped.count == 3
+    write(tmp_path, {"only/x.tar": b"hello"})
+    with pytest.raises(
+        ValueError, match=r"holds no samples with an image: x\.tar: damaged, compressed or ends early; 0 samples"
+    ):
+        TarShards(data_root=tmp_path / "only")
+
+
+def test_tar_index_is_cached_until_the_tar_changes(shards, cache, monkeypatch):
+    first = ids(TarShards(data_root=shards, split="all"))
+    assert len(list(cache.glob("*"))) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile, "open", None)
+        assert ids(TarShards(data_root=shards, split="all")) == first
+    write_tar(shards / "00002.tar", shard(20, 7))
+    assert len(TarShards(data_root=shards, split="all")) == 17
+
+
+def test_damaged_or_unwritable_cache_does_no_harm(shards, cache):
+    TarShards(data_root=shards, split="all")
+    for number, file in enumerate(sorted(cache.iterdir())):
+        file.write_bytes([b"", b"PK\3\4 nonsense", file.read_bytes()[:300]][number])
+    assert len(TarShards(data_root=shards, split="all")) == 15
+    for file in cache.iterdir():
+        file.unlink()
+    cache.rmdir()
+    cache.write_text("a file where the folder should be")
+    assert len(TarShards(data_root=shards, split="all")) == 15
+
+
+# One name for all, splits, copies
+
+
+def both(reader, root: Path, holdout: float) -> tuple:
+    return tuple(reader(data_root=root, split=split, holdout=holdout) for split in ("train", "val"))
+
+
+def test_open_data_picks_the_reader(folder, shards, tmp_path):
+    table = write(
+        tmp_path / "j",
+        {"x.jsonl": lines({"image": "a.png"}, {"image": "b.png"}), "a.png": picture(), "b.png": picture()},
+    )
+    for root, reader in (
+        (folder, ImageFolder),
+        (shards, TarShards),
+        (shards / "00001.tar", TarShards),
+        (table, JsonLines),
+    ):
+        source = DATASETS.build({"type": "finevit.OpenData", "data_root": str(root), "split": "all"})
+        assert type(source) is reader
+    assert type(open_source(data_root=table / "x.jsonl")) is JsonLines
+
+
+def test_open_data_errors_name_the_setting_and_the_way_out(folder, shards, tmp_path):
+    with pytest.raises(ValueError, match=r"data_root='.*/foldr/a' does not exist \(did you mean 'folder'\?\)"):
+        open_source(data_root=tmp_path / "foldr" / "a")
+    with pytest.raises(ValueError, match=r"data_root='.*/qqqq' does not exist; .* holds no 'qqqq'"):
+        open_source(data_root=tmp_path / "qqqq")
+    with pytest.raises(ValueError, match="data_root is empty; give a folder of images"):
+        open_source(data_root="")
+    with pytest.raises(ValueError, match=r"is a file but neither a .tar nor a .jsonl"):
+        open_source(data_root=folder / "b.PNG")
+    write(shards, {"x.jsonl": "{}"})
+    with pytest.raises(ValueError, match=r"holds both .tar and .jsonl files; give the path of the file you mean"):
+        open_source(data_root=shards)
+    with pytest.raises(ValueError, match="split='valid' is unknown; choose one of train, val, test, all"):
+        open_source(data_root=folder, split="valid")
+    for holdout in (-0.1, 1, float("nan")):
+        with pytest.raises(ValueError, match=r"holdout=.* must be a share of the records"):
+            open_source(data_root=folder, holdout=holdout)
+    with pytest.raises(
+        ValueError, match="split='val' is empty with holdout=0 of 3 records; add records or change holdout"
+    ):
+        open_source(data_root=folder, split="val", holdout=0)
+
+
+def test_splits_are_disjoint_complete_and_independent_of_order():
+    keys = [f"images/{n}.jpg" for n in range(20_000)]
+    shuffled = random.Random(0).sample(keys, len(keys))
+    parts = {split: select(keys, split=split, holdout=0.02) for split in ("train", "val", "test", "all")}
+    assert not set(parts["train"]) & set(parts["val"])
+    assert sorted([*parts["train"], *parts["val"]]) == list(parts["all"]) == list(range(20_000))
+    assert np.array_equal(parts["val"], parts["test"])
+    assert len(parts["val"]) == 407
+    held = {keys[i] for i in parts["val"]}
+    assert {shuffled[i] for i in select(shuffled, split="val", holdout=0.02)} == held
+    assert {keys[i] for i in select(keys[:5000], split="val", holdout=0.02)} == held & set(keys[:5000])
+    assert held < {keys[i] for i in select(keys, split="val", holdout=0.1)}
+
+
+def test_split_is_the_same_on_every_machine():
+    keys = [f"{n}" for n in range(20)]
+    assert select(keys, split="val", holdout=0.2).tolist() == [2, 6, 17, 18]
+
+
+@pytest.mark.parametrize("count", range(2, 12))
+def test_small_sets_have_both_parts(count):
+    keys = [f"{n}.png" for n in range(count)]
+    for holdout in (1e-9, 0.02, 0.999999):
+        sizes = [len(select(keys, split=split, holdout=holdout)) for split in ("train", "val")]
+        assert min(sizes) >= 1
+        assert sum(sizes) == count
+
+
+def test_one_record_trains_and_cannot_be_held_out():
+    assert select(["a"], split="train", holdout=0.9).tolist() == [0]
+    with pytest.raises(ValueError, match=r"split='val' is empty with holdout=0.9 of 1 records"):
+        select(["a"], split="val", holdout=0.9)
+
+
+def test_held_out_images_never_train(folder, shards):
+    for reader, root, count in ((ImageFolder, folder, 3), (TarShards, shards, 15)):
+        train, val = (ids(source) for source in both(reader, root, 0.3))
+        assert not set(train) & set(val)
+        assert len(train) + len(val) == count
+        assert (
+            f"split 'train' shows {len(train)} (0.3 of all is held out)"
+            in reader(data_root=root, holdout=0.3).describe()
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_sources_work_as_copies_in_workers(shards):
+    source = TarShards(data_root=shards, split="all")
+    with get_context("fork").Pool(2) as pool:
+        records = pool.map(source.__getitem__, range(15), chunksize=1)
+    assert [record.image for record in records] == [source[i].image for i in range(15)]
+
+
+def test_pickles_hold_no_open_files_and_stay_small(folder, tmp_path):
+    entries = [{"image": "a.png", "id": n, "caption": "a long caption " * 20} for n in range(1000)]
+    table = write(tmp_path / "j", {"x.jsonl": lines(*entries), "a.png": picture(5)})
+    data = pickle.dumps(JsonLines(data_root=table, split="all"))
+    assert len(data) < 45_000  # 32 bytes an entry and 8 for the split: the captions stay on the disk
+    assert pickle.loads(data)[999].captions["alt"].startswith("a long caption")
+    assert ids(pickle.loads(pickle.dumps(ImageFolder(data_root=folder, split="all")))) == [
+        "a/B.png",
+        "a/z.jpeg",
+        "b.PNG",
+    ]
+
+
+def test_strings_is_a_list_of_strings():
+    texts = ["", "a", "\u65e5\u672c", "\udcff", "\ud800", "b" * 300]
+    strings = Strings(iter(texts))
+    assert list(strings) == texts
+    assert (strings[-1], strings[1:3], len(strings)) == (texts[-1], texts[1:3], 6)
+    with pytest.raises(IndexError):
+        strings[6]
