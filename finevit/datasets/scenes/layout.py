@@ -15,7 +15,7 @@ from finevit.datasets.scenes.vocabulary import Thing
 LONGEST = 3.0
 """Largest ratio of a scene's sides; ratios are log-uniform between 1 : 3 and 3 : 1."""
 _TRIES = 12
-DOODLES = ("line", "arc", "zigzag", "blob")
+DOODLES = ("line", "arc", "zigzag")
 Box = tuple[float, float, float, float]
 Colours = tuple[tuple[float, float, float], ...]
 
@@ -170,8 +170,8 @@ def _tinting(colour: tuple[float, float, float]) -> Colours:
 
 
 def _shifting(dice: Dice, strength: float) -> Colours:
-    """A small rotation of hue about the grey axis, and a gain."""
-    hue, gain = math.radians(dice.between(-22, 22) * strength), 1 - dice.between(0, 0.3) * strength
+    """A rotation of hue about the grey axis, too small to make a colour's name wrong, and a gain."""
+    hue, gain = math.radians(dice.between(-11, 11)), 1 - dice.between(0, 0.3) * strength
     cos, third, edge = math.cos(hue), (1 - math.cos(hue)) / 3, math.sin(hue) / math.sqrt(3)
     same, after, before = gain * (cos + third), gain * (third - edge), gain * (third + edge)
     return (same, after, before), (before, same, after), (after, before, same)

@@ -3,12 +3,13 @@
 import numpy as np
 
 from finevit.contracts import Record, Source
+from finevit.datasets.scenes.captions import write_captions
 from finevit.datasets.scenes.dice import SPLITS, Dice
 from finevit.datasets.scenes.layout import Planner
 from finevit.datasets.scenes.levels import find_level
 from finevit.datasets.scenes.painting import paint
 from finevit.datasets.scenes.parts import SIDE, have_drawings, load_atlas, mip
-from finevit.datasets.scenes.telling import tell
+from finevit.datasets.scenes.telling import find_truth, make_facts, make_regions
 from finevit.datasets.scenes.vocabulary import things
 from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
@@ -71,9 +72,15 @@ class Scenes(Source):
             self._atlas = load_atlas(self._things)
         plan = self._planner(self._dice(index, _PICTURE))
         painting = paint(plan, self._atlas, self._level.visible)
-        captions, regions, facts = tell(self._dice(index, _WORDING), plan, painting, self._things)
-        name = f"{self.level}-{self.split}-{self.seed}-{index}"
-        return Record(name, painting.image, captions, regions, painting.label_map, facts)
+        truth = find_truth(plan, painting, self._things)
+        return Record(
+            id=f"{self.level}-{self.split}-{self.seed}-{index}",
+            image=painting.image,
+            captions=write_captions(self._dice(index, _WORDING), truth),
+            regions=make_regions(truth, painting),
+            label_map=painting.label_map,
+            facts=make_facts(truth, painting),
+        )
 
     def _dice(self, index: int, purpose: int) -> Dice:
         return Dice(seed=self.seed, level=self.level, split=self.split, index=index, purpose=purpose)

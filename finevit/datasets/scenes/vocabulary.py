@@ -4,6 +4,7 @@
 so class ids agree between levels. The names are those of the Unicode CLDR.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -29,8 +30,15 @@ class Thing(NamedTuple):
 
 
 _MIRRORS = ("automobile", "rocket", "house", "umbrella", "soccer ball")
-_UNCOUNTED = ("bread", "popcorn", "broccoli", "garlic", "bacon", "spaghetti", "butter", "salt", "lipstick", "soap")
-_SAME = ("fish", "sheep", "deer", "sushi", "squid", "shrimp", "moose", "bison")
+_UNCOUNTED = ("bread", "popcorn", "broccoli", "garlic", "bacon", "spaghetti", "sushi", "rice", " ice", "money", "coral")
+_SAME = ("fish", "sheep", "deer", "squid", "shrimp", "moose", "bison")
+_IRREGULAR = (
+    {"mouse": "mice", "goose": "geese", "ox": "oxen", "tooth": "teeth", "man": "men", "person": "people", "die": "dice"}
+    | {"leaf": "leaves", "sheaf": "sheaves", "wolf": "wolves", "elf": "elves", "knife": "knives", "scarf": "scarves"}
+    | {name: f"{name}es" for name in ("potato", "tomato", "mango", "volcano", "tornado")}
+)
+_JOINTS = (" of ", " with ", " in ", " on ", " without ", " behind ", " showing ")
+_VOWELS = re.compile(r"(?!one\b)[aeio]|um|up|unl|una|hour", re.IGNORECASE)
 
 
 @cache
@@ -45,26 +53,43 @@ def things(count: int, *, drawings: bool) -> tuple[Thing, ...]:
     return tuple(thing for thing in all_things() if drawings or thing.is_shape)[:count]
 
 
+def _split(name: str) -> tuple[str, str]:
+    """The part of a name that takes the plural, and the rest: ``face``, `` with tongue``."""
+    if name.startswith("face "):
+        return "face", name[4:]
+    cut = min((at for joint in _JOINTS if (at := name.find(joint)) >= 0), default=len(name))
+    return name[:cut], name[cut:]
+
+
 @cache
-def with_article(name: str) -> str:
-    """``apple`` -> ``an apple``; names without singular stay as they are."""
-    if name in _UNCOUNTED or (name.endswith("s") and not name.endswith(("ss", "us", "is"))):
-        return name
-    return f"an {name}" if name[0].lower() in "aeio" or name.startswith(("um", "up")) else f"a {name}"
+def is_plural(name: str) -> bool:
+    """Whether a class's name is a plural: ``grapes``, ``jeans``."""
+    head, _ = _split(name)
+    return head.endswith("s") and not head.endswith(("ss", "us", "is"))
+
+
+@cache
+def with_article(name: str, size: str = "") -> str:
+    """``apple`` -> ``an apple``, or ``a small apple``; names without singular get no article."""
+    words = f"{size} {name}" if size else name
+    if _split(name)[0].endswith(_UNCOUNTED) or is_plural(name):
+        return words
+    return f"an {words}" if _VOWELS.match(words) else f"a {words}"
 
 
 @cache
 def plural(name: str) -> str:
     """``tropical fish`` -> ``tropical fish``, ``cherry`` -> ``cherries``, ``flag of X`` -> ``flags of X``."""
-    for joint in (" of ", " with ", " in ", " on ", " without ", " behind ", " showing ", " from "):
-        head, found, tail = name.partition(joint)
-        if found:
-            return plural(head) + joint + tail
-    if name.endswith(_SAME) or (name.endswith("s") and not name.endswith(("ss", "us", "is"))) or name in _UNCOUNTED:
+    head, rest = _split(name)
+    if head.endswith((*_SAME, *_UNCOUNTED)) or is_plural(name):
         return name
-    if name.endswith(("s", "x", "ch", "sh")):
-        return name + "es"
-    return name[:-1] + "ies" if name.endswith("y") and name[-2] not in "aeiou" else name + "s"
+    for one, many in _IRREGULAR.items():
+        if re.search(rf"(\b|snow|mer){one}$", head):
+            return head[: -len(one)] + many + rest
+    if head.endswith(("s", "x", "ch", "sh")):
+        return head + "es" + rest
+    ending = head[:-1] + "ies" if head.endswith("y") and head[-2] not in "aeiou" else head + "s"
+    return ending + rest
 
 
 def listing(parts: Sequence[str]) -> str:
