@@ -23,7 +23,7 @@ test-slow: environment ## run the long tests too
 	@$(RUN) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
 
 check: environment ## formatting, lint, types, who may import whom
-	@$(RUN) -m ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(RUN) -m ruff format --check --quiet --output-format concise . || { echo "run: make format"; exit 1; }
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy
 	@.venv/bin/lint-imports --no-logo
