@@ -27,8 +27,8 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 
 class Background(NamedTuple):
-    """``texture`` is a key of ``TEXTURES``; ``first`` and ``second`` are colour names and ``ramp`` their shades; ``period`` in pixels,
-    ``angle`` in radians. A ``photograph`` stands in place of the texture."""
+    """``texture`` is a key of ``TEXTURES``; ``first`` and ``second`` are colour names and ``ramp`` their shades;
+    ``period`` in pixels, ``angle`` in radians. A ``photograph`` stands in place of the texture."""
 
     texture: str
     first: str
@@ -115,7 +115,8 @@ TEXTURES = {
     "clouds": _clouds,
     "speckles": _speckles,
 }
-"""Textures by name: ``(height, width), Background -> uint8 [height, width]``, 0 for the first colour and 255 for the second."""
+"""Textures by name: ``(height, width), Background -> uint8 [height, width]``, 0 for the first colour and 255 for the
+second."""
 
 _NOISE = 2048
 _SINE = np.round(127.5 + 127.5 * np.sin(np.arange(256) * (2 * np.pi / 256))).astype(np.uint8)
@@ -133,7 +134,8 @@ def _tile(offset: int, height: int, width: int) -> np.ndarray:
 
 
 def draw_background(dice: Dice, side: float, *, photos: bool) -> Background:
-    """A random texture in two different colours, periods growing with the scene's ``side``, or a photograph where ``photos`` allow it."""
+    """A random texture in two different colours, periods growing with the scene's ``side``, or a photograph where
+    ``photos`` allow it."""
     texture = dice.pick(tuple(TEXTURES))
     first, second = dice.shuffled(tuple(COLOURS))[:2]
     if texture == "wood":
@@ -158,7 +160,8 @@ def paint_background(spec: Background, height: int, width: int) -> np.ndarray:
         return cut_out(spec.photograph, height, width, spec.offset)
     field = TEXTURES[spec.texture]((height, width), spec)
     steps = np.linspace(0, 1, 256, dtype=np.float32)[:, None]
-    ramp = np.float32(spec.ramp[0]) * (1 - steps) + np.float32(spec.ramp[1]) * steps
+    first, second = np.array(spec.ramp, np.float32)
+    ramp = first * (1 - steps) + second * steps
     image = cv2.LUT(cv2.merge((field, field, field)), np.round(ramp).astype(np.uint8)[None])
     top, left = int(spec.offset) % (_NOISE - height), int(spec.offset * 31) % (_NOISE - width)
     grain = _noise()[top : top + height, left : left + width]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from finevit.datasets.scenes import wording
 from finevit.datasets.scenes.backgrounds import Background
@@ -67,9 +68,7 @@ def _object_writers(dice: Dice, truth: Truth) -> list[Callable[[], str]]:
     if dice.chance(0.5):
         order.sort(key=lambda told: -told.pixels)
     met: set[str] = set()
-    return [
-        lambda told=told: _object(dice, told, met, len(truth.objects)) for told in order[: dice.integer(*_DESCRIBED)]
-    ]
+    return [partial(_object, dice, told, met, len(truth.objects)) for told in order[: dice.integer(*_DESCRIBED)]]
 
 
 def _object(dice: Dice, told: Told, met: set[str], total: int) -> str:
@@ -97,10 +96,10 @@ def _other_writers(dice: Dice, truth: Truth) -> list[Callable[[], str]]:
     """Everything else that may be said."""
     names = Counter(told.noun for told in truth.objects)
     relations = dice.shuffled(truth.relations)[:6]
-    writers: list[Callable[[], str]] = [lambda: _total(dice, len(truth.objects))]
-    writers += [lambda line=line: _line(dice, line) for line in dice.shuffled(truth.lines)[:5]]
-    writers += [lambda one=one: _relation(dice, one, truth, names) for one in relations]
-    writers += [lambda noun=noun: _count(dice, noun, names[noun]) for noun in names if names[noun] > 1][:3]
+    writers: list[Callable[[], str]] = [partial(_total, dice, len(truth.objects))]
+    writers += [partial(_line, dice, line) for line in dice.shuffled(truth.lines)[:5]]
+    writers += [partial(_relation, dice, one, truth, names) for one in relations]
+    writers += [partial(_count, dice, noun, names[noun]) for noun in names if names[noun] > 1][:3]
     writers += [lambda: _fill(dice.pick(wording.BACKS), back=_back(dice, truth.plan.background))]
     if light := _light(truth.plan.lights):
         writers.append(lambda: _fill(dice.pick(wording.LIGHT if light != "even" else wording.EVEN_LIGHT), corner=light))

@@ -43,8 +43,8 @@ class Seen(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """``owners int16 [h, w]``: the number of the cut that is seen at each pixel, -1 none. ``seen``: what is seen of each cut, None for
-    too little. ``covers``: pairs (upper, lower) of cuts that lie on one another."""
+    """``owners int16 [h, w]``: the number of the cut that is seen at each pixel, -1 none. ``seen``: what is seen of
+    each cut, None for too little. ``covers``: pairs (upper, lower) of cuts that lie on one another."""
 
     owners: np.ndarray
     seen: list[Seen | None]
@@ -64,7 +64,7 @@ def cut_sprite(sprite: np.ndarray, placement: Placement, plan: Plan) -> Cut | No
     turn[:, 2] = (placement.x - left - 0.5, placement.y - top - 0.5) - turn[:, :2] @ (centre, centre)
     pixels = cv2.warpAffine(source, turn, (side, side), flags=cv2.INTER_LINEAR)
     opaque = pixels[..., 3] >= 128
-    whole = np.count_nonzero(opaque)
+    whole = int(np.count_nonzero(opaque))
     x1, y1, x2, y2 = max(0, -left), max(0, -top), min(side, plan.width - left), min(side, plan.height - top)
     if x1 >= x2 or y1 >= y2 or not whole:
         return None
@@ -95,4 +95,4 @@ def _look(owners: np.ndarray, number: int, cut: Cut) -> Seen | None:
         return None
     x, y, wide, high = cv2.boundingRect(mine)
     box = (cut.x + x, cut.y + y, cut.x + x + wide, cut.y + y + high)
-    return Seen(cut.placement, box, pixels, np.count_nonzero(cut.opaque) / cut.whole, pixels / cut.whole)
+    return Seen(cut.placement, box, pixels, int(np.count_nonzero(cut.opaque)) / cut.whole, pixels / cut.whole)

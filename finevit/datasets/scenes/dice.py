@@ -12,7 +12,8 @@ SPLITS = {"train": 0, "val": 1, "test": 2}
 
 
 class Dice:
-    """A generator for one ``purpose`` of one scene: changing how captions are worded leaves the pictures as they are."""
+    """A generator for one ``purpose`` of one scene: changing how captions are worded leaves the pictures as they
+    are."""
 
     def __init__(self, *, seed: int, level: str, split: str, index: int, purpose: int) -> None:
         entropy = (seed, crc32(level.encode()), SPLITS[split], index, purpose)

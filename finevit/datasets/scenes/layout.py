@@ -21,8 +21,8 @@ Colours = tuple[tuple[float, float, float], ...]
 
 
 class Placement(NamedTuple):
-    """One object: class id, centre and longer side in pixels, clockwise ``turn`` in radians, the name of its tint (shapes only), and
-    the matrix that changes its colours."""
+    """One object: class id, centre and longer side in pixels, clockwise ``turn`` in radians, the name of its tint
+    (shapes only), and the matrix that changes its colours."""
 
     thing: int
     x: float
@@ -43,7 +43,8 @@ class Plate(NamedTuple):
 
 
 class Doodle(NamedTuple):
-    """A stroke or blob that belongs to no class: ``kind`` in ``DOODLES``, centre, length and thickness in pixels, angle in radians."""
+    """A stroke or blob that belongs to no class: ``kind`` in ``DOODLES``, centre, length and thickness in pixels,
+    angle in radians."""
 
     kind: str
     x: float
@@ -55,7 +56,8 @@ class Doodle(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A scene on paper. ``lights`` are the gains of the four corners; ``doodles`` are background strokes without a class."""
+    """A scene on paper. ``lights`` are the gains of the four corners; ``doodles`` are background strokes without a
+    class."""
 
     height: int
     width: int
@@ -67,7 +69,8 @@ class Plan(NamedTuple):
 
 
 class Planner:
-    """Draws plans of one level. ``extents [things, 2]`` are widths and heights of sprites relative to their longer side."""
+    """Draws plans of one level. ``extents [things, 2]`` are widths and heights of sprites relative to their longer
+    side."""
 
     def __init__(self, *, level: Level, things: Sequence[Thing], extents: np.ndarray, max_side: int | None) -> None:
         self._level, self._things, self._max_side = level, things, max_side
@@ -82,7 +85,12 @@ class Planner:
         placements = tuple(self._placements(dice, height, width, background, boxes))
         doodles = tuple(self._doodle(dice, height, width) for _ in range(dice.integer(*self._level.distractors)))
         weakest = 1 - 0.35 * self._level.shift
-        lights = tuple(dice.between(weakest, 1.1) for _ in range(4))
+        lights = (
+            dice.between(weakest, 1.1),
+            dice.between(weakest, 1.1),
+            dice.between(weakest, 1.1),
+            dice.between(weakest, 1.1),
+        )
         return Plan(height, width, background, placements, plates, doodles, lights)
 
     def _canvas(self, dice: Dice) -> tuple[int, int]:
@@ -166,7 +174,8 @@ def _free(box: Box, others: list[Box], overlap: float) -> bool:
 
 
 def _tinting(colour: tuple[float, float, float]) -> Colours:
-    return tuple(tuple(colour[row] / 255 if row == column else 0.0 for column in range(3)) for row in range(3))
+    red, green, blue = (value / 255 for value in colour)
+    return (red, 0.0, 0.0), (0.0, green, 0.0), (0.0, 0.0, blue)
 
 
 def _shifting(dice: Dice, strength: float) -> Colours:

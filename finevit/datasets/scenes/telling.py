@@ -18,9 +18,9 @@ _ROWS, _COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
 class Told(NamedTuple):
-    """One object in words. ``noun`` names it (``red square``, ``turtle``), ``place`` is one of nine, ``pose`` how it is turned (may be
-    empty), ``cover`` how it is hidden (may be empty), ``share`` the fraction of the picture
-    it covers."""
+    """One object in words. ``noun`` names it (``red square``, ``turtle``), ``place`` is one of nine, ``pose`` how it
+    is turned (may be empty), ``cover`` how it is hidden (may be empty), ``share`` the fraction of the picture it
+    covers."""
 
     name: str
     noun: str
@@ -87,8 +87,8 @@ def make_regions(truth: Truth, painting: Painting) -> tuple[Region, ...]:
 
 
 def make_facts(truth: Truth, painting: Painting) -> dict[str, object]:
-    """Counts by class, relations as (subject, relation, object) with indices into the regions, the visible fraction of each object,
-    the background, and the strings that are written."""
+    """Counts by class, relations as (subject, relation, object) with indices into the regions, the visible fraction of
+    each object, the background, and the strings that are written."""
     back = truth.plan.background
     return {
         "counts": dict(Counter(told.name for told in truth.objects)),
@@ -159,8 +159,8 @@ def _relate(objects: list[Told], covers: list[tuple[int, int]]) -> list[Relation
 
 
 def _compare(one: Told, other: Told) -> list[str]:
-    """``left of`` and the like hold where the visible extents do not overlap in that direction; ``larger than`` from 1.5 times the
-    visible pixels."""
+    """``left of`` and the like hold where the visible extents do not overlap in that direction; ``larger than`` from
+    1.5 times the visible pixels."""
     relations = []
     if one.box[2] <= other.box[0] or other.box[2] <= one.box[0]:
         relations.append("left of" if one.box[2] <= other.box[0] else "right of")

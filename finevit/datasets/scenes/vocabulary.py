@@ -1,7 +1,7 @@
 """What scenes can show: the names of all classes, in class-id order, and how English speaks of them.
 
-``vocabulary.tsv`` holds one class a line: name, OpenMoji hexcode (``-`` for a procedural shape), group. A level takes the first n lines,
-so class ids agree between levels. The names are those of the Unicode CLDR.
+``vocabulary.tsv`` holds one class a line: name, OpenMoji hexcode (``-`` for a procedural shape), group. A level takes
+the first n lines, so class ids agree between levels. The names are those of the Unicode CLDR.
 """
 
 import re
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 
 class Thing(NamedTuple):
-    """One class: its ``name``, the ``hexcode`` of its drawing (``-`` for a procedural shape) and the ``group`` it belongs to."""
+    """One class: its ``name``, the ``hexcode`` of its drawing (``-`` for a procedural shape) and the ``group`` it
+    belongs to."""
 
     name: str
     hexcode: str

@@ -1,4 +1,5 @@
-"""English for captions: the templates, kept apart from the logic that fills them. One of a tuple is picked at random."""
+"""English for captions: the templates, kept apart from the logic that fills them. One of a tuple is picked at
+random."""
 
 BACKGROUNDS: dict[str, tuple[str, ...]] = {
     "flat": ("a plain {first} background", "a uniform {first} backdrop", "an even {first} surface", "solid {first}"),
@@ -181,4 +182,4 @@ AMONG = (
     "a crowd of {count} objects such as {some}",
 )
 DETAILS = (", {}", ", {}", " ({})")
-NUMBERS = tuple("no one two three four five six seven eight nine ten eleven twelve".split())
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
