@@ -53,7 +53,7 @@ class ScheduleHook(Hook):
 
 def _find(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The part of the unwrapped model that owns ``name``, and the last component of the name."""
-    owner = model.module if is_model_wrapper(model) else model
+    owner: nn.Module = model.get_submodule("module") if is_model_wrapper(model) else model
     *parts, attribute = name.split(".")
     for part in parts:
         children = dict(owner.named_children())

@@ -15,7 +15,8 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from finevit.engine.config import ConfigError, missing
-from finevit.engine.slots import IGNORED, PLAIN, TOP_LEVEL, Slot, arguments, slot_of
+from finevit.engine.slots import IGNORED, PLAIN, SLOTS, TOP_LEVEL, Slot, arguments, slot_of
+from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean
 
 ROOTS: tuple[Registry, ...] = tuple(value for value in vars(root).values() if isinstance(value, Registry))
@@ -45,6 +46,7 @@ class _Checker:
     def __init__(self, scope: str) -> None:
         self.scope = scope
         self.errors: list[str] = []
+        self.absent: set[str] = set()
 
     def whole(self, cfg: dict) -> None:
         """The top level."""
@@ -53,7 +55,9 @@ class _Checker:
             absent = [name for name in group if cfg.get(name) is None]
             if absent and (len(absent) < len(group) or group == ("model",)):
                 self.errors.append(f"{absent[0]} is missing; MMEngine needs {', '.join(group)}")
-        for name in TOP_LEVEL & set(cfg):
+        for name in [name for name in cfg if name in TOP_LEVEL]:
+            if name in SLOTS and not isinstance(cfg[name], dict | list | tuple | None):
+                self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
 
     def walk(self, path: str, key: str, value: Any, strict: bool) -> None:
@@ -108,10 +112,9 @@ class _Checker:
             self.errors.append(f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}")
         elif not found and (strict or str(kind).startswith("finevit.")):
             self.unknown(f"{path}.type", str(kind), registries)
-        self.errors += min(
-            (_wrong_arguments(path, value, component, slot, strict) for component in found), key=len, default=[]
-        )
-        inside = strict and any(_package(component) in STRICT for component in found)
+        readings = sorted((_wrong_arguments(path, value, component, slot, strict) for component in found), key=len)
+        self.errors += readings[0] if readings else []
+        inside = strict and (not found or any(_package(component) in STRICT for component in found))
         for name, item in value.items():
             if name not in RESERVED:
                 self.walk(f"{path}.{name}", name, item, inside)
@@ -128,12 +131,9 @@ class _Checker:
         """Report a type that no registry knows, or that is of another kind."""
         scoped = [_scoped(registry, self.scope) for registry in registries]
         hint = did_you_mean(kind, [name for registry in scoped for name in _names(registry)])
-        elsewhere = [registry.name for registry in ROOTS if _get(_scoped(registry, self.scope), kind)]
-        what = (
-            f"is a {elsewhere[0]}, not a {scoped[0].name}"
-            if elsewhere
-            else f"is no known {'type' if len(scoped) > 1 else scoped[0].name}"
-        )
+        elsewhere = [other for other in (_scoped(registry, self.scope) for registry in ROOTS) if _get(other, kind)]
+        wanted = _kind(scoped[0]) if len(scoped) == 1 else "type"
+        what = f"is a {_kind(elsewhere[0])}, not a {wanted}" if elsewhere else f"is no known {wanted}"
         self.errors.append(
             f"{path}={kind!r} {what}{hint}; FineViT has {', '.join(self.ours(registries)) or 'none of its own'}"
         )
@@ -154,7 +154,10 @@ class _Checker:
     def file(self, path: str, key: str, value: str) -> None:
         """Report an input file or folder that does not exist."""
         looks_like_path = value.startswith(("/", "./", "../", "~")) and not any(word in key for word in OUTPUTS)
-        if (looks_like_path or key in INPUTS) and "://" not in value and not Path(value).expanduser().exists():
+        if value in self.absent or "://" in value or not (looks_like_path or key in INPUTS):
+            return
+        if not Path(value).expanduser().exists():
+            self.absent.add(value)
             self.errors.append(f"{path}={value!r}: {missing(Path(value))}")
 
 
@@ -189,6 +192,11 @@ def _get(registry: Registry, kind: str) -> Callable | None:
         return registry.get(kind)
     except RuntimeError:
         return None
+
+
+def _kind(registry: Registry) -> str:
+    """The name of a registry for people."""
+    return next((kind for kind, other in REGISTRIES.items() if other is registry), registry.name.replace("_", " "))
 
 
 def _names(registry: Registry | None) -> list[str]:

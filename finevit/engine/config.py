@@ -28,7 +28,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """
     cfg = _read(Path(path))
     for name in [name for name in cfg if name.startswith("_")]:
-        del cfg[name]
+        cfg.pop(name)
     for name, value in (options or {}).items():
         _override(cfg, name, value)
     if cfg.get("data_root") is not None:

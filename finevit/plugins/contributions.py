@@ -37,14 +37,13 @@ def collect(manager: pluggy.PluginManager, plugin: object, origin: str) -> list[
         kind = KINDS[hook.name]
         for implementation in hook.get_hookimpls():
             if implementation.plugin is plugin:
-                classes = implementation.function()
-                check_contract(hook.name, kind, classes)
+                classes = _checked(hook.name, kind, implementation.function())
                 found += [Contribution(name, component, kind, origin) for name, component in classes.items()]
     return found
 
 
-def check_contract(hook: str, kind: Kind, classes: object) -> None:
-    """Raise ``PluginError`` unless ``classes`` maps names to complete subclasses of the kind's contract."""
+def _checked(hook: str, kind: Kind, classes: object) -> Mapping[str, type]:
+    """``classes``, which must map names to complete subclasses of the kind's contract."""
     if not isinstance(classes, Mapping):
         raise PluginError(f"hook {hook!r} must return a mapping from name to class, not {type(classes).__name__}")
     for name, component in classes.items():
@@ -55,20 +54,28 @@ def check_contract(hook: str, kind: Kind, classes: object) -> None:
                 f"{kind.name} {name!r} is {component!r}, not a subclass of finevit.contracts.{kind.contract.__name__}"
             )
         if isabstract(component):
-            missing = ", ".join(sorted(component.__abstractmethods__))
+            missing = ", ".join(sorted(vars(component)["__abstractmethods__"]))
             raise PluginError(f"{kind.name} {name!r} ({component.__qualname__}) lacks {missing}")
+    return classes
 
 
 def check_names(contributions: Iterable[Contribution], remedy: str) -> None:
     """Raise ``PluginError`` if two packages claim a name, or one shadows a component of FineViT or MMEngine."""
-    seen: dict[tuple[int, str], Contribution] = {}
-    for item in contributions:
-        other = seen.setdefault((id(item.kind.registry), item.name), item)
-        owner = other.origin if other is not item else _owner(item)
-        if owner:
-            raise PluginError(
-                f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}"
-            )
+    items = list(contributions)
+    first: dict[tuple[str, str], Contribution] = {}
+    for item in items:
+        other = first.setdefault((item.kind.registry.name, item.name), item)
+        if other is not item:
+            raise _clash(item, other.origin, remedy)
+    for item in items:
+        if owner := _owner(item):
+            raise _clash(item, owner, remedy)
+
+
+def _clash(item: Contribution, owner: str, remedy: str) -> PluginError:
+    return PluginError(
+        f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}"
+    )
 
 
 def _owner(item: Contribution) -> str:

@@ -1,0 +1,190 @@
+"""Configs: every mistake is found before anything is built, named with its place, and answered with a did-you-mean."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finevit.engine.check import check_config
+from finevit.engine.cli import user_errors
+from finevit.engine.config import ConfigError, load_config
+from finevit.plugins import load_plugins
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(ROOT.glob("configs/*.py"))
+TINY = ROOT / "configs/finevit_tiny_stage1.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins():
+    load_plugins()
+
+
+def mistakes(**options: object) -> str:
+    """What is said of the tiny config with overrides; ``__`` stands for a dot."""
+    with pytest.raises(ConfigError) as caught:
+        check_config(load_config(TINY, {name.replace("__", "."): value for name, value in options.items()}))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_is_sound(path):
+    check_config(load_config(path))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train_dataloader.num_workers": 0, "train_dataloader.persistent_workers": False},
+        {"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.loss_scale": "dynamic"},
+        {"optim_wrapper.accumulative_counts": 4},
+        {"optim_wrapper.optimizer": {"_delete_": True, "type": "SGD", "lr": 0.1, "momentum": 0.9}},
+        {"train_cfg": {"_delete_": True, "by_epoch": False, "max_iters": 3}},
+        {"default_hooks.checkpoint.priority": "LOW"},
+        {"randomness.deterministic": True},
+        {"model.backbone.init_cfg": {"type": "TruncNormal", "layer": "Linear", "std": 0.02}},
+        {"val_evaluator": [{"type": "DumpResults", "out_file_path": "/nowhere/x.pkl"}]},
+        {
+            "param_scheduler.0": {
+                "type": "LinearLR",
+                "start_factor": 0.1,
+                "by_epoch": True,
+                "convert_to_iter_based": True,
+            }
+        },
+        {"custom_hooks.0": {"type": "ProfilerHook", "on_trace_ready": {"type": "tb_trace"}}},
+        {"model": {"_delete_": True, "type": "unittest.mock.Mock", "nms": {"type": "soft_nms"}}},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_nothing_sound_is_refused(options):
+    check_config(load_config(TINY, options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trian_cfg.max_iters": 2}, "trian_cfg is no known setting (did you mean 'train_cfg'?)"),
+        (
+            {"train_cfg.max_iter": 2},
+            "train_cfg.max_iter: StatelessTrainLoop has no argument 'max_iter' (did you mean 'max_iters'?)",
+        ),
+        (
+            {"model.backbone.type": "FineVit"},
+            "model.backbone.type='FineVit' is no known model (did you mean 'FineViT'?)",
+        ),
+        ({"model.backbone.type": "finevit.FineVit"}, "model.backbone.type='finevit.FineVit' is no known model"),
+        ({"model.backbone.arhc": 3}, "model.backbone.arhc: FineViT has no argument 'arhc' (did you mean 'arch'?)"),
+        (
+            {"model.backbon.depth": 3},
+            "model.backbon: MaskedDistillation has no argument 'backbon' (did you mean 'backbone'?)",
+        ),
+        ({"model": {"_delete_": True, "backbone": {}}}, "model: which one? Set model.type to one of"),
+        ({"model": 3}, "model=3: give a dict with a type"),
+        (
+            {"optim_wrapper.optimizer.lrr": 1},
+            "optim_wrapper.optimizer.lrr: AdamW has no argument 'lrr' (did you mean 'lr'?)",
+        ),
+        ({"optim_wrapper.clip_gard": {}}, "optim_wrapper.clip_gard: OptimWrapper has no argument"),
+        ({"optim_wrapper.clip_grad.max_nrom": 1}, "max_nrom is no known setting (did you mean 'max_norm'?)"),
+        ({"optim_wrapper.paramwise_cfg.flat_decay": 0}, "(did you mean 'flat_decay_mult'?)"),
+        ({"param_scheduler.0.end_facter": 1}, "param_scheduler.0.end_facter: LinearLR has no argument"),
+        ({"param_scheduler.0.type": "LinearLr"}, "is no known parameter scheduler (did you mean 'LinearLR'?)"),
+        (
+            {"train_dataloader.num_worker": 1},
+            "train_dataloader.num_worker is no known setting (did you mean 'num_workers'?)",
+        ),
+        (
+            {"train_dataloader.dataset.source.levl": "easy"},
+            "train_dataloader.dataset.source.levl: Scenes has no argument",
+        ),
+        (
+            {"train_dataloader.dataset.transforms.0.type": "Patchfy"},
+            "transforms.0.type='Patchfy' is no known transform",
+        ),
+        (
+            {"train_dataloader.batch_sampler.resolution.type": "Constantresolution"},
+            "(did you mean 'ConstantResolution'?)",
+        ),
+        (
+            {"train_dataloader.batch_sampler.resolution.sid": 1},
+            "resolution.sid: ConstantResolution has no argument 'sid'",
+        ),
+        ({"default_hooks.chekpoint.interval": 5}, "default_hooks.chekpoint: MMEngine has no default hook"),
+        ({"default_hooks.logger.intervall": 5}, "default_hooks.logger.intervall: LoggerHook has no argument"),
+        ({"custom_hooks.0.type": "FineViT"}, "custom_hooks.0.type='FineViT' is a model, not a hook"),
+        (
+            {"model.teacher": {"type": "HuggingFaceTeacher"}},
+            "model.teacher.model is missing: HuggingFaceTeacher needs it",
+        ),
+        ({"env_cfg.mp_cfg.mp_start_metod": "fork"}, "env_cfg.mp_cfg.mp_start_metod is no known setting"),
+        ({"randomness.sed": 1}, "randomness.sed is no known setting (did you mean 'seed'?)"),
+        (
+            {"visualizer.vis_backends.0.type": "LocalVisBackends"},
+            "is no known vis backend (did you mean 'LocalVisBackend'?)",
+        ),
+        ({"val_evaluator": None}, "val_evaluator is missing; MMEngine needs val_dataloader, val_cfg, val_evaluator"),
+        ({"model": None}, "model is missing"),
+        (
+            {"train_dataloader.batch_size.x": 1},
+            "--cfg-options train_dataloader.batch_size.x=1: does not fit the config",
+        ),
+        ({"custom_hooks.99.type": "X"}, "--cfg-options custom_hooks.99.type=X: does not fit the config"),
+        ({"load_from": "configs_/x.pth"}, "load_from='configs_/x.pth': "),
+        ({"model.teacher": {"type": "HuggingFaceTeacher", "model": "./no/dino"}}, "model.teacher.model='./no/dino': "),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_mistakes(options, message):
+    assert message in mistakes(**options)
+
+
+def test_all_mistakes_together():
+    said = mistakes(trian_cfg=1, model__backbone__arhc=1, train_cfg__max_iter=1)
+    assert said.count("did you mean") == 3
+
+
+def test_missing_paths_name_what_is_missing(tmp_path):
+    (tmp_path / "images").mkdir()
+    said = mistakes(data_root=str(tmp_path / "image" / "train"))
+    assert f"{str(tmp_path / 'image')!r} does not exist (did you mean 'images'?)" in said
+    assert said.count("does not exist") == 1
+
+
+def test_data_root_replaces_the_embedded_scenes(tmp_path):
+    cfg = load_config(TINY, {"data_root": str(tmp_path)})
+    assert cfg.train_dataloader.dataset.source == {"type": "OpenData", "data_root": str(tmp_path), "split": "train"}
+    assert cfg.val_dataloader.dataset.source == {"type": "OpenData", "data_root": str(tmp_path), "split": "val"}
+    check_config(cfg)
+
+
+def test_config_files(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"finevit_tiny_stag1.*does not exist \(did you mean '.*finevit_tiny_stage1.py'\?\)"
+    ):
+        load_config(TINY.with_name("finevit_tiny_stag1.py"))
+    (tmp_path / "broken.py").write_text("model = dict(")
+    with pytest.raises(ConfigError, match=r"broken.py cannot be read: SyntaxError"):
+        load_config(tmp_path / "broken.py")
+    (tmp_path / "private.py").write_text("_steps = 3\ntrain_cfg = dict(max_iters=_steps)")
+    assert load_config(tmp_path / "private.py").to_dict() == {"train_cfg": {"max_iters": 3}}
+    with pytest.raises(ConfigError, match="_steps is no known setting"):
+        check_config(load_config(tmp_path / "private.py", {"_steps": 4}))
+
+
+def test_own_errors_are_printed_without_traceback(capsys):
+    with pytest.raises(SystemExit) as caught, user_errors():
+        load_config("no.py")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("error: the config file 'no.py' does not exist")
+    with pytest.raises(ValueError, match="invalid literal"), user_errors():
+        int("x")
+
+
+def test_inspect_config():
+    tool = [sys.executable, "tools/inspect_config.py", str(TINY), "--cfg-options", "train_cfg.max_iters=7"]
+    said = subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "max_iters=7" in said
+    assert "FineViT                      finevit.backbones.finevit\n" in said
+    assert "LinearResolution             finevit_plugins.schedules  (plugin bundled of finevit 0." in said
