@@ -1,5 +1,6 @@
 """Configs: every mistake is found before anything is built, named with its place, and answered with a did-you-mean."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from finevit.engine.check import check_config
-from finevit.engine.cli import user_errors
+from finevit.engine.cli import Options, user_errors
 from finevit.engine.config import ConfigError, load_config
 from finevit.plugins import load_plugins
 
@@ -180,6 +181,15 @@ def test_own_errors_are_printed_without_traceback(capsys):
     assert capsys.readouterr().err.startswith("error: the config file 'no.py' does not exist")
     with pytest.raises(ValueError, match="invalid literal"), user_errors():
         int("x")
+
+
+def test_option_without_a_value(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=Options)
+    assert parser.parse_args(["--cfg-options", "a.b=3", "c=[1,2]"]).cfg_options == {"a.b": 3, "c": [1, 2]}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--cfg-options", "max_iters"])
+    assert "--cfg-options: 'max_iters' is not of the form KEY=VALUE" in capsys.readouterr().err
 
 
 def test_inspect_config():

@@ -5,9 +5,7 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
-from finevit.engine.cli import user_errors
+from finevit.engine.cli import Options, user_errors
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -15,7 +13,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("config", nargs="?", help="a config file, such as configs/finevit_tiny_stage1.py")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE", help="override settings"
+        "--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings"
     )
     parser.add_argument("--names", action="store_true", help="print the names without the config")
     parser.add_argument("--all", action="store_true", help="with the names of MMEngine")

@@ -1,11 +1,26 @@
 """What every command line tool shares: errors that people can act on are printed without a traceback."""
 
+import argparse
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from mmengine.config import DictAction
 
 OURS = ("finevit", "finevit_plugins")
+
+
+class Options(DictAction):
+    """``--cfg-options KEY=VALUE ...`` as in OpenMMLab, with usage help instead of a traceback for what has no ``=``."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *rest: Any) -> None:
+        """Called by argparse."""
+        for value in values:
+            if "=" not in value[1:]:
+                parser.error(f"{self.option_strings[0]}: {value!r} is not of the form KEY=VALUE")
+        super().__call__(parser, namespace, values, *rest)
 
 
 @contextmanager
