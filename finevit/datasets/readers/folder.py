@@ -57,10 +57,10 @@ def _pairs(root: Path, endings: Counter[str]) -> Iterator[tuple[str, str]]:
         split = [os.path.splitext(name) for name in names if name[0] != "."]
         endings.update(ending.lower() for _, ending in split)
         texts = {stem: stem + ending for stem, ending in split if ending.lower() == ".txt"}
-        prefix = Path(folder).relative_to(root)
+        prefix = "" if (inner := Path(folder).relative_to(root).as_posix()) == "." else f"{inner}/"
         for stem, ending in split:
             if ending.lower() in IMAGE_SUFFIXES:
-                yield (prefix / (stem + ending)).as_posix(), (prefix / texts[stem]).as_posix() if stem in texts else ""
+                yield prefix + stem + ending, prefix + texts[stem] if stem in texts else ""
 
 
 def _found(endings: Counter[str]) -> str:
