@@ -1,0 +1,1 @@
+"""Evaluation: measures on plain tensors (``functional``) and their MMEngine metrics (``metrics``)."""

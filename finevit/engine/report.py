@@ -1,0 +1,146 @@
+"""The report of a run: evaluates before the first step and after the last, and writes ``results.json`` and ``report.html``."""
+
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from finevit.evaluation.results import Results
+from finevit.registry import HOOKS
+from finevit.visualization.gallery import View, columns, views
+
+if TYPE_CHECKING:
+    from finevit.visualization.report import Page
+
+BEFORE = "report_before.pt"
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Shows what a run has learned.
+
+    The untrained model is evaluated right after the first step, on a copy of the initial weights, so that training starts without
+    waiting and goes on exactly as it would have. A resumed run takes the first evaluation from the work dir.
+
+    Args:
+        images: how many images of the validation set the page shows.
+        before: whether to evaluate the untrained model; costs one validation and, until the second step, a copy of the weights.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, *, images: int = 6, before: bool = True) -> None:
+        self.images, self.before = images, before
+        self.results: Results | None = None
+        self._views: list[View] = []
+        self._initial: list[Tensor] = []
+        self._evaluated = -1
+
+    def before_train(self, runner: Runner) -> None:
+        self.results = Results(runner.work_dir)
+        if runner.iter:
+            self.results.resume(runner.iter)
+        elif self.before and runner.val_loop is not None:
+            self._initial = [tensor.detach().clone() for tensor in _state(runner)]
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
+        if not self._initial:
+            return
+        with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
+            _swap(runner, self._initial)
+            runner.val_loop.run()
+            _swap(runner, self._initial)
+        self._initial = []
+        if is_main_process():
+            torch.save([view._asdict() for view in self._views], Path(runner.work_dir) / BEFORE)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None
+    ) -> None:
+        if batch_idx == 0:
+            self._views = []
+        missing = self.images - len(self._views)
+        if self.results and missing > 0 and data_batch and outputs and "prediction" in outputs[0]:
+            self._views += views(data_batch["images"], outputs, missing)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._evaluated = runner.iter
+        if self.results is None or not is_main_process():
+            return
+        loop = runner.val_loop
+        protocols = {type(metric).__name__: metric.protocol for metric in loop.evaluator.metrics if hasattr(metric, "protocol")}
+        dataset = loop.dataloader.dataset
+        self.results.add(runner.iter, metrics or {}, protocols=protocols, data=dataset.describe(), images=len(dataset))
+
+    def after_train(self, runner: Runner) -> None:
+        if runner.val_loop is not None and self._evaluated != runner.iter:
+            runner.val_loop.run()
+        if is_main_process() and self.results is not None:
+            self._report(runner, self.results)
+
+    def _report(self, runner: Runner, results: Results) -> None:
+        """Writes the page; a failure to do so is logged and costs nobody the trained model."""
+        from finevit.visualization.report import write
+
+        try:
+            path = write(self._page(runner, results), Path(runner.work_dir) / "report.html")
+            runner.logger.info(f"report: {path}")
+        except Exception as error:
+            runner.logger.error(f"the report could not be written: {error!r}; the training itself is complete")
+            runner.logger.debug(traceback.format_exc())
+
+    def _page(self, runner: Runner, results: Results) -> "Page":
+        from finevit.visualization.stage1 import page
+
+        file = Path(runner.work_dir) / BEFORE
+        before = [View(**view) for view in torch.load(file)] if results.at(0) and file.exists() else []
+        return page(
+            scalars=_scalars(runner),
+            results=results,
+            steps=runner.iter,
+            batch=runner.train_dataloader.batch_sampler.batch_size * runner.world_size,
+            parameters=sum(parameter.numel() for parameter in _model(runner).backbone.parameters()),
+            facts=_facts(runner, results),
+            gallery=columns(before, self._views),
+            config=runner.cfg.pretty_text,
+        )
+
+
+def _model(runner: Runner) -> BaseModel:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _state(runner: Runner) -> list[Tensor]:
+    return [*runner.model.parameters(), *runner.model.buffers()]
+
+
+@torch.no_grad()
+def _swap(runner: Runner, stored: list[Tensor]) -> None:
+    """Exchanges the model's values with the stored ones, in place; done twice, nothing has changed, to the last bit."""
+    for live, kept in zip(_state(runner), stored, strict=True):
+        current = live.clone()
+        live.copy_(kept)
+        kept.copy_(current)
+
+
+def _scalars(runner: Runner) -> dict[str, list[float]]:
+    """The training's logged values of every step; MMEngine keeps them in checkpoints, so they reach back before a resume."""
+    histories = {name: buffer.data[0] for name, buffer in runner.message_hub.log_scalars.items()}
+    return {name.removeprefix("train/"): values.tolist() for name, values in histories.items() if name.startswith("train/")}
+
+
+def _facts(runner: Runner, results: Results) -> list[tuple[str, str]]:
+    lines = [*_model(runner).describe(), f"data: {runner.train_dataloader.dataset.describe()}"]
+    facts = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    if results.data:
+        facts.append(("unseen images", f"{results.data} ({results.images:,} evaluated)"))
+    device = next(runner.model.parameters()).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return [*facts, ("made with", f"PyTorch {torch.__version__}, {runner.world_size} x {name}, seed {runner.seed}")]
