@@ -108,9 +108,10 @@ def _other_writers(dice: Dice, truth: Truth) -> list[Callable[[], str]]:
     if len(truth.objects) > 1:
         largest = max(truth.objects, key=lambda told: told.pixels)
         writers.append(lambda: _fill(dice.pick(wording.LARGEST), the_noun=_reference(largest.noun, names)))
-    if len(truth.absent) > 1:
-        one, two = dice.shuffled(truth.absent)[:2]
-        writers.append(lambda: _absent(dice, one, two))
+    absent = dice.shuffled(truth.absent)
+    writers += [partial(_absent, dice, one, two) for one, two in zip(absent[0:4:2], absent[1:4:2], strict=False)]
+    writers += [partial(_empty, dice, corner) for corner in truth.empty]
+    writers.append(lambda: _proportions(dice, truth.plan))
     if len(truth.plan.doodles) > 2:
         writers.append(lambda: dice.pick(wording.DOODLES))
     return writers
@@ -127,6 +128,16 @@ def _count(dice: Dice, noun: str, count: int) -> str:
 
 def _absent(dice: Dice, one: str, two: str) -> str:
     return _fill(dice.pick(wording.ABSENT), one=one, two=two, a_one=with_article(one), a_two=with_article(two))
+
+
+def _empty(dice: Dice, corner: str) -> str:
+    return _fill(dice.pick(wording.EMPTY), corner=corner)
+
+
+def _proportions(dice: Dice, plan: Plan) -> str:
+    ratio = plan.width / plan.height
+    sides = {"long": "wide", "short": "tall"} if ratio >= 1 else {"long": "tall", "short": "wide"}
+    return _fill(dice.pick(wording.PROPORTIONS), ratio=f"{max(ratio, 1 / ratio):.1f}", **sides)
 
 
 def _line(dice: Dice, line: Line) -> str:

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from finevit.datasets.scenes.dice import Dice
@@ -50,6 +51,10 @@ INKS = {"black": (16, 16, 20), "white": (250, 250, 248), "red": (190, 24, 30), "
 """Ink colours. Black, red and blue stand on a pale plate, white on a dark one."""
 
 
+_FAINT = 48
+"""A pixel that differs from the plate by more than this is ink."""
+
+
 class Writing(NamedTuple):
     """One line of text: what, how, and the height of its font in pixels."""
 
@@ -84,7 +89,10 @@ def letter(writing: Writing) -> tuple[np.ndarray, tuple[int, int, int, int]]:
     plate = (38, 38, 44) if writing.ink == "white" else (246, 244, 236)
     image = Image.new("RGB", size, plate)
     ImageDraw.Draw(image).text((pad - left, pad - top), writing.text, INKS[writing.ink], font)
-    return np.asarray(image), (pad, pad, size[0] - pad, size[1] - pad)
+    pixels = np.asarray(image)
+    ink = cv2.absdiff(pixels, np.full_like(pixels, plate)).max(axis=2) > _FAINT
+    x, y, wide, high = cv2.boundingRect(ink.view(np.uint8))
+    return pixels, (x, y, x + wide, y + high)
 
 
 def _pad(writing: Writing) -> int:
@@ -95,11 +103,11 @@ def _pad(writing: Writing) -> int:
 def _font(name: str, height: int):
     from PIL import ImageFont
 
-    return ImageFont.truetype(str(_font_folder() / FONTS[name]), height)
+    return ImageFont.truetype(str(font_folder() / FONTS[name]), height)
 
 
 @cache
-def _font_folder() -> Path:
+def font_folder() -> Path:
     """Where matplotlib keeps its fonts; found without importing it."""
     found = find_spec("matplotlib")
     if found is None or found.origin is None:

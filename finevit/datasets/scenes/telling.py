@@ -52,13 +52,14 @@ class Relation(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """Everything captions may say."""
+    """Everything captions may say. ``absent`` classes do not occur; nothing lies in the ``empty`` corners."""
 
     plan: Plan
     objects: list[Told]
     lines: list[Line]
     relations: list[Relation]
     absent: list[str]
+    empty: list[str]
 
 
 def find_truth(plan: Plan, painting: Painting, things: Sequence[Thing]) -> Truth:
@@ -70,7 +71,8 @@ def find_truth(plan: Plan, painting: Painting, things: Sequence[Thing]) -> Truth
     ]
     present = {told.name for told in objects}
     absent = [thing.name for thing in things if thing.name not in present] if len(things) <= _DISTINCT else []
-    return Truth(plan, objects, lines, _relate(objects, painting.covers), absent)
+    empty = _empty([*(told.box for told in objects), *(_around(line.box) for line in lines)], plan)
+    return Truth(plan, objects, lines, _relate(objects, painting.covers), absent, empty)
 
 
 def make_regions(truth: Truth, painting: Painting) -> tuple[Region, ...]:
@@ -119,14 +121,15 @@ def _tell(seen: Seen, plan: Plan, thing: Thing) -> Told:
 
 
 def _pose(degrees: float) -> str:
+    """How a drawing is turned from its usual orientation, which need not be upright (a rocket flies aslant)."""
     turn = abs(degrees)
     if turn < 5:
-        return "upright"
+        return "not rotated"
     if turn < 45:
-        return f"tilted {'slightly ' if turn < 16 else ''}{'clockwise' if degrees > 0 else 'counter-clockwise'}"
-    if 60 < turn < 120:
-        return "lying on its side"
-    return "upside down" if turn > 150 else ""
+        return f"rotated {'slightly ' if turn < 16 else ''}{'clockwise' if degrees > 0 else 'counter-clockwise'}"
+    if 70 < turn < 110:
+        return "rotated by about a quarter turn"
+    return "turned upside down" if turn > 160 else ""
 
 
 def _cover(seen: Seen) -> str:
@@ -142,6 +145,23 @@ def _place(box: tuple[int, int, int, int], plan: Plan) -> str:
     if row == "middle":
         return "in the centre" if column == "centre" else f"on the {column}"
     return f"at the {row}" if column == "centre" else f"at the {row} {column}"
+
+
+def _empty(boxes: list[tuple[int, int, int, int]], plan: Plan) -> list[str]:
+    """The corners, each a third high and wide, that no object and no text reaches into."""
+    high, wide = plan.height / 3, plan.width / 3
+    return [
+        f"{row} {column}"
+        for row, top in (("top", 0.0), ("bottom", 2 * high))
+        for column, left in (("left", 0.0), ("right", 2 * wide))
+        if all(x2 <= left or left + wide <= x1 or y2 <= top or top + high <= y1 for x1, y1, x2, y2 in boxes)
+    ]
+
+
+def _around(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """More than the plate of a line."""
+    margin = box[3] - box[1]
+    return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
 def _unit(box: tuple[int, int, int, int], plan: Plan) -> tuple[float, float, float, float]:

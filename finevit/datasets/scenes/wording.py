@@ -153,10 +153,20 @@ LIGHT = (
 )
 EVEN_LIGHT = ("The light is even.", "Everything is lit evenly.", "The lighting hardly changes across it.")
 BACKS = (
-    "The background is {back}.",
-    "Behind everything lies {back}.",
-    "As a backdrop there is {back}.",
+    "The background shows {back}.",
+    "Behind everything: {back}.",
+    "The backdrop: {back}.",
     "All of it is set on {back}.",
+)
+PROPORTIONS = (
+    "It is about {ratio} times as {long} as it is {short}.",
+    "The longer side is about {ratio} times the shorter one.",
+    "Its sides are roughly in the ratio {ratio} to 1.",
+)
+EMPTY = (
+    "The {corner} corner is empty.",
+    "Nothing has been put into the {corner} corner.",
+    "Only background can be seen in the {corner} corner.",
 )
 LARGEST = (
     "Nothing takes up more of the picture than {the_noun}.",

@@ -1,0 +1,73 @@
+"""Draw a page of records, with boxes, classes, written words and captions, into a PNG file.
+
+python tools/show_data.py --level medium --n 12 --out page.png
+python tools/show_data.py --data-root PATH
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from finevit.contracts import BadSample, Record, Source
+
+
+def main() -> int:
+    """Write the page and say where it is."""
+    options = parse_args()
+    try:
+        source = open_records(options)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    records, bad = take(source, first=options.first, count=options.n)
+    for message in bad:
+        print(f"skipped: {message}", file=sys.stderr)
+    if not records:
+        print(f"No record to show: {source.describe()}", file=sys.stderr)
+        return 1
+    from finevit.visualization.records import draw_records
+
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    draw_records(records, columns=min(options.columns, len(records))).save(options.out)
+    print(f"{source.describe()}\n{len(records)} records drawn into {options.out}")
+    return 0
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--level", default="easy", help="difficulty of the embedded scenes: easy, medium or hard")
+    parser.add_argument("--split", default="train", help="train, val or test")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the embedded scenes")
+    parser.add_argument("--data-root", type=Path, help="your own images instead: a folder, a JSONL file or tars")
+    parser.add_argument("--first", type=int, default=0, help="index of the first record")
+    parser.add_argument("--n", type=int, default=12, help="how many records")
+    parser.add_argument("--columns", type=int, default=4, help="how many records side by side")
+    parser.add_argument("--out", type=Path, default=Path("page.png"), help="where the page goes")
+    return parser.parse_args()
+
+
+def open_records(options: argparse.Namespace) -> Source:
+    """The user's data where given, else the embedded scenes."""
+    if options.data_root is not None:
+        from finevit.datasets.readers import open_source
+
+        return open_source(data_root=options.data_root, split=options.split)
+    from finevit.datasets.scenes import Scenes
+
+    return Scenes(level=options.level, split=options.split, seed=options.seed)
+
+
+def take(source: Source, *, first: int, count: int) -> tuple[list[Record], list[str]]:
+    """``count`` records from ``first`` on, and the messages of those that could not be used."""
+    records, bad = [], []
+    for index in range(first, min(first + count, len(source))):
+        try:
+            records.append(source[index])
+        except BadSample as error:
+            bad.append(str(error))
+    return records, bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())
