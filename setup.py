@@ -40,9 +40,9 @@ REQUIRES = [
 ]
 EXTRAS = {
     "llm": ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"],
-    "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx"],
+    "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx2"],
     "downstream": ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"],
-    "demo": ["gradio>=5"],
+    "demo": ["fastapi", "uvicorn"],
     "dev": ["pytest>=8", "pytest-xdist", "beartype", "ruff", "mypy", "import-linter", "pre-commit", "onnxruntime"],
 }
 
