@@ -29,10 +29,11 @@ class ImageBudget(NamedTuple):
 class SampleRequest(NamedTuple):
     """What the batch sampler asks the dataset for. It travels to the worker, so a schedule can act there.
 
-    ``position`` is the global position in the endless training order; every random choice about the sample derives from it.
+    ``record`` is an index of the source, ``position`` the place in the endless training order: every random choice about
+    the sample derives from it.
     """
 
-    index: int
+    record: int
     position: int
     budget: ImageBudget
 
@@ -83,9 +84,9 @@ class Region:
 class Record:
     """One image with everything that is known of it.
 
-    ``image`` holds encoded bytes (JPEG, PNG, ...) or an upright RGB array ``uint8 [height, width, 3]``. ``captions`` maps the name of a
-    captioner (``long``, ``short``, ``alt``, a model's name) to its text. ``label_map`` is an optional ``int16 [height, width]``
-    of class ids, -1 for background. ``facts`` are further truths (counts, relations) as plain values.
+    ``image`` holds encoded bytes (JPEG, PNG, ...) or an upright RGB array ``uint8 [height, width, 3]``. ``captions`` maps the name
+    of a captioner (``long``, ``short``, ``alt``, a model's name) to its text. ``label_map`` is an optional
+    ``int16 [height, width]`` of class ids, -1 for background. ``facts`` are further truths (counts, relations) as plain values.
     """
 
     id: str

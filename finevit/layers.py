@@ -1,4 +1,4 @@
-"""The building blocks of the encoder: SwiGLU, rotary ragged attention, the pre-norm block, attention pooling (paper, encoder section)."""
+"""The encoder's building blocks: SwiGLU, rotary ragged attention, the pre-norm block, pooling (paper, encoder section)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from finevit.ops.rope2d import rotate
 
 
 class Pack(NamedTuple):
-    """What attention needs to know of a pack: ``offsets [images + 1]``, ``lengths`` on the host, RoPE ``table [patches, 1, head / 2]``."""
+    """What attention needs to know of a pack: ``offsets [images + 1]``, ``lengths`` on the host, RoPE ``table``."""
 
     offsets: Tensor
     lengths: Sequence[int]
@@ -38,7 +38,7 @@ class Attention(nn.Module):
     def __init__(self, *, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, pack: Pack) -> Tensor:

@@ -1,7 +1,7 @@
 """The child registries of MMEngine in which FineViT's components live.
 
-Scope ``finevit``: any OpenMMLab config reaches a component as ``type='finevit.NAME'``; MMEngine imports this module by itself when it
-meets the scope. ``locations`` are imported at the first look-up, so importing this module costs nothing.
+Scope ``finevit``: any OpenMMLab config reaches a component as ``type='finevit.NAME'``; MMEngine imports this module by itself when
+it meets the scope. ``locations`` are imported at the first look-up, so importing this module costs nothing.
 """
 
 from mmengine import registry as root

@@ -33,16 +33,12 @@ def check_teacher(teacher: Teacher) -> None:
     assert features.shape == (2, 6, teacher.dim), f"features: {tuple(features.shape)}, expected (2, 6, {teacher.dim})"
     assert not features.requires_grad, "features need no gradient"
     assert torch.isfinite(features).all(), "features are finite"
-    assert torch.allclose(features[1], teacher.features(images[1:])[0], atol=1e-4), (
-        "images of a batch do not see each other"
-    )
+    assert torch.allclose(features[1], teacher.features(images[1:])[0], atol=1e-4), "images of a batch do not see each other"
     assert teacher.describe(), "describe() says what the teacher is"
 
 
 def check_resolution_schedule(schedule: ResolutionSchedule, *, steps: int = 100) -> None:
     """Asserts the contract of :class:`~finevit.contracts.ResolutionSchedule`: a pure function of the step."""
     budgets = [schedule(step) for step in range(steps)]
-    assert all(isinstance(budget, ImageBudget) and budget.pixels > 0 for budget in budgets), (
-        "every step has an ImageBudget"
-    )
+    assert all(isinstance(budget, ImageBudget) and budget.pixels > 0 for budget in budgets), "every step has an ImageBudget"
     assert budgets == [schedule(step) for step in range(steps)], "the same step always gives the same budget"

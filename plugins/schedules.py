@@ -43,9 +43,7 @@ class StepResolution(ResolutionSchedule):
     def __init__(self, *, milestones: Sequence[tuple[int, int]], square: bool = False) -> None:
         steps = [step for step, _ in milestones]
         if steps[:1] != [0] or steps != sorted(set(steps)):
-            raise ValueError(
-                f"milestones={milestones}: give (step, side) pairs in ascending order of steps, the first at step 0"
-            )
+            raise ValueError(f"milestones={milestones}: give (step, side) pairs in ascending order of steps, the first at step 0")
         for _, side in milestones:
             _check_side("milestones", side)
         self.milestones, self.square = tuple(milestones), square

@@ -86,9 +86,7 @@ def test_neighbours_in_the_pack_do_not_matter():
     one = encoder(alone)
     assert torch.allclose(crowd.tokens.split(list(images.lengths))[3], one.tokens, atol=1e-12)
     assert torch.allclose(crowd.pooled[3], one.pooled[0], atol=1e-12)
-    other = images._replace(
-        pixels=torch.where(torch.arange(len(images.pixels))[:, None] < images.offsets[3], 0.7, images.pixels)
-    )
+    other = images._replace(pixels=torch.where(torch.arange(len(images.pixels))[:, None] < images.offsets[3], 0.7, images.pixels))
     assert torch.allclose(encoder(other).pooled[3], one.pooled[0], atol=1e-12)
     assert not torch.allclose(encoder(other).pooled[2], crowd.pooled[2], atol=1e-3)
 

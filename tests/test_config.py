@@ -161,9 +161,7 @@ def test_data_root_replaces_the_embedded_scenes(tmp_path):
 
 
 def test_config_files(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"finevit_tiny_stag1.*does not exist \(did you mean '.*finevit_tiny_stage1.py'\?\)"
-    ):
+    with pytest.raises(ConfigError, match=r"finevit_tiny_stag1.*does not exist \(did you mean '.*finevit_tiny_stage1.py'\?\)"):
         load_config(TINY.with_name("finevit_tiny_stag1.py"))
     (tmp_path / "broken.py").write_text("model = dict(")
     with pytest.raises(ConfigError, match=r"broken.py cannot be read: SyntaxError"):

@@ -110,9 +110,7 @@ def test_16_bit_tiff_of_either_byte_order():
         np.testing.assert_array_equal(decode(data, name="x")[..., 1], values >> 8)
 
 
-@pytest.mark.parametrize(
-    "values", [np.full((3, 3), 0.5, np.float32), np.full((3, 3), -7, np.int32), np.full((3, 3), 1 << 20)]
-)
+@pytest.mark.parametrize("values", [np.full((3, 3), 0.5, np.float32), np.full((3, 3), -7, np.int32), np.full((3, 3), 1 << 20)])
 def test_values_without_a_range_are_refused(values):
     with pytest.raises(BadSample, match=r"x: .* values without a known range; convert it to 8 or 16 bits"):
         decode(
@@ -158,10 +156,7 @@ def test_animation_gives_its_first_frame(format):
 
 def test_two_photographs_in_one_jpeg():
     frames = [Image.new("RGB", (16, 12), colour) for colour in ("#ff0000", "#0000ff")]
-    assert (
-        np.abs(decode(encode(frames[0], "MPO", save_all=True, append_images=frames[1:]), name="x") - (254, 0, 0)).max()
-        <= 2
-    )
+    assert np.abs(decode(encode(frames[0], "MPO", save_all=True, append_images=frames[1:]), name="x") - (254, 0, 0)).max() <= 2
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
@@ -220,9 +215,7 @@ def test_bombs_cost_no_memory_and_no_warning(width, height):
 
 def test_target_reduces_jpegs_but_never_below_it():
     data = encode(Image.new("RGB", (1600, 1200)), "JPEG")
-    sizes = {
-        target: decode(data, name="x", target=target).shape[:2] for target in (4_000_000, 900_000, 480_000, 40_000, 100)
-    }
+    sizes = {target: decode(data, name="x", target=target).shape[:2] for target in (4_000_000, 900_000, 480_000, 40_000, 100)}
     assert sizes == {
         4_000_000: (1200, 1600),
         900_000: (1200, 1600),

@@ -103,9 +103,7 @@ def test_masks_are_exact_shares_and_depend_on_the_generator_only():
     assert not torch.equal(again, random_mask(lengths, 0.75, torch.Generator().manual_seed(4)))
     assert not random_mask(lengths, 0.0).any()
     assert random_mask(lengths, 1.0).all()
-    hits = (
-        torch.stack([random_mask((20,), 0.25, torch.Generator().manual_seed(i)) for i in range(2000)]).float().mean(0)
-    )
+    hits = torch.stack([random_mask((20,), 0.25, torch.Generator().manual_seed(i)) for i in range(2000)]).float().mean(0)
     assert (hits - 0.25).abs().max() < 0.05
 
 

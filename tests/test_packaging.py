@@ -61,9 +61,7 @@ def test_a_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     files = [path for folder in ("finevit", "plugins") for path in (ROOT / folder).rglob("*") if path.is_file()]
     wanted = {str(path.relative_to(ROOT)) for path in files if "__pycache__" not in path.parts}
-    assert held == {
-        name.replace("plugins/", "finevit_plugins/", 1) if name.startswith("plugins/") else name for name in wanted
-    }
+    assert held == {name.replace("plugins/", "finevit_plugins/", 1) if name.startswith("plugins/") else name for name in wanted}
 
 
 @pytest.fixture
@@ -110,9 +108,7 @@ def test_an_unfinished_or_outdated_environment_is_made_anew(
     assert not leftover.exists()
 
 
-def test_environments_of_removed_checkouts_are_removed(
-    environment: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environments_of_removed_checkouts_are_removed(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     environment.main()
     first = (environment.ROOT / ".venv").readlink()
     monkeypatch.setattr(environment, "ROOT", environment.ROOT.rename(environment.ROOT.with_name("moved")))
@@ -121,9 +117,7 @@ def test_environments_of_removed_checkouts_are_removed(
     assert (environment.ROOT / ".venv" / "stamp").is_file()
 
 
-def test_a_full_disk_is_reported_before_anything_is_downloaded(
-    environment: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_reported_before_anything_is_downloaded(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "SPACE", 1e18)
     with pytest.raises(SystemExit, match=r"needs 1000000000\.0 GB .* are free\. Make room, or choose another place"):
         environment.main()

@@ -124,9 +124,7 @@ def test_class_that_is_not_of_the_contract(install):
 
 
 def test_abstract_class(install):
-    install(
-        "class Mine(Teacher):\n    def describe(self): ...\n@hookimpl\ndef finevit_teachers(): return {'Mine': Mine}"
-    )
+    install("class Mine(Teacher):\n    def describe(self): ...\n@hookimpl\ndef finevit_teachers(): return {'Mine': Mine}")
     failure("teacher 'Mine'", "lacks features", "acme 2.0")
 
 

@@ -137,9 +137,7 @@ def test_json_lines_captions_regions_and_ids(tmp_path):
                 {"id": 7, "file_name": "i/1.png", "captions": ["a", "b", "a", ""], "text": "c"},
                 {"path": "i/2.png", "captions": {"long": "L", "short": ["s", "t"]}, "caption": None},
             ),
-            "two.JSONL": lines(
-                {"image": "i/3.png", "regions": [{"box": box, "phrase": "cat"}, {"box": box, "text": "EXIT"}]}
-            )
+            "two.JSONL": lines({"image": "i/3.png", "regions": [{"box": box, "phrase": "cat"}, {"box": box, "text": "EXIT"}]})
             + "\n",
             **{f"i/{n}.png": picture(n) for n in range(4)},
         },
@@ -219,9 +217,7 @@ def test_json_lines_image_root(tmp_path):
         },
     )
     assert red(JsonLines(data_root=tmp_path / "data", image_root=tmp_path / "pics", split="all")[0]) == 4
-    with pytest.raises(
-        ValueError, match=r"none of its first 2 samples can be read; x.jsonl line 1 \(a.png\): cannot read"
-    ):
+    with pytest.raises(ValueError, match=r"none of its first 2 samples can be read; x.jsonl line 1 \(a.png\): cannot read"):
         JsonLines(data_root=tmp_path / "data", split="all")
     with pytest.raises(ValueError, match=r"image_root='.*pisc' does not exist \(did you mean 'pics'\?\)"):
         JsonLines(data_root=tmp_path / "data", image_root=tmp_path / "pisc")
@@ -254,9 +250,7 @@ def shard(first: int, count: int) -> dict[str, bytes | str]:
     for n in range(first, first + count):
         caption = f"caption {n}"
         members[f"{n:09d}.jpg"] = picture(n, "JPEG")
-        members[f"{n:09d}.json"] = json.dumps(
-            {"caption": caption, "url": "u", "status": "success", "width": 4, "sha256": "0"}
-        )
+        members[f"{n:09d}.json"] = json.dumps({"caption": caption, "url": "u", "status": "success", "width": 4, "sha256": "0"})
         members[f"{n:09d}.txt"] = caption
     return members
 
@@ -357,9 +351,7 @@ def test_compressed_or_broken_tars_are_left_out(shards, tmp_path):
     assert len(source) == 15
     assert source.skipped.count == 3
     write(tmp_path, {"only/x.tar": b"hello"})
-    with pytest.raises(
-        ValueError, match=r"holds no samples with an image: x\.tar: damaged, compressed or ends early; 0 samples"
-    ):
+    with pytest.raises(ValueError, match=r"holds no samples with an image: x\.tar: damaged, compressed or ends early; 0 samples"):
         TarShards(data_root=tmp_path / "only")
 
 
@@ -425,9 +417,7 @@ def test_open_data_errors_name_the_setting_and_the_way_out(folder, shards, tmp_p
     for holdout in (-0.1, 1, float("nan")):
         with pytest.raises(ValueError, match=r"holdout=.* must be a share of the records"):
             open_source(data_root=folder, holdout=holdout)
-    with pytest.raises(
-        ValueError, match="split='val' is empty with holdout=0 of 3 records; add records or change holdout"
-    ):
+    with pytest.raises(ValueError, match="split='val' is empty with holdout=0 of 3 records; add records or change holdout"):
         open_source(data_root=folder, split="val", holdout=0)
 
 
@@ -470,10 +460,7 @@ def test_held_out_images_never_train(folder, shards):
         train, val = (ids(source) for source in both(reader, root, 0.3))
         assert not set(train) & set(val)
         assert len(train) + len(val) == count
-        assert (
-            f"split 'train' shows {len(train)} (0.3 of all is held out)"
-            in reader(data_root=root, holdout=0.3).describe()
-        )
+        assert f"split 'train' shows {len(train)} (0.3 of all is held out)" in reader(data_root=root, holdout=0.3).describe()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

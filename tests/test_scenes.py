@@ -37,9 +37,7 @@ print(digest.hexdigest())
 
 @pytest.fixture(scope="module")
 def records() -> dict[str, list[Record]]:
-    return {
-        level: [Scenes(level=level, split="test")[index] for index in range(count)] for level, count in SAMPLES.items()
-    }
+    return {level: [Scenes(level=level, split="test")[index] for index in range(count)] for level, count in SAMPLES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +182,7 @@ def test_counts_agree_with_the_regions_and_the_captions(every):
             said = [number for number in numbers_of(text, noun) if number >= 0]
             assert set(said) <= {count}
             checked += len(said)
-        totals = re.findall(
-            r"(?:there (?:is|are)|everything,|number of objects is|Altogether|arrive at) (\w+)(?: object|\.)", text
-        )
+        totals = re.findall(r"(?:there (?:is|are)|everything,|number of objects is|Altogether|arrive at) (\w+)(?: object|\.)", text)
         assert all(word in (str(len(objects)), *wording.NUMBERS[len(objects) : len(objects) + 1]) for word in totals)
         checked += len(totals)
     assert checked > 100
@@ -248,9 +244,7 @@ def test_captions_vary():
 
 
 def test_english():
-    assert [
-        plural(name) for name in ("cherry", "tropical fish", "flag of Cuba", "face with tongue", "mouse", "glasses")
-    ] == [
+    assert [plural(name) for name in ("cherry", "tropical fish", "flag of Cuba", "face with tongue", "mouse", "glasses")] == [
         "cherries",
         "tropical fish",
         "flags of Cuba",
@@ -349,9 +343,7 @@ def test_a_scene_costs_little():
 def test_empty_corners_are_empty(every):
     checked = 0
     for record in every:
-        for row, column in re.findall(
-            r"[Tt]he (top|bottom) (left|right) corner(?: is empty|\.)", record.captions["long"]
-        ):
+        for row, column in re.findall(r"[Tt]he (top|bottom) (left|right) corner(?: is empty|\.)", record.captions["long"]):
             left, top = (0 if column == "left" else 2 / 3), (0 if row == "top" else 2 / 3)
             for x1, y1, x2, y2 in (region.box for region in record.regions):
                 assert x2 <= left + 1e-9 or left + 1 / 3 <= x1 + 1e-9 or y2 <= top + 1e-9 or top + 1 / 3 <= y1 + 1e-9

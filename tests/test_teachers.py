@@ -95,9 +95,7 @@ def _images(patch=8, n=2):
 
 
 def _normalised(images):
-    return (images - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
-        3, 1, 1
-    )
+    return (images - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def test_last_layer_is_the_models_own_last_hidden_state(saved, request):
@@ -172,9 +170,7 @@ def test_vision_tower_out_of_a_checkpoint_with_a_text_tower(tmp_path):
     from transformers import SiglipConfig, SiglipModel
 
     tiny = {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 64}
-    model = SiglipModel(
-        SiglipConfig(text_config=tiny, vision_config={**tiny, "image_size": 32, "patch_size": 8})
-    ).eval()
+    model = SiglipModel(SiglipConfig(text_config=tiny, vision_config={**tiny, "image_size": 32, "patch_size": 8})).eval()
     model.save_pretrained(tmp_path)
     with torch.no_grad():
         expected = model.vision_model(_normalised(_images()), interpolate_pos_encoding=True).last_hidden_state
@@ -187,9 +183,7 @@ def test_missing_weights_are_an_error(tmp_path):
 
     _dinov2(1).save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
-    save_file(
-        {name: weights[name] for name in weights if "fc1" not in name}, tmp_path / "model.safetensors", {"format": "pt"}
-    )
+    save_file({name: weights[name] for name in weights if "fc1" not in name}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"the checkpoint lacks 2 weights, for example '.*fc1.bias'"):
         HuggingFaceTeacher(model=str(tmp_path))
 
@@ -223,9 +217,7 @@ def test_a_hub_name_that_cannot_be_reached(monkeypatch):
         raise OSError("We couldn't connect to the hub.\nMore words.")
 
     monkeypatch.setattr(AutoConfig, "from_pretrained", unreachable)
-    with pytest.raises(
-        ValueError, match=r"model='owner/name': could not be loaded \(We couldn't connect .*folder of a downl"
-    ):
+    with pytest.raises(ValueError, match=r"model='owner/name': could not be loaded \(We couldn't connect .*folder of a downl"):
         HuggingFaceTeacher(model="owner/name")
 
 
@@ -367,9 +359,7 @@ def test_packaged_dinov2_refuses_another_file(monkeypatch, tmp_path):
     other.write_bytes(b"something else")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(packaged, "_installed", lambda: other)
-    with pytest.raises(
-        ValueError, match=r"vit_s_focus.onnx has sha256 .*, expected 198644e3.*pip install --force-reinstall"
-    ):
+    with pytest.raises(ValueError, match=r"vit_s_focus.onnx has sha256 .*, expected 198644e3.*pip install --force-reinstall"):
         PackagedDinov2Small()
     assert not [path for path in (tmp_path / "cache/finevit").iterdir() if path.is_dir()]
 

@@ -12,9 +12,7 @@ def parse_arguments() -> argparse.Namespace:
     """Flags like those of the other tools."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("config", nargs="?", help="a config file, such as configs/finevit_tiny_stage1.py")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings"
-    )
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
     parser.add_argument("--names", action="store_true", help="print the names without the config")
     parser.add_argument("--all", action="store_true", help="with the names of MMEngine")
     return parser.parse_args()

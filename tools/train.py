@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+
+from finevit.engine.cli import Options, user_errors
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -11,9 +13,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="a config file, such as configs/finevit_tiny_stage1.py")
     parser.add_argument("--work-dir", help="where logs, checkpoints and the report go (default: work_dirs/<config name>)")
-    parser.add_argument("--resume", nargs="?", const="auto", help="continue: from the newest checkpoint of the work dir, or from a file")
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", help="continue: from the newest checkpoint of the work dir, or from a file"
+    )
     parser.add_argument("--amp", action="store_true", help="train in bfloat16 (weights stay float32)")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, metavar="KEY=VALUE", help="override settings")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how ranks are started")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -33,16 +37,19 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
 def main() -> None:
     """Checks the config before anything heavy is loaded, then runs MMEngine's Runner."""
     arguments = parse_arguments()
-    cfg = Config.fromfile(arguments.config)
-    cfg.merge_from_dict(arguments.cfg_options)
-    apply_flags(cfg, arguments)
+    with user_errors():
+        from finevit.engine.check import check_config
+        from finevit.engine.config import load_config
+        from finevit.plugins import load_plugins
 
-    from mmengine.runner import Runner
+        load_plugins()
+        cfg = load_config(arguments.config, arguments.cfg_options)
+        apply_flags(cfg, arguments)
+        check_config(cfg)
 
-    from finevit.plugins import load_plugins
+        from mmengine.runner import Runner
 
-    load_plugins()
-    Runner.from_cfg(cfg).train()
+        Runner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

@@ -38,9 +38,7 @@ class ScheduleHook(Hook):
             if attribute not in settable:
                 hint = did_you_mean(attribute, settable)
                 known = ", ".join(sorted(settable))
-                raise ValueError(
-                    f"schedules: {name!r} is no setting of {type(owner).__name__}{hint}; there are {known}"
-                )
+                raise ValueError(f"schedules: {name!r} is no setting of {type(owner).__name__}{hint}; there are {known}")
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Set and report the values of this step."""
@@ -58,8 +56,6 @@ def _find(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     for part in parts:
         children = dict(owner.named_children())
         if part not in children:
-            raise ValueError(
-                f"schedules: {name!r}: {type(owner).__name__} has no part {part!r}{did_you_mean(part, children)}"
-            )
+            raise ValueError(f"schedules: {name!r}: {type(owner).__name__} has no part {part!r}{did_you_mean(part, children)}")
         owner = children[part]
     return owner, attribute

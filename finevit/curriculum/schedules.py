@@ -49,9 +49,7 @@ class Cosine(_Ramp):
 
     def __call__(self, step: int) -> float:
         """The value at a step."""
-        return self.begin_value + (1 - math.cos(math.pi * self.progress(step))) / 2 * (
-            self.end_value - self.begin_value
-        )
+        return self.begin_value + (1 - math.cos(math.pi * self.progress(step))) / 2 * (self.end_value - self.begin_value)
 
 
 @SCHEDULES.register_module()
@@ -61,9 +59,7 @@ class Milestones:
     def __init__(self, *, milestones: Sequence[tuple[int, float]]) -> None:
         steps = [step for step, _ in milestones]
         if steps[:1] != [0] or steps != sorted(set(steps)):
-            raise ValueError(
-                f"milestones={milestones}: give (step, value) pairs in ascending order of steps, the first at step 0"
-            )
+            raise ValueError(f"milestones={milestones}: give (step, value) pairs in ascending order of steps, the first at step 0")
         self.milestones = tuple(milestones)
 
     def __call__(self, step: int) -> float:

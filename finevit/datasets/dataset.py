@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from finevit.contracts import BadSample, ImageBudget, Record, SampleRequest, Source
 from finevit.datasets.images import decode
-from finevit.ops.order import seed_of
+from finevit.ops.order import seed_of, shuffled
 from finevit.registry import DATASETS
 
 RETRIES = 20
@@ -20,7 +20,7 @@ class NativeImages(Dataset):
     """Records at native resolution.
 
     A request is a ``SampleRequest`` of the batch sampler, or a plain index (evaluation), which gets the budget ``pixels``. A record
-    that cannot be used is replaced by the next one; the sample's ``skipped`` says which and why.
+    that cannot be used is replaced by another; the sample's ``skipped`` says which and why.
 
     Args:
         source: a :class:`~finevit.contracts.Source` or its config.
@@ -31,7 +31,13 @@ class NativeImages(Dataset):
     """
 
     def __init__(
-        self, *, source: Source | dict, transforms: Sequence[dict], pixels: int = 256 * 256, square: bool = False, seed: int = 0
+        self,
+        *,
+        source: Source | dict,
+        transforms: Sequence[dict],
+        pixels: int = 256 * 256,
+        square: bool = False,
+        seed: int = 0,
     ) -> None:
         self.source: Source = DATASETS.build(source) if isinstance(source, dict) else source
         self.transforms = Compose(transforms)
@@ -51,11 +57,13 @@ class NativeImages(Dataset):
         return len(self.source)
 
     def __getitem__(self, request: SampleRequest | int) -> dict:
-        index, position, budget = request if isinstance(request, tuple) else (request, request, self.budget)
+        record, position, budget = request if isinstance(request, tuple) else (request, request, self.budget)
         skipped: list[str] = []
         for attempt in range(RETRIES):
             try:
-                sample = self._sample(self.source[(index + attempt) % len(self)], position, budget)
+                # bad files come in runs: replacements are looked for all over the data
+                index = shuffled(record + attempt, len(self), self.seed) if attempt else record
+                sample = self._sample(self.source[index], position, budget)
             except BadSample as error:
                 skipped.append(str(error))
             else:

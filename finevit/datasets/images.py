@@ -60,9 +60,7 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, target: int 
     except Image.DecompressionBombError as error:
         raise BadSample(f"{name}: too large ({error}); scale it down to at most {max_pixels:,} pixels") from None
     except Exception as error:  # the codecs raise nearly every built-in exception on damaged files
-        raise BadSample(
-            f"{name}: damaged or truncated ({type(error).__name__}: {error}); fetch it again or remove it"
-        ) from None
+        raise BadSample(f"{name}: damaged or truncated ({type(error).__name__}: {error}); fetch it again or remove it") from None
 
 
 def _quiet(data: bytes) -> io.BytesIO:

@@ -11,7 +11,7 @@ from finevit.registry import FUNCTIONS
 
 def pack(patches: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]]) -> PackedImages:
     """Images as ``uint8 [rows * cols, pixels]`` and their grids -> one :class:`PackedImages`."""
-    positions = [np.stack(np.mgrid[:rows, :cols], -1).reshape(-1, 2) for rows, cols in shapes]
+    positions = [np.indices((rows, cols)).reshape(2, -1).T for rows, cols in shapes]
     lengths = tuple(len(image) for image in patches)
     return PackedImages(
         pixels=torch.from_numpy(np.concatenate(patches)),

@@ -96,9 +96,7 @@ class _Checker:
         """One of the components that a setting holds by name."""
         typo = did_you_mean(name, DEFAULT_HOOKS) if key == "default_hooks" and name not in DEFAULT_HOOKS else ""
         if typo:
-            self.errors.append(
-                f"{path}: MMEngine has no default hook {name!r}{typo}; other hooks belong in custom_hooks"
-            )
+            self.errors.append(f"{path}: MMEngine has no default hook {name!r}{typo}; other hooks belong in custom_hooks")
         elif isinstance(value, dict):
             self.walk(path, key, value, strict=True)
 
@@ -134,9 +132,7 @@ class _Checker:
         elsewhere = [other for other in (_scoped(registry, self.scope) for registry in ROOTS) if _get(other, kind)]
         wanted = _kind(scoped[0]) if len(scoped) == 1 else "type"
         what = f"is a {_kind(elsewhere[0])}, not a {wanted}" if elsewhere else f"is no known {wanted}"
-        self.errors.append(
-            f"{path}={kind!r} {what}{hint}; FineViT has {', '.join(self.ours(registries)) or 'none of its own'}"
-        )
+        self.errors.append(f"{path}={kind!r} {what}{hint}; FineViT has {', '.join(self.ours(registries)) or 'none of its own'}")
 
     def ours(self, registries: Iterable[Registry]) -> list[str]:
         """The names of FineViT and its plugins."""
@@ -147,9 +143,7 @@ class _Checker:
         """Report the keys that are not allowed."""
         for name in [name for name in value if name not in allowed]:
             where = f"{path}.{name}" if path else str(name)
-            self.errors.append(
-                f"{where} is no known setting{did_you_mean(str(name), allowed) or f'; known are {_list(allowed)}'}"
-            )
+            self.errors.append(f"{where} is no known setting{did_you_mean(str(name), allowed) or f'; known are {_list(allowed)}'}")
 
     def file(self, path: str, key: str, value: str) -> None:
         """Report an input file or folder that does not exist."""
@@ -172,9 +166,7 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
         hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"
         errors.append(f"{path}.{key}: {name} has no argument {key!r}{hint}")
     if strict:
-        errors += [
-            f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - set(value) - set(given))
-        ]
+        errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - set(value) - set(given))]
     return errors
 
 

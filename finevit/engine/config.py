@@ -74,9 +74,7 @@ def _use_data_root(cfg: Config, data_root: str) -> None:
         else:
             source["data_root"] = data_root
     if not sources:
-        raise ConfigError(
-            f"data_root={data_root!r}: no dataloader of this config has a dataset with a source that could read it"
-        )
+        raise ConfigError(f"data_root={data_root!r}: no dataloader of this config has a dataset with a source that could read it")
 
 
 def _sources(cfg: Config) -> Iterator[ConfigDict]:

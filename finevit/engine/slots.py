@@ -95,9 +95,7 @@ def arguments(component: Callable) -> Arguments:
     """
     if not inspect.isclass(component):
         parameters = list(inspect.signature(component).parameters.values())
-        return _arguments(
-            [p for p in parameters if p.kind is not p.POSITIONAL_ONLY], required=(inspect.Parameter.KEYWORD_ONLY,)
-        )
+        return _arguments([p for p in parameters if p.kind is not p.POSITIONAL_ONLY], required=(inspect.Parameter.KEYWORD_ONLY,))
     initialisers = [cls.__init__ for cls in component.__mro__ if "__init__" in vars(cls)]  # type: ignore[misc]
     if not component.__module__.startswith("mmengine.optim."):
         initialisers = initialisers[:1]
@@ -105,9 +103,7 @@ def arguments(component: Callable) -> Arguments:
     for initialiser in initialisers:
         if found.open:
             parameters = list(inspect.signature(initialiser).parameters.values())[1:]
-            own = _arguments(
-                parameters, required=(inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            )
+            own = _arguments(parameters, required=(inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD))
             found = Arguments(found.names | own.names, found.required | own.required, own.open)
     return found
 
@@ -153,9 +149,7 @@ PLAIN: dict[str, frozenset[str]] = {
     "env_cfg.mp_cfg": _names(set_multi_processing, without="distributed"),
     "randomness": _names(Runner.set_randomness, without="self"),
     "auto_scale_lr": frozenset({"base_batch_size", "enable"}),
-    "optim_wrapper.clip_grad": _names(clip_grad_norm_, "parameters")
-    | _names(clip_grad_value_, "parameters")
-    | {"type"},
+    "optim_wrapper.clip_grad": _names(clip_grad_norm_, "parameters") | _names(clip_grad_value_, "parameters") | {"type"},
     "optim_wrapper.paramwise_cfg": frozenset(PARAMWISE),
 }
 """Keys of the settings that hold no component, by their path (``paramwise_cfg``: MMEngine's and mmpretrain's)."""

@@ -49,9 +49,12 @@ class DistillationHead(BaseModule):
         self.register_buffer("batches", torch.zeros(()))
 
     def loss(
-        self, tokens: Float[Tensor, "patches dim"], target: Float[Tensor, "patches features"], mask: Bool[Tensor, " patches"]
+        self,
+        tokens: Float[Tensor, "patches dim"],
+        target: Float[Tensor, "patches features"],
+        mask: Bool[Tensor, " patches"],
     ) -> dict[str, Tensor]:
-        """``loss_masked`` and, where weighted, ``loss_visible``; ``r2`` is the explained variance of masked features in the batch."""
+        """``loss_masked`` and, where weighted, ``loss_visible``; ``r2``: explained variance of the batch's masked features."""
         if self.training:
             self._observe(target)
         prediction, wanted = self.predict(tokens), self.normalise(target)

@@ -25,6 +25,8 @@ def ragged_attention(
         from torch.nn.attention.varlen import varlen_attn
 
         longest = max(lengths)
-        return varlen_attn(query, key, value, offsets, offsets, longest, longest)
+        output = varlen_attn(query, key, value, offsets, offsets, longest, longest)
+        assert isinstance(output, Tensor)  # a tuple only where the log-sum-exp is asked for
+        return output
     parts = zip(*(t.transpose(0, 1).split(list(lengths), dim=1) for t in (query, key, value)), strict=True)
     return torch.cat([scaled_dot_product_attention(q[None], k[None], v[None])[0] for q, k, v in parts], dim=1).transpose(0, 1)

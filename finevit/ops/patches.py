@@ -1,4 +1,4 @@
-"""Images to patches and back, and the size at which an image enters the encoder (paper, encoder section: patch 14, sides snapped to 28)."""
+"""Images to patches and back, and the size at which an image enters the encoder (paper, encoder section)."""
 
 import math
 

@@ -31,9 +31,7 @@ def collect(manager: pluggy.PluginManager, plugin: object, origin: str) -> list[
     found = []
     for hook in manager.get_hookcallers(plugin) or []:
         if not hook.has_spec():
-            raise PluginError(
-                f"hook {hook.name!r} does not exist{did_you_mean(hook.name, KINDS)}; there are {', '.join(KINDS)}"
-            )
+            raise PluginError(f"hook {hook.name!r} does not exist{did_you_mean(hook.name, KINDS)}; there are {', '.join(KINDS)}")
         kind = KINDS[hook.name]
         for implementation in hook.get_hookimpls():
             if implementation.plugin is plugin:
@@ -73,9 +71,7 @@ def check_names(contributions: Iterable[Contribution], remedy: str) -> None:
 
 
 def _clash(item: Contribution, owner: str, remedy: str) -> PluginError:
-    return PluginError(
-        f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}"
-    )
+    return PluginError(f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}")
 
 
 def _owner(item: Contribution) -> str:

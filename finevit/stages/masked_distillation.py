@@ -1,6 +1,7 @@
 """Stage I: the encoder predicts a frozen teacher's features of masked patches (paper, Stage I)."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -47,11 +48,11 @@ class MaskedDistillation(BaseModel):
         self.backbone = MODELS.build(backbone)
         self.__dict__["teacher"] = MODELS.build(teacher).eval().requires_grad_(False)
         self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
-        self.mask_token = nn.Parameter(torch.zeros(self.backbone.dim))
+        self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
         self.mask_ratio = mask_ratio
 
-    def forward(self, images: PackedImages, mode: str = "tensor", **extra: object) -> dict[str, Tensor] | EncoderOutput | list:
-        """``loss``: the losses; ``tensor``: the encoder's output; ``predict``: one dict of features per image (see :meth:`predict`)."""
+    def forward(self, images: PackedImages, mode: str = "tensor", **extra: Any) -> dict[str, Tensor] | EncoderOutput | list:
+        """``loss``: the losses; ``tensor``: the encoder's output; ``predict``: see :meth:`predict`."""
         if mode == "loss":
             return self.loss(images)
         return self.predict(images, **extra) if mode == "predict" else self.backbone(images)
@@ -65,8 +66,8 @@ class MaskedDistillation(BaseModel):
         return self.head.loss(output.tokens, target, mask)
 
     @torch.no_grad()
-    def predict(self, images: PackedImages, labels: Tensor | None = None, **extra: object) -> list[dict]:
-        """Per image: ``target`` and ``prediction`` ``[patches, features]``, ``mask``, the encoder's ``tokens`` of the whole image, ``labels``."""
+    def predict(self, images: PackedImages, labels: Tensor | None = None, **extra: Any) -> list[dict]:
+        """Per image: ``target`` and ``prediction`` ``[patches, features]``, ``mask``, ``tokens`` of the whole image, ``labels``."""
         ratio = self.mask_ratio if isinstance(self.mask_ratio, int | float) else max(self.mask_ratio)
         generator = torch.Generator().manual_seed(sum(images.lengths))
         mask = random_mask(images.lengths, ratio, generator).to(images.pixels.device)
@@ -80,7 +81,11 @@ class MaskedDistillation(BaseModel):
             values["labels"] = labels
         parts = {name: value.split(list(images.lengths)) for name, value in values.items()}
         return [
-            {**{name: part[i] for name, part in parts.items()}, "shape": shape, **{key: value[i] for key, value in extra.items()}}
+            {
+                **{name: part[i] for name, part in parts.items()},
+                "shape": shape,
+                **{key: value[i] for key, value in extra.items()},
+            }
             for i, shape in enumerate(images.shapes)
         ]
 
@@ -101,10 +106,10 @@ class MaskedDistillation(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
-        parameters = sum(p.numel() for p in self.backbone.parameters())
+        parameters = readable(sum(p.numel() for p in self.backbone.parameters()))
         return [
             "stage: I, masked feature distillation",
-            f"encoder: {type(self.backbone).__name__}, {self.backbone.depth} blocks of width {self.backbone.dim}, {readable(parameters)} parameters",
+            f"encoder: FineViT, {self.backbone.depth} blocks of width {self.backbone.dim}, {parameters} parameters",
             f"teacher: {self.teacher.describe()}",
         ]
 

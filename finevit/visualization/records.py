@@ -56,9 +56,7 @@ def _draw_picture(record: Record) -> Image.Image:
     for number, region in enumerate(record.regions):
         ink = _INKS[number % len(_INKS)]
         x1, y1, x2, y2 = (value * image.size[axis % 2] for axis, value in enumerate(region.box))
-        draw.rectangle(
-            (x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=ink, width=2 if region.kind == "object" else 1
-        )
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=ink, width=2 if region.kind == "object" else 1)
         if max(x2 - x1, y2 - y1) >= smallest:
             _draw_label(draw, region, (x1, y1), image.width, ink)
     return image

@@ -1,6 +1,8 @@
 """Stage I's report: which figures, charts and pictures tell whether masked distillation worked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from math import isfinite
 
 from finevit.evaluation.results import Results
 from finevit.visualization.gallery import Column
@@ -41,14 +43,14 @@ def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Fig
     """What was learned, next to the untrained encoder and to the teacher; only what was measured."""
     figures = []
     if R2 in after:
-        was = f"untrained: {before[R2]:.2f}. " if R2 in before else ""
-        figures.append(Figure("R² of masked features", f"{after[R2]:.3f}", f"{was}1 is perfect, 0 the mean"))
+        was = f"untrained {before[R2]:.2f}; " if R2 in before else ""
+        figures.append(Figure("R², masked patches", f"{after[R2]:.3f}", f"{was}1 is perfect, 0 the mean".replace("-", "−")))
     if PROBE in after:
         gain = (after[PROBE] - before[PROBE]) * 100 if PROBE in before else None
-        note = "linear, on frozen tokens" if gain is None else f"untrained: {before[PROBE]:.1%}, so {gain:+.1f} points"
-        figures.append(Figure("Object class of a patch", f"{after[PROBE]:.1%}", note))
+        was = "" if gain is None else f"; untrained {before[PROBE]:.1%}, {gain:+.1f} points".replace("-", "−")
+        figures.append(Figure("Patch probe", f"{after[PROBE]:.1%}", f"object class, linear{was}"))
     if CEILING in after:
-        figures.append(Figure("The teacher's own", f"{after[CEILING]:.1%}", "the same probe on its features"))
+        figures.append(Figure("Teacher's probe", f"{after[CEILING]:.1%}", "the same probe on its features"))
     return figures
 
 
@@ -71,20 +73,25 @@ def charts(scalars: Mapping[str, Sequence[float]], results: Results) -> list[Cha
     losses = {name: values for name, values in scalars.items() if name.startswith("loss")}
     explained = {"training batches": _smooth(scalars["r2"])} if len(scalars.get("r2", ())) else {}
     drawn = [
-        _chart("Loss", {name.removeprefix("loss_"): _smooth(values) for name, values in losses.items()}, log=_spans(losses)),
-        _chart("R² of masked features", {**explained, **_curve(results, R2, "unseen images")}),
         _chart(
-            "Object class of a patch (linear probe)",
+            "Loss",
+            {name.removeprefix("loss_"): _smooth(values) for name, values in losses.items()},
+            log=_spans(chain(*losses.values())),
+        ),
+        _chart("R² of the teacher's features at masked patches", {**explained, **_curve(results, R2, "unseen images")}),
+        _chart(
+            "Patch probe: object class, linear",
             {**_curve(results, PROBE, "student"), **_curve(results, CEILING, "teacher")},
             percent=True,
         ),
         _chart("Learning rate", _line("lr", scalars)),
         _chart("Images per second", _line("images_per_s", scalars, smooth=True)),
+        _chart("Gradient norm", _line("grad_norm", scalars, smooth=True), log=_spans(scalars.get("grad_norm", ()))),
     ]
-    told = {*losses, *COUNTERS, "r2", "lr", "images_per_s"}
+    told = {*losses, *COUNTERS, "r2", "lr", "images_per_s", "grad_norm"}
     for name in sorted(scalars.keys() - told):
         if len(set(scalars[name])) > 1:
-            drawn.append(_chart(name.replace("_", " ").capitalize(), _line(name, scalars, smooth="norm" in name)))
+            drawn.append(_chart(name.replace("_", " ").capitalize(), _line(name, scalars)))
     return [chart for chart in drawn if chart]
 
 
@@ -119,10 +126,10 @@ def _chart(title: str, series: Mapping[str, Series], *, log: bool = False, perce
     return Chart(title, line_chart(title, series, log=log, percent=percent)) if series else None
 
 
-def _spans(losses: Mapping[str, Sequence[float]], factor: float = 10) -> bool:
+def _spans(values: Iterable[float]) -> bool:
     """Whether the values reach over more than one order of magnitude, so that a linear scale would hide the end."""
-    values = [value for line in losses.values() for value in line]
-    return bool(values) and min(values) > 0 and max(values) > factor * min(values)
+    known = [value for value in values if isfinite(value)]
+    return bool(known) and min(known) > 0 and max(known) > 10 * min(known)
 
 
 def _readable(number: int) -> str:

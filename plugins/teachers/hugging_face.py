@@ -88,9 +88,7 @@ def _load(model: str, place: str, revision: str | None, attention: str | None) -
         config = AutoConfig.from_pretrained(place, revision=revision)
         config = getattr(config, "vision_config", config)
         tower: Any = MODEL_MAPPING[type(config)]
-        vit, report = tower.from_pretrained(
-            place, revision=revision, attn_implementation=attention, output_loading_info=True
-        )
+        vit, report = tower.from_pretrained(place, revision=revision, attn_implementation=attention, output_loading_info=True)
     except OSError as error:
         remedy = "check the spelling, the connection and the access rights, or give the folder of a downloaded copy"
         raise ValueError(f"model={model!r}: could not be loaded ({_first_line(error)}); {remedy}") from error
@@ -130,8 +128,6 @@ def _statistics(place: str, revision: str | None) -> tuple[Sequence[float], Sequ
     """Mean and deviation out of ``preprocessor_config.json``, ImageNet's where there is none."""
     from transformers.utils import cached_file
 
-    file = cached_file(
-        place, "preprocessor_config.json", revision=revision, _raise_exceptions_for_missing_entries=False
-    )
+    file = cached_file(place, "preprocessor_config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
     found = json.loads(Path(file).read_text()) if file else {}
     return found.get("image_mean", IMAGENET_MEAN), found.get("image_std", IMAGENET_STD)

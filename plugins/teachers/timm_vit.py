@@ -47,9 +47,7 @@ class TimmTeacher(ViTTeacher):
     def blocks(self, pixels: Tensor) -> list[Tensor]:
         """See ``ViTTeacher``."""
         wanted = sorted(set(self.layers))
-        tokens = self.vit.forward_intermediates(
-            pixels, indices=wanted, norm=self.norm, output_fmt="NLC", intermediates_only=True
-        )
+        tokens = self.vit.forward_intermediates(pixels, indices=wanted, norm=self.norm, output_fmt="NLC", intermediates_only=True)
         found = dict(zip(wanted, tokens, strict=True))
         return [found[i] for i in self.layers]
 
@@ -70,9 +68,7 @@ def _create(model: str, checkpoint: str | None, pretrained: bool) -> Any:
             source, pretrained=pretrained, checkpoint_path=checkpoint or "", num_classes=0, dynamic_img_size=True
         )
     except TypeError as error:
-        raise ValueError(
-            f"model={model!r}: not a vision transformer that takes images of any size ({error})"
-        ) from error
+        raise ValueError(f"model={model!r}: not a vision transformer that takes images of any size ({error})") from error
     except (OSError, RuntimeError) as error:
         remedy = "give checkpoint=FILE, the folder of a downloaded copy, or pretrained=False for random weights"
         raise ValueError(f"model={model!r}: its weights could not be loaded ({error}); {remedy}") from error

@@ -43,9 +43,7 @@ class FileSource(Source):
     the whole. ``keys`` decide the split (see ``splits.select``). No file is held open, so that it can be copied.
     """
 
-    def __init__(
-        self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float
-    ):
+    def __init__(self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float):
         self.data_root, self.skipped = data_root, skipped
         self._rows = select(keys, split=split, holdout=holdout)
         self._about = f"{len(keys):,} images, {captioned:,} with a caption; split {split!r} shows {len(self._rows):,}"
@@ -76,9 +74,7 @@ class FileSource(Source):
             else:
                 return
         if first:
-            raise ValueError(
-                f"data_root={str(self.data_root)!r}: none of its first {index + 1} samples can be read; {first}"
-            )
+            raise ValueError(f"data_root={str(self.data_root)!r}: none of its first {index + 1} samples can be read; {first}")
 
     @abstractmethod
     def record(self, row: int) -> Record:
@@ -101,9 +97,7 @@ def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:
 def existing(path: str | Path, *, setting: str = "data_root") -> Path:
     """Return the path, absolute; ``ValueError`` with a did-you-mean where nothing is there."""
     if not str(path):
-        raise ValueError(
-            f"{setting} is empty; give a folder of images, a .jsonl file or a .tar file, or a folder of these"
-        )
+        raise ValueError(f"{setting} is empty; give a folder of images, a .jsonl file or a .tar file, or a folder of these")
     full = Path(path).expanduser().absolute()
     if full.exists():
         return full

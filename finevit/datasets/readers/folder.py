@@ -28,15 +28,11 @@ class ImageFolder(FileSource):
             raise ValueError(f"data_root={str(data_root)!r} is not a folder; ImageFolder needs one")
         pairs = sorted(_pairs(root, endings))
         if not pairs:
-            raise ValueError(
-                f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {_found(endings)}"
-            )
+            raise ValueError(f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {_found(endings)}")
         self._images = Strings(image for image, _ in pairs)
         self._texts = Strings(text for _, text in pairs)
         captioned = sum(bool(text) for _, text in pairs)
-        super().__init__(
-            data_root=root, keys=self._images, captioned=captioned, skipped=Skipped(), split=split, holdout=holdout
-        )
+        super().__init__(data_root=root, keys=self._images, captioned=captioned, skipped=Skipped(), split=split, holdout=holdout)
 
     def record(self, row: int) -> Record:
         """Read an image file and its text file."""
@@ -51,9 +47,7 @@ def _pairs(root: Path, endings: Counter[str]) -> Iterator[tuple[str, str]]:
     seen = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
-        folders[:] = [
-            name for name in folders if name[0] != "." and os.path.realpath(os.path.join(folder, name)) not in seen
-        ]
+        folders[:] = [name for name in folders if name[0] != "." and os.path.realpath(os.path.join(folder, name)) not in seen]
         split = [os.path.splitext(name) for name in names if name[0] != "."]
         endings.update(ending.lower() for _, ending in split)
         texts = {stem: stem + ending for stem, ending in split if ending.lower() == ".txt"}

@@ -45,9 +45,7 @@ class JsonLines(FileSource):
             keys.append(name)
             captioned += any(entry.get(field) for field in ("caption", "captions", "text"))
         if not lines:
-            raise ValueError(
-                f"data_root={str(data_root)!r} holds no usable entries: {skipped if skipped.count else 'it is empty'}"
-            )
+            raise ValueError(f"data_root={str(data_root)!r} holds no usable entries: {skipped if skipped.count else 'it is empty'}")
         self._lines = np.array(lines, dtype=np.int64)
         super().__init__(data_root=root, keys=keys, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
 
@@ -88,9 +86,7 @@ def _entries(files: list[Path], skipped: Skipped) -> Iterator[tuple[tuple[int, i
                 entry = parse_object(data)
                 image, identity = _image(entry), _id(entry)
                 if identity in first:
-                    raise ValueError(
-                        f"id {identity!r} was in {first[identity]} already; give ids, or one entry several captions"
-                    )
+                    raise ValueError(f"id {identity!r} was in {first[identity]} already; give ids, or one entry several captions")
             except ValueError as error:
                 skipped.add(f"{where}: {error}")
                 continue
@@ -113,13 +109,9 @@ def _image(entry: Mapping[str, object]) -> str:
     if image is None and "url" in entry:
         raise ValueError("has only a 'url'; download the images first, with img2dataset for instance")
     if not isinstance(image, str):
-        raise ValueError(
-            f"must name its image as a path in {' or '.join(map(repr, IMAGE_FIELDS))}; its fields are {sorted(entry)}"
-        )
+        raise ValueError(f"must name its image as a path in {' or '.join(map(repr, IMAGE_FIELDS))}; its fields are {sorted(entry)}")
     if "://" in image:
-        raise ValueError(
-            f"image {image!r} is an address, not a file; download the images first, with img2dataset for instance"
-        )
+        raise ValueError(f"image {image!r} is an address, not a file; download the images first, with img2dataset for instance")
     return image
 
 

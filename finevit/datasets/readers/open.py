@@ -30,11 +30,7 @@ def _reader(path: Path, given: str | Path) -> Callable[..., Source]:
     entries = [path] if path.is_file() else list(path.iterdir())
     tars, lines = any(map(is_tar, entries)), any(map(is_json_lines, entries))
     if tars and lines:
-        raise ValueError(
-            f"data_root={str(given)!r} holds both .tar and .jsonl files; give the path of the file you mean"
-        )
+        raise ValueError(f"data_root={str(given)!r} holds both .tar and .jsonl files; give the path of the file you mean")
     if path.is_file() and not (tars or lines):
-        raise ValueError(
-            f"data_root={str(given)!r} is a file but neither a .tar nor a .jsonl; give one of these, or a folder"
-        )
+        raise ValueError(f"data_root={str(given)!r} is a file but neither a .tar nor a .jsonl; give one of these, or a folder")
     return TarShards if tars else JsonLines if lines else ImageFolder

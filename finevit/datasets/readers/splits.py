@@ -50,9 +50,7 @@ def select(keys: Sequence[str], *, split: str, holdout: float) -> np.ndarray:
         return np.arange(len(keys))
     rows = np.flatnonzero(_held_out(keys, holdout) == (split != "train"))
     if len(keys) and not len(rows):
-        raise ValueError(
-            f"split={split!r} is empty with holdout={holdout} of {len(keys)} records; add records or change holdout"
-        )
+        raise ValueError(f"split={split!r} is empty with holdout={holdout} of {len(keys)} records; add records or change holdout")
     return rows
 
 

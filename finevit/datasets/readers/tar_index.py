@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from mmengine.logging import print_log
 
+from finevit.cache import cache_folder
+
 from .files import IMAGE_SUFFIXES
 
 PARTS = ("image", "txt", "json")
@@ -60,8 +62,7 @@ def _list_or_explain(path: Path) -> TarIndex:
 def _cached(path: Path) -> Path:
     stat = path.stat()
     identity = f"{_VERSION}|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finevit" / "tars"
-    return cache / f"{blake2b(os.fsencode(identity), digest_size=16).hexdigest()}.npz"
+    return cache_folder() / "tars" / f"{blake2b(os.fsencode(identity), digest_size=16).hexdigest()}.npz"
 
 
 def _save(index: TarIndex, cached: Path) -> None:
@@ -83,9 +84,7 @@ def _list(path: Path) -> TarIndex:
         whole = False
     samples, kept = _readable(samples, path.stat().st_size), len(samples)
     if not whole:
-        problems.append(
-            f"damaged, compressed or ends early; {len(samples):,} samples are readable: fetch or decompress it"
-        )
+        problems.append(f"damaged, compressed or ends early; {len(samples):,} samples are readable: fetch or decompress it")
     if len(samples) < kept:
         problems.append(f"{kept - len(samples):,} samples have no whole image")
     spans = np.array(list(samples.values()), dtype=np.int64).reshape(-1, len(PARTS), 2)

@@ -39,16 +39,13 @@ class TarShards(FileSource):
         self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
         self._spans = np.concatenate([index.spans for index in indices])
         captioned = int((self._spans[:, 1:, 1] > 0).any(axis=1).sum())
-        super().__init__(
-            data_root=root, keys=self._ids, captioned=captioned, skipped=skipped, split=split, holdout=holdout
-        )
+        super().__init__(data_root=root, keys=self._ids, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
 
     def record(self, row: int) -> Record:
         """Read the parts of a sample."""
         path, name = self._files[self._shards[row]], self._ids[row]
         image, text, data = (
-            read(path, name=name, offset=int(offset), size=int(size)) if offset else b""
-            for offset, size in self._spans[row]
+            read(path, name=name, offset=int(offset), size=int(size)) if offset else b"" for offset, size in self._spans[row]
         )
         try:
             entry = parse_object(data) if data else {}

@@ -68,18 +68,14 @@ def _stripes(shape: tuple[int, int], spec: Background) -> np.ndarray:
 
 
 def _dots(shape: tuple[int, int], spec: Background) -> np.ndarray:
-    ys, xs = (
-        ((np.arange(length, dtype=np.float32) + spec.offset) % spec.period / spec.period - 0.5) ** 2 for length in shape
-    )
+    ys, xs = (((np.arange(length, dtype=np.float32) + spec.offset) % spec.period / spec.period - 0.5) ** 2 for length in shape)
     return (np.add.outer(ys, xs) < 0.08).astype(np.uint8) * np.uint8(255)
 
 
 def _waves(shape: tuple[int, int], spec: Background) -> np.ndarray:
     height, width = shape
     ys = np.arange(height, dtype=np.float32) * np.float32(6.2832 / spec.period)
-    bend = np.float32(1.5) * np.sin(
-        np.arange(width, dtype=np.float32) * np.float32(2.0 / spec.period) + np.float32(spec.offset)
-    )
+    bend = np.float32(1.5) * np.sin(np.arange(width, dtype=np.float32) * np.float32(2.0 / spec.period) + np.float32(spec.offset))
     phase = (ys[:, None] + bend[None]) * np.float32(40.743) + 4096
     return _SINE[phase.astype(np.uint16) & 255]
 

@@ -40,9 +40,7 @@ def _long(dice: Dice, truth: Truth) -> str:
 def _short(dice: Dice, truth: Truth) -> str:
     writing = ""
     if truth.lines:
-        writing = dice.pick((" with the text “{}”", " and the words “{}”", ", labelled “{}”")).format(
-            truth.lines[0].text
-        )
+        writing = dice.pick((" with the text “{}”", " and the words “{}”", ", labelled “{}”")).format(truth.lines[0].text)
     return _fill(
         dice.pick(wording.SHORTS),
         inventory=_inventory(dice, truth, 4),
@@ -173,9 +171,7 @@ def _inventory(dice: Dice, truth: Truth, most: int) -> str:
         return "no object"
     if len(names) <= most:
         kinds = dice.shuffled(list(names))
-        return listing(
-            [with_article(noun) if names[noun] == 1 else f"{_number(names[noun])} {plural(noun)}" for noun in kinds]
-        )
+        return listing([with_article(noun) if names[noun] == 1 else f"{_number(names[noun])} {plural(noun)}" for noun in kinds])
     some = dice.shuffled(sorted(names, key=names.__getitem__, reverse=True))[: dice.integer(3, most - 1)]
     rest = len(truth.objects) - len(some)
     return dice.pick(wording.AMONG).format(

@@ -119,9 +119,7 @@ class Planner:
                     break
         return placed
 
-    def _placements(
-        self, dice: Dice, height: int, width: int, background: Background, boxes: list[Box]
-    ) -> list[Placement]:
+    def _placements(self, dice: Dice, height: int, width: int, background: Background, boxes: list[Box]) -> list[Placement]:
         placements: list[Placement] = []
         for _ in range(dice.integer(*self._level.objects)):
             for attempt in range(_TRIES):

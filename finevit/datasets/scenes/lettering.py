@@ -111,7 +111,5 @@ def font_folder() -> Path:
     """Where matplotlib keeps its fonts; found without importing it."""
     found = find_spec("matplotlib")
     if found is None or found.origin is None:
-        raise ValueError(
-            "Scenes write words with the fonts of matplotlib, which is not installed: `pip install matplotlib`."
-        )
+        raise ValueError("Scenes write words with the fonts of matplotlib, which is not installed: `pip install matplotlib`.")
     return Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"

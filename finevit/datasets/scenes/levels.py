@@ -90,7 +90,5 @@ def find_level(name: str) -> Level:
     """The level of that name. Raises ``ValueError`` that lists the names when there is none."""
     if name not in LEVELS:
         hint = did_you_mean(str(name), LEVELS)
-        raise ValueError(
-            f"level={name!r} is not a level of the embedded scenes{hint}: choose one of {', '.join(LEVELS)}."
-        )
+        raise ValueError(f"level={name!r} is not a level of the embedded scenes{hint}: choose one of {', '.join(LEVELS)}.")
     return LEVELS[name]

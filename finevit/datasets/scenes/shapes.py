@@ -31,9 +31,7 @@ def _crescent() -> np.ndarray:
     return np.concatenate([_arc(0, 1, 50, 310), _arc(centre, np.hypot(across, height), 360 - edge, edge)])
 
 
-_CROSS = np.array(
-    [(-1, 3), (1, 3), (1, 1), (3, 1), (3, -1), (1, -1), (1, -3), (-1, -3), (-1, -1), (-3, -1), (-3, 1), (-1, 1)]
-)
+_CROSS = np.array([(-1, 3), (1, 3), (1, 1), (3, 1), (3, -1), (1, -1), (1, -3), (-1, -3), (-1, -1), (-3, -1), (-3, 1), (-1, 1)])
 
 OUTLINES: dict[str, np.ndarray] = {
     "circle": _regular(64),

@@ -58,9 +58,7 @@ class Scenes(Source):
         self._things = things(self._level.classes, drawings=have_drawings())
         self.classes = [thing.name for thing in self._things]
         self._atlas: np.ndarray | None = load_atlas(self._things)
-        self._planner = Planner(
-            level=self._level, things=self._things, extents=_extents(self._atlas), max_side=max_side
-        )
+        self._planner = Planner(level=self._level, things=self._things, extents=_extents(self._atlas), max_side=max_side)
 
     def __len__(self) -> int:
         return self._length

@@ -66,8 +66,7 @@ def find_truth(plan: Plan, painting: Painting, things: Sequence[Thing]) -> Truth
     """Look at a painted scene."""
     objects = [_tell(seen, plan, things[seen.placement.thing]) for seen in painting.objects]
     lines = [
-        Line(plate.writing.text, plate.writing.font, plate.writing.ink, _place(box, plan), box)
-        for plate, box in painting.lines
+        Line(plate.writing.text, plate.writing.font, plate.writing.ink, _place(box, plan), box) for plate, box in painting.lines
     ]
     present = {told.name for told in objects}
     absent = [thing.name for thing in things if thing.name not in present] if len(things) <= _DISTINCT else []
