@@ -22,24 +22,24 @@ PROBE_STEPS = 100
 class Deviations(NamedTuple):
     """What is kept of a set of features to know its R^2, in float64: mergeable, so that sets can be streamed.
 
-    ``count``; then, ``[features]`` each: ``mean``, ``spread`` (squared distances of the target to its mean) and ``error`` (squared
+    ``number`` of patches; then, ``[features]`` each: ``mean``, ``spread`` (squared distances of the target to its mean) and ``error`` (squared
     distances of the prediction to the target).
     """
 
-    count: int
+    number: int
     mean: Tensor
     spread: Tensor
     error: Tensor
 
     def __add__(self, other: "Deviations") -> "Deviations":  # type: ignore[override]
         """The union of two disjoint sets (Chan's update: exact, without large sums of squares)."""
-        count = self.count + other.count
-        if count == 0:
+        number = self.number + other.number
+        if number == 0:
             return self
         shift = other.mean - self.mean
-        between = shift.square() * (self.count * other.count / count)
-        mean = self.mean + shift * (other.count / count)
-        return Deviations(count, mean, self.spread + other.spread + between, self.error + other.error)
+        between = shift.square() * (self.number * other.number / number)
+        mean = self.mean + shift * (other.number / number)
+        return Deviations(number, mean, self.spread + other.spread + between, self.error + other.error)
 
     def r2(self) -> float:
         """1 - squared error / squared deviation, both summed over all channels; ``nan`` where the target is constant."""

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from finevit.contracts import PackedImages
 from finevit.ops.patches import unpatchify
-from finevit.visualization.pca import colour_basis, colour_maps
+from finevit.visualization.pca import ColourBasis, colour_basis, colour_maps
 
 GREY = 128
 """What a hidden patch looks like."""
@@ -43,7 +43,7 @@ class Column(NamedTuple):
 def views(images: PackedImages, predictions: Sequence[dict], count: int) -> list[View]:
     """The first ``count`` images of a loader's batch (pixels still uint8) with the model's predictions for them."""
     patch = round((images.pixels.shape[1] / 3) ** 0.5)
-    found = []
+    found: list[View] = []
     for pixels, shape, values in zip(images.pixels.split(list(images.lengths)), images.shapes, predictions, strict=True):
         if len(found) == count:
             break
@@ -95,7 +95,7 @@ def png(colours: Tensor) -> str:
     return _uri(Image.fromarray((colours * 255).round().byte().numpy()), "png", optimize=True)
 
 
-def _pngs(features: list[Tensor], shapes: list[tuple[int, int]], basis: object = None) -> list[str]:
+def _pngs(features: list[Tensor], shapes: list[tuple[int, int]], basis: ColourBasis | None = None) -> list[str]:
     return [png(colours) for colours in colour_maps(features, shapes, basis)]
 
 

@@ -22,8 +22,8 @@ POINTS = 600
 class Series(NamedTuple):
     """A line; ``smooth`` > 1 draws the running mean over so many points above a faint line, ``marked`` dots every point."""
 
-    steps: Sequence[float]
-    values: Sequence[float]
+    steps: Sequence[float] | np.ndarray
+    values: Sequence[float] | np.ndarray
     smooth: int = 1
     marked: bool = False
 
@@ -48,7 +48,7 @@ def line_chart(title: str, series: Mapping[str, Series], *, log: bool = False, p
         return _svg(figure, title)
 
 
-def running_mean(values: Sequence[float], window: int) -> np.ndarray:
+def running_mean(values: Sequence[float] | np.ndarray, window: int) -> np.ndarray:
     """The mean of the last ``window`` finite values (fewer at the beginning), same length."""
     array = np.asarray(values, dtype=float)
     known = np.isfinite(array)

@@ -1,0 +1,166 @@
+"""Explained variance, the linear probe, their MMEngine metrics, and results.json."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from finevit.evaluation.functional import deviations, explained_variance, linear_probe, merged
+from finevit.evaluation.metrics import ExplainedVariance, PatchProbe
+from finevit.evaluation.results import Results
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def blobs(count: int, classes: int, seed: int, dim: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = torch.randint(classes, (count,), generator=torch.Generator().manual_seed(seed))
+    return 6 * random(classes, dim, seed=99)[labels] + random(count, dim, seed=seed), labels
+
+
+def test_r2_by_hand():
+    target = torch.tensor([[0.0, 10.0], [2.0, 10.0], [4.0, 13.0]])
+    prediction = torch.tensor([[1.0, 10.0], [2.0, 11.0], [4.0, 11.0]])
+    # means 2 and 11: deviations 4 + 0 + 4 and 1 + 1 + 4 = 14; errors 1 and 1 + 4 = 6
+    assert explained_variance(prediction, target) == pytest.approx(1 - 6 / 14, abs=1e-12)
+
+
+def test_r2_is_one_for_the_target_and_zero_for_its_mean():
+    target = random(50, 8) + 100
+    assert explained_variance(target, target) == 1
+    assert explained_variance(target.mean(0).expand_as(target), target) == pytest.approx(0, abs=1e-9)
+
+
+def test_r2_of_a_constant_target_is_not_a_number():
+    assert math.isnan(explained_variance(random(5, 2), torch.ones(5, 2)))
+
+
+@pytest.mark.parametrize("sizes", [(1000,), (1, 0, 400, 599), (500, 500), tuple([100] * 10)])
+def test_streamed_r2_equals_the_direct_one_even_with_large_means(sizes):
+    target = random(1000, 16).double() * 3 + 1e4
+    prediction = target + random(1000, 16, seed=1)
+    direct = 1 - (prediction - target).square().sum() / (target - target.mean(0)).square().sum()
+    parts = [deviations(p, t) for p, t in zip(prediction.split(sizes), target.split(sizes), strict=True)]
+    assert merged(parts).r2() == pytest.approx(float(direct), abs=1e-12)
+    assert merged(parts[::-1]).r2() == pytest.approx(float(direct), abs=1e-12)
+
+
+def test_probe_names_separable_blobs():
+    score = linear_probe(*blobs(300, 5, 1), *blobs(200, 5, 2), classes=5)
+    assert score == (1.0, 1.0)
+
+
+def test_probe_of_shuffled_labels_is_near_chance():
+    (train_x, train_y), (test_x, test_y) = blobs(2000, 4, 1), blobs(2000, 4, 2)
+    shuffled = train_y[torch.randperm(2000, generator=torch.Generator().manual_seed(0))]
+    assert linear_probe(train_x, shuffled, test_x, test_y, classes=4).accuracy == pytest.approx(0.25, abs=0.1)
+
+
+def test_probe_does_not_care_for_scale_and_offset_and_is_deterministic():
+    (train_x, train_y), (test_x, test_y) = blobs(200, 6, 1, dim=4), blobs(200, 6, 2, dim=4)
+    train_x, test_x = train_x + 8 * random(200, 4, seed=3), test_x + 8 * random(200, 4, seed=4)
+    first = linear_probe(train_x, train_y, test_x, test_y, classes=6)
+    assert first.accuracy < 0.95
+    assert linear_probe(train_x, train_y, test_x, test_y, classes=6) == first
+    scaled = linear_probe(100 * train_x + 7, train_y, 100 * test_x + 7, test_y, classes=6)
+    assert scaled.accuracy == pytest.approx(first.accuracy, abs=0.011)
+
+
+def test_balanced_accuracy_counts_classes_not_patches():
+    train_x, train_y = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
+    test_x = torch.tensor([[-1.0]] * 9 + [[-1.0]])
+    score = linear_probe(train_x, train_y, test_x, torch.tensor([0] * 9 + [1]), classes=2)
+    assert score == (pytest.approx(0.9), pytest.approx(0.5))
+
+
+def test_probe_needs_patches_in_both_sets():
+    with pytest.raises(ValueError, match="got 3 to train and 0 to test on"):
+        linear_probe(random(3, 2), torch.zeros(3).long(), random(0, 2), torch.zeros(0).long(), classes=1)
+
+
+def test_probe_leaves_the_random_stream_and_gradient_mode_alone():
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        linear_probe(*blobs(50, 2, 1), *blobs(50, 2, 2), classes=2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def sample(image: int, *, labelled: bool = True) -> dict:
+    """An image whose tokens tell the class, and the image: even ones and odd ones by different features."""
+    labels = torch.tensor([-1, 0, 1, 2, 0, 1, 2])
+    tokens = torch.zeros(7, 4)
+    tokens[range(1, 7), labels[1:]] = 1.0
+    target = tokens.roll(image % 2, dims=1) if image % 2 else tokens
+    values = {"tokens": tokens, "target": target + 1, "prediction": target + 1, "mask": torch.arange(7) % 2 == 0}
+    return {**values, "labels": labels} if labelled else values
+
+
+def evaluated(metric, samples: list[dict]) -> dict:
+    for one in samples:
+        metric.process(None, [one])
+    return metric.evaluate(len(samples))
+
+
+def test_explained_variance_metric_looks_at_masked_patches_only():
+    samples = [sample(image) for image in range(4)]
+    for one in samples:
+        one["prediction"] = torch.where(one["mask"][:, None], one["prediction"], torch.full((7, 4), 1e6))
+    assert evaluated(ExplainedVariance(), samples) == {"stage1/r2": 1.0}
+
+
+def test_probe_metric_splits_by_image_and_knows_the_teacher():
+    # the teacher's features tell the class in one way in even images and in another way in odd ones: trained on even images, a
+    # probe must fail on the odd ones; with patches of one image on both sides of the split it could not
+    values = evaluated(PatchProbe(), [sample(image) for image in range(8)])
+    assert values["stage1/probe"] == values["stage1/probe_balanced"] == 1.0
+    assert values["stage1/probe_teacher"] <= 1 / 3 + 1e-6
+
+
+def test_the_teacher_is_probed_once():
+    metric = PatchProbe()
+    first = evaluated(metric, [sample(image) for image in range(4)])
+    metric.process(None, [sample(0)])
+    assert "target" not in metric.results[0]
+    metric.results.clear()
+    assert evaluated(metric, [sample(image) for image in range(4)]) == first
+    assert "stage1/probe_teacher" not in evaluated(PatchProbe(teacher=False), [sample(image) for image in range(4)])
+
+
+def test_no_labels_no_probe():
+    assert evaluated(PatchProbe(), [sample(image, labelled=False) for image in range(4)]) == {}
+    assert evaluated(PatchProbe(), [sample(0)]) == {}
+
+
+def record(results: Results, iteration: int, value: float) -> None:
+    results.add(iteration, {"stage1/r2": value}, protocols={"ExplainedVariance": "masked-r2/v1"}, data="scenes", images=4)
+
+
+def test_results_carry_protocol_and_data(tmp_path):
+    results = Results(tmp_path)
+    record(results, 10, 0.3)
+    record(results, 0, -0.1)
+    record(results, 10, 0.4)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["protocols"] == {"ExplainedVariance": "masked-r2/v1"}
+    assert content["data"] == {"description": "scenes", "images": 4}
+    assert results.curve("stage1/r2") == ([0, 10], [-0.1, 0.4])
+    assert results.at(0)["stage1/r2"] == -0.1
+    assert results.at(5) == {}
+
+
+def test_resumed_results_forget_what_came_after_the_checkpoint(tmp_path):
+    results = Results(tmp_path)
+    for iteration in (0, 10, 20):
+        record(results, iteration, iteration / 100)
+    resumed = Results(tmp_path)
+    resumed.resume(10)
+    assert resumed.curve("stage1/r2") == ([0, 10], [0.0, 0.1])
+    assert (resumed.data, resumed.images) == ("scenes", 4)
+    assert Results(tmp_path).evaluations == []
+
+
+def test_metrics_name_their_protocols():
+    named = {type(metric).__name__: metric.protocol for metric in (ExplainedVariance(), PatchProbe())}
+    assert named == {"ExplainedVariance": "masked-r2/v1", "PatchProbe": "patch-probe/lbfgs-v1"}
