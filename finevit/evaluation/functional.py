@@ -22,8 +22,8 @@ PROBE_STEPS = 100
 class Deviations(NamedTuple):
     """What is kept of a set of features to know its R^2, in float64: mergeable, so that sets can be streamed.
 
-    ``number`` of patches; then, ``[features]`` each: ``mean``, ``spread`` (squared distances of the target to its mean) and ``error`` (squared
-    distances of the prediction to the target).
+    ``number`` of patches; then ``[features]`` each: ``mean``, ``spread`` (squared distances of target to mean) and ``error``
+    (squared distances of the prediction to the target).
     """
 
     number: int
