@@ -20,6 +20,7 @@ FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing")
 HOOKS = _child(root.HOOKS, "curriculum.hooks", "engine.hooks", "engine.report")
 LOOPS = _child(root.LOOPS, "engine.loops")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")
+OPTIMIZERS = _child(root.OPTIMIZERS, "engine.optim")
 METRICS = _child(root.METRICS, "evaluation.metrics")
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
@@ -34,6 +35,7 @@ REGISTRIES: dict[str, Registry] = {
     "hook": HOOKS,
     "loop": LOOPS,
     "optim wrapper": OPTIM_WRAPPERS,
+    "optimizer": OPTIMIZERS,
     "metric": METRICS,
     "schedule": SCHEDULES,
 }

@@ -54,7 +54,7 @@ def naive(encoder: FineViT, pixels: np.ndarray, grid: tuple[int, int]) -> np.nda
     x = pixels @ w["embed.weight"].T + w["embed.bias"]
     for n in range(SMALL["depth"]):
         block = f"blocks.{n}."
-        y = rms(x, w[block + "norm1.weight"]) @ w[block + "attention.qkv.weight"].T
+        y = rms(x, w[block + "norm1.weight"]) @ w[block + "attention.qkv.weight"].T + w[block + "attention.qkv.bias"]
         mixed = np.zeros_like(x)
         for h in range(heads):
             q, k, v = (y[:, part * dim + h * size : part * dim + (h + 1) * size] for part in range(3))

@@ -40,7 +40,7 @@ def main() -> None:
     with user_errors():
         from finevit.engine.check import check_config
         from finevit.engine.config import load_config
-        from finevit.plugins import load_plugins
+        from finevit.plugins import load_plugins, loaded_plugins
 
         load_plugins()
         cfg = load_config(arguments.config, arguments.cfg_options)
@@ -49,7 +49,9 @@ def main() -> None:
 
         from mmengine.runner import Runner
 
-        Runner.from_cfg(cfg).train()
+        runner = Runner.from_cfg(cfg)
+        runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
+        runner.train()
 
 
 if __name__ == "__main__":

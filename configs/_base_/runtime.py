@@ -23,6 +23,7 @@ custom_hooks = [
     dict(type="ThroughputHook"),
     dict(type="BadSamplesHook"),
     dict(type="ExactResumeHook"),
+    dict(type="ReportHook"),
 ]
 log_processor = dict(type="LogProcessor", by_epoch=False, window_size=20)
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])

@@ -32,6 +32,9 @@ class FineViT(BaseModule):
         rope_theta: base of the rotary wavelengths, in patches.
         drop_path: stochastic depth of the last block; grows linearly from 0.
         recompute: trade compute for memory by recomputing every block in the backward pass.
+        locality: at the start, how strongly the last head of a block prefers near patches (the logit of a patch with itself); the
+            preference falls linearly to none in the first head. Queries and keys get it as a constant bias, which RoPE turns into
+            one for small distances: without it, masked patches take long to learn to look at their neighbours.
         init_cfg: MMEngine's initialisation config, a pretrained checkpoint for instance.
     """
 
@@ -44,6 +47,7 @@ class FineViT(BaseModule):
         rope_theta: float = 100.0,
         drop_path: float = 0.0,
         recompute: bool = False,
+        locality: float = 4.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -55,7 +59,7 @@ class FineViT(BaseModule):
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
         self.norm = nn.RMSNorm(dim, eps=1e-6)
         self.pool = _pool(pool, dim=dim, heads=heads, hidden=hidden)
-        self._fill()
+        self._fill(locality)
 
     def forward(
         self, images: PackedImages, *, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
@@ -98,14 +102,18 @@ class FineViT(BaseModule):
             raise ValueError(f"layers: this encoder has blocks 0 to {self.depth - 1} (or -{self.depth} to -1), not {layer}")
         return layer % self.depth
 
-    def _fill(self) -> None:
-        """Truncated normal 0.02; matrices that write to the residual stream are scaled down by the depth (GPT-2)."""
+    def _fill(self, locality: float) -> None:
+        """Truncated normal of variance 1 / fan-in; matrices that write to the residual stream are scaled down by the depth (GPT-2)."""
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 residual = name.endswith(("out.weight", "down.weight"))
-                nn.init.trunc_normal_(parameter, std=0.02 / (2 * self.depth) ** 0.5 if residual else 0.02)
+                nn.init.trunc_normal_(parameter, std=(parameter.shape[-1] * (2 * self.depth if residual else 1)) ** -0.5)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
+        for block in self.blocks:
+            bias = block.attention.qkv.bias.detach().unflatten(0, (3, block.attention.heads, -1))
+            strength = torch.linspace(0, locality, block.attention.heads) / self.head_dim**0.5
+            bias[:2] = strength.sqrt()[:, None]
 
 
 def _dimensions(arch: str | Mapping[str, int]) -> tuple[int, int, int, int]:

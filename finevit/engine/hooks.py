@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -125,10 +125,10 @@ class ExactResumeHook(Hook):
         """A checkpoint in the middle of a gradient accumulation would lose gradients."""
         every = runner.optim_wrapper._accumulative_counts
         for hook in runner.hooks:
-            interval = getattr(hook, "interval", 1) if type(hook).__name__ == "CheckpointHook" else every
-            if interval > 0 and interval % every:
+            if isinstance(hook, CheckpointHook) and hook.interval > 0 and hook.interval % every:
                 raise ValueError(
-                    f"default_hooks.checkpoint.interval: {interval} must be a multiple of optim_wrapper.accumulative_counts ({every})"
+                    f"default_hooks.checkpoint.interval: {hook.interval} must be a multiple of "
+                    f"optim_wrapper.accumulative_counts, which is {every}"
                 )
 
     @staticmethod
