@@ -223,8 +223,8 @@ def stage1_page(tmp_path) -> Page:
 
 def test_page_tells_the_figures(stage1_page):
     figures = {figure.label: figure for figure in stage1_page.figures}
-    assert figures["R², masked patches"].value == "0.375"
-    assert "untrained −0.25" in figures["R², masked patches"].note
+    assert figures["Masked R²"].value == "0.375"
+    assert "untrained −0.25" in figures["Masked R²"].note
     assert figures["Patch probe"].value == "50.0%"
     assert "untrained 12.5%, +37.5 points" in figures["Patch probe"].note
     assert figures["Teacher's probe"].value == "75.0%"

@@ -103,7 +103,7 @@ class FineViT(BaseModule):
         return layer % self.depth
 
     def _fill(self, locality: float) -> None:
-        """Truncated normal of variance 1 / fan-in; matrices that write to the residual stream are scaled down by the depth (GPT-2)."""
+        """Truncated normal of variance 1 / fan-in; what writes to the residual stream is scaled down by the depth (GPT-2)."""
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
                 residual = name.endswith(("out.weight", "down.weight"))

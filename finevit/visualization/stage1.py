@@ -44,7 +44,7 @@ def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Fig
     figures = []
     if R2 in after:
         was = f"untrained {before[R2]:.2f}; " if R2 in before else ""
-        figures.append(Figure("R², masked patches", f"{after[R2]:.3f}", f"{was}1 is perfect, 0 the mean".replace("-", "−")))
+        figures.append(Figure("Masked R²", f"{after[R2]:.3f}", f"teacher's features; {was}1 is perfect".replace("-", "−")))
     if PROBE in after:
         gain = (after[PROBE] - before[PROBE]) * 100 if PROBE in before else None
         was = "" if gain is None else f"; untrained {before[PROBE]:.1%}, {gain:+.1f} points".replace("-", "−")
@@ -78,7 +78,7 @@ def charts(scalars: Mapping[str, Sequence[float]], results: Results) -> list[Cha
             {name.removeprefix("loss_"): _smooth(values) for name, values in losses.items()},
             log=_spans(chain(*losses.values())),
         ),
-        _chart("R² of the teacher's features at masked patches", {**explained, **_curve(results, R2, "unseen images")}),
+        _chart("R² at masked patches", {**explained, **_curve(results, R2, "unseen images")}),
         _chart(
             "Patch probe: object class, linear",
             {**_curve(results, PROBE, "student"), **_curve(results, CEILING, "teacher")},
