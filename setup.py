@@ -24,6 +24,7 @@ REQUIRES = [
     "pluggy>=1.5",
     "einops",
     "fvcore",
+    "jinja2",
     "jaxtyping",
     "numpy",
     "pillow",

@@ -32,7 +32,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=2000),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=2000, eta_min_ratio=0.01),
+    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),  # times the warmup; ends with the run
 ]
 train_cfg = dict(type="StatelessTrainLoop", max_iters=439_453, val_interval=10_000)  # 1.8 B / 4096
 val_cfg = dict(type="ValLoop")

@@ -24,7 +24,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=25),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=25, eta_min_ratio=0.01),  # ends with the run
+    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),  # times the warmup; ends with the run
 ]
 train_cfg = dict(type="StatelessTrainLoop", max_iters=500)
 val_cfg = dict(type="ValLoop")

@@ -52,9 +52,9 @@ class Block(nn.Module):
 
     def __init__(self, *, dim: int, heads: int, hidden: int, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.norm1 = nn.RMSNorm(dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attention = Attention(dim=dim, heads=heads)
-        self.norm2 = nn.RMSNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
         self.drop_path = drop_path
 
@@ -88,7 +88,7 @@ class AttentionPool(nn.Module):
         self.query = nn.Parameter(torch.zeros(1, heads, dim // heads))
         self.key_value = nn.Linear(dim, 2 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
-        self.norm = nn.RMSNorm(dim, eps=1e-6)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
 
     def forward(self, tokens: Tensor, pack: Pack) -> Tensor:

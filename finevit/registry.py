@@ -21,6 +21,11 @@ HOOKS = _child(root.HOOKS, "curriculum.hooks", "engine.hooks", "engine.report")
 LOOPS = _child(root.LOOPS, "engine.loops")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")
 OPTIMIZERS = _child(root.OPTIMIZERS, "engine.optim")
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
+PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
+VISUALIZERS = _child(root.VISUALIZERS)
+VISBACKENDS = _child(root.VISBACKENDS)
+"""Empty so far: MMEngine's own components serve, but it warns where a scope has no registry for a kind that a config uses."""
 METRICS = _child(root.METRICS, "evaluation.metrics")
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")

@@ -38,8 +38,9 @@ def naive(encoder: FineViT, pixels: np.ndarray, grid: tuple[int, int]) -> np.nda
     heads, dim = SMALL["heads"], SMALL["dim"]
     size = dim // heads
 
-    def rms(x, scale):
-        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
+    def norm(x, name):
+        x = x - x.mean(-1, keepdims=True)
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * w[name + ".weight"] + w[name + ".bias"]
 
     def turn(vector, row, col):
         out, half = vector.copy(), size // 2
@@ -54,7 +55,7 @@ def naive(encoder: FineViT, pixels: np.ndarray, grid: tuple[int, int]) -> np.nda
     x = pixels @ w["embed.weight"].T + w["embed.bias"]
     for n in range(SMALL["depth"]):
         block = f"blocks.{n}."
-        y = rms(x, w[block + "norm1.weight"]) @ w[block + "attention.qkv.weight"].T + w[block + "attention.qkv.bias"]
+        y = norm(x, block + "norm1") @ w[block + "attention.qkv.weight"].T + w[block + "attention.qkv.bias"]
         mixed = np.zeros_like(x)
         for h in range(heads):
             q, k, v = (y[:, part * dim + h * size : part * dim + (h + 1) * size] for part in range(3))
@@ -64,10 +65,10 @@ def naive(encoder: FineViT, pixels: np.ndarray, grid: tuple[int, int]) -> np.nda
             share = np.exp(logits - logits.max(-1, keepdims=True))
             mixed[:, h * size : (h + 1) * size] = share / share.sum(-1, keepdims=True) @ v
         x = x + mixed @ w[block + "attention.out.weight"].T
-        y = rms(x, w[block + "norm2.weight"]) @ w[block + "feed_forward.gate_up.weight"].T
+        y = norm(x, block + "norm2") @ w[block + "feed_forward.gate_up.weight"].T
         gate, up = y[:, : SMALL["hidden"]], y[:, SMALL["hidden"] :]
         x = x + (gate / (1 + np.exp(-gate)) * up) @ w[block + "feed_forward.down.weight"].T
-    return rms(x, w["norm.weight"])
+    return norm(x, "norm")
 
 
 def test_equals_naive_float64():

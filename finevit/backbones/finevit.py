@@ -53,11 +53,11 @@ class FineViT(BaseModule):
         super().__init__(init_cfg)
         depth, dim, heads, hidden = _dimensions(arch)
         self.patch, self.depth, self.dim, self.recompute = patch, depth, dim, recompute
-        self.head_dim, self.rope_theta = dim // heads, rope_theta
+        self.heads, self.head_dim, self.rope_theta = heads, dim // heads, rope_theta
         self.embed = nn.Linear(3 * patch * patch, dim)
         rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
-        self.norm = nn.RMSNorm(dim, eps=1e-6)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.pool = _pool(pool, dim=dim, heads=heads, hidden=hidden)
         self._fill(locality)
 
@@ -110,10 +110,10 @@ class FineViT(BaseModule):
                 nn.init.trunc_normal_(parameter, std=(parameter.shape[-1] * (2 * self.depth if residual else 1)) ** -0.5)
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
-        for block in self.blocks:
-            bias = block.attention.qkv.bias.detach().unflatten(0, (3, block.attention.heads, -1))
-            strength = torch.linspace(0, locality, block.attention.heads) / self.head_dim**0.5
-            bias[:2] = strength.sqrt()[:, None]
+        strength = torch.linspace(0, locality, self.heads) / self.head_dim**0.5
+        for name, parameter in self.blocks.named_parameters():
+            if name.endswith("qkv.bias"):
+                parameter.detach().unflatten(0, (3, self.heads, -1))[:2] = strength.sqrt()[:, None]
 
 
 def _dimensions(arch: str | Mapping[str, int]) -> tuple[int, int, int, int]:

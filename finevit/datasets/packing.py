@@ -26,13 +26,18 @@ def pack(patches: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]]) -> Pa
 def pack_samples(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
     """The collate function: ``images`` (:class:`PackedImages`), ``skipped`` (messages about bad samples) and the named ``keys``.
 
-    ``labels`` become one tensor ``[patches]`` over the pack; any other key stays a list with one entry an image.
+    ``labels`` become one tensor ``[patches]`` over the pack, -1 where a sample has none; any other key stays a list with one
+    entry an image.
     """
     batch: dict = {
         "images": pack([sample["patches"] for sample in samples], [sample["shape"] for sample in samples]),
         "skipped": [message for sample in samples for message in sample["skipped"]],
     }
     for key in keys:
-        values = [sample[key] for sample in samples]
-        batch[key] = torch.from_numpy(np.concatenate(values)) if key == "labels" else values
+        batch[key] = _labels(samples) if key == "labels" else [sample[key] for sample in samples]
     return batch
+
+
+def _labels(samples: Sequence[dict]) -> torch.Tensor:
+    unknown = (np.full(len(s["patches"]), -1, np.int64) if s["labels"] is None else s["labels"] for s in samples)
+    return torch.from_numpy(np.concatenate(list(unknown)))

@@ -22,6 +22,9 @@ class ThroughputHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self._last = None
 
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._last = None
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         now = time.perf_counter()
         if self._last is not None and data_batch is not None:

@@ -73,8 +73,8 @@ SLOTS: dict[str, Slot] = {
 """By the name of the setting, wherever it stands."""
 
 
-IGNORED = frozenset({"on_trace_ready", "custom_imports"})
-"""Settings whose ``type`` is not a registered name, or that are used up when the config is loaded."""
+IGNORED = frozenset({"on_trace_ready", "custom_imports", "custom_keys"})
+"""Settings whose ``type`` is not a registered name, that are used up when the config is loaded, or whose keys are free."""
 
 
 def slot_of(key: str, value: dict) -> Slot | None:
