@@ -26,6 +26,6 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=25),
     dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),  # times the warmup; ends with the run
 ]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=500)
+train_cfg = dict(type="StatelessTrainLoop", max_iters=600)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="ExplainedVariance"), dict(type="PatchProbe")]

@@ -1,7 +1,7 @@
 """The embedded scenes at native resolution: training data, and unseen scenes with their truth for validation."""
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     dataset=dict(
