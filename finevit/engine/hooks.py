@@ -93,7 +93,8 @@ class RunSummaryHook(Hook):
     @master_only
     def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        lines = [*model.describe(), f"data: {runner.train_dataloader.dataset.describe()}"]
+        own = "" if runner.cfg.get("data_root") else " (for your own images: --cfg-options data_root=PATH)"
+        lines = [*model.describe(), f"data: {runner.train_dataloader.dataset.describe()}{own}"]
         sampler = runner.train_dataloader.batch_sampler
         images = runner.train_loop.max_iters * sampler.batch_size * runner.world_size
         lines.append(

@@ -83,7 +83,9 @@ def _attention(dtype: torch.dtype) -> str | None:
 def _load(model: str, place: str, revision: str | None, attention: str | None) -> Any:
     """Load the vision tower, also out of a checkpoint that holds a text tower beside it; refuse missing weights."""
     from transformers import MODEL_MAPPING, AutoConfig
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of the few seconds that loading takes
     try:
         config = AutoConfig.from_pretrained(place, revision=revision)
         config = getattr(config, "vision_config", config)

@@ -52,7 +52,8 @@ class PackagedDinov2Small(HuggingFaceTeacher):
 
     def describe(self) -> str:
         """One line for people: which model, from where, which layers."""
-        return f"DINOv2 ViT-S/14 fine-tuned for saliency, out of {REQUIREMENT}, {self.describe_layers()}"
+        another = "for DINOv3 or any other: --cfg-options model.teacher.type=HuggingFaceTeacher model.teacher.model=NAME_OR_FOLDER"
+        return f"DINOv2 ViT-S/14 fine-tuned for saliency, out of {REQUIREMENT}, {self.describe_layers()} ({another})"
 
 
 def converted_folder() -> Path:

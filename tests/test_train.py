@@ -1,0 +1,188 @@
+"""tools/train.py as people use it: a run, a kill and a resume, their own data, what it says and what it refuses."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+CONFIG = f"""
+_base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
+model = dict(
+    type="MaskedDistillation",
+    backbone=dict(type="FineViT", arch=dict(depth=2, dim=32, heads=2, hidden=64), drop_path=0.2),
+    teacher=dict(type="RandomFeatureTeacher", dim=16),
+    head=dict(type="DistillationHead", target_norm="channel", visible_weight=0.5),
+    mask_ratio=0.75,
+)
+train_dataloader = dict(batch_size=4, batch_sampler=dict(resolution=dict(side=112)))
+val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=112 * 112))
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3), clip_grad=dict(max_norm=1.0))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=5),
+    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),
+]
+train_cfg = dict(type="StatelessTrainLoop", max_iters=12)
+val_cfg = dict(type="ValLoop")
+val_evaluator = [dict(type="ExplainedVariance"), dict(type="PatchProbe")]
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
+custom_hooks = [
+    dict(type="RunSummaryHook"),
+    dict(type="ThroughputHook"),
+    dict(type="BadSamplesHook"),
+    dict(type="ExactResumeHook"),
+    dict(type="ScheduleHook", schedules=dict(mask_ratio=dict(type="Linear", begin_value=0.5, end_value=0.75, end=10))),
+    dict(type="ReportHook", images=2),
+]
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "small.py"
+    path.write_text(CONFIG)
+    return path
+
+
+def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "tools/train.py"), str(config), "--work-dir", str(work_dir), *arguments]
+
+
+def train(config: Path, work_dir: Path, *arguments: str, ok: bool = True) -> str:
+    """Runs to the end; what it printed."""
+    done = subprocess.run(command(config, work_dir, *arguments), capture_output=True, text=True, cwd=ROOT, timeout=300)
+    output = done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, output[-3000:]
+    return output
+
+
+def losses(work_dir: Path) -> dict[int, float]:
+    """Step -> loss, of all runs in a work dir; a step that was run twice keeps the last."""
+    found = {}
+    for file in sorted(work_dir.glob("*/vis_data/scalars.json")):
+        for line in map(json.loads, file.read_text().splitlines()):
+            if "loss" in line:
+                found[line["step"]] = line["loss"]
+    return found
+
+
+def weights(work_dir: Path, iteration: int) -> dict[str, torch.Tensor]:
+    return torch.load(work_dir / f"iter_{iteration}.pth", weights_only=False)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory) -> tuple[Path, str]:
+    """An uninterrupted run."""
+    work_dir = tmp_path_factory.mktemp("whole")
+    return work_dir, train(config, work_dir)
+
+
+def test_a_run_says_what_it_does_and_leaves_a_report(whole):
+    work_dir, output = whole
+    for said in (
+        "stage: I",
+        "encoder: FineViT, 2 blocks of width 32",
+        "teacher: ",
+        "embedded scenes",
+        "data_root=",
+        "48 images in all",
+    ):
+        assert said in output
+    assert re.search(r"Iter\(train\) \[12/12\].*eta.*loss.*images_per_s.*patches_per_s", output)
+    assert f"report: {work_dir}/report.html" in output
+    assert "R²" in (work_dir / "report.html").read_text()
+    evaluations = json.loads((work_dir / "results.json").read_text())
+    assert "masked-r2" in json.dumps(evaluations)
+    assert list(work_dir.glob("**/events.out.tfevents*"))
+
+
+def test_checkpoints_hold_the_student_alone_and_what_made_it(whole):
+    checkpoint = torch.load(whole[0] / "iter_12.pth", weights_only=False)
+    assert not [name for name in checkpoint["state_dict"] if "teacher" in name]
+    assert checkpoint["meta"]["data_order"]["global batch size"] == 4
+    assert [plugin["name"] for plugin in checkpoint["message_hub"]["runtime_info"]["plugins"]] == ["bundled"]
+
+
+def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(config, whole, tmp_path):
+    process = subprocess.Popen(command(config, tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while max(losses(tmp_path), default=0) < 6 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    killed_at = max(losses(tmp_path))
+    output = train(config, tmp_path, "--resume", "--cfg-options", "train_dataloader.num_workers=2")
+    if killed_at < 12:
+        assert re.search(r"Resuming at iteration (4|8)", output)
+    assert losses(tmp_path) == losses(whole[0])
+    assert len(losses(tmp_path)) == 12
+    for name, value in weights(whole[0], 12).items():
+        assert torch.equal(value, weights(tmp_path, 12)[name]), name
+
+
+def test_a_resume_that_cannot_be_exact_is_refused(config, whole, tmp_path):
+    checkpoint = str(whole[0] / "iter_8.pth")
+    output = train(config, tmp_path, "--resume", checkpoint, "--cfg-options", "train_dataloader.batch_size=2", ok=False)
+    assert "global batch size: 4 then, 2 now" in output
+    assert "Traceback" not in output
+
+
+def test_accumulation_learns_and_guards_its_checkpoints(config, tmp_path):
+    output = train(config, tmp_path, "--amp", "--cfg-options", "optim_wrapper.accumulative_counts=2", "train_cfg.max_iters=4")
+    assert "Iter(train) [4/4]" in output
+    refused = train(config, tmp_path / "b", "--cfg-options", "optim_wrapper.accumulative_counts=3", ok=False)
+    assert "default_hooks.checkpoint.interval: 4 must be a multiple of optim_wrapper.accumulative_counts, which is 3" in refused
+
+
+def test_layer_wise_decay(config, tmp_path):
+    options = (
+        "optim_wrapper.optimizer.weight_decay=0.05",
+        "optim_wrapper.constructor=mmpretrain.LearningRateDecayOptimWrapperConstructor",
+        "optim_wrapper.paramwise_cfg.layer_decay_rate=0.5",
+    )
+    train(config, tmp_path, "--cfg-options", "train_cfg.max_iters=1", *options)
+    groups = torch.load(tmp_path / "iter_1.pth", weights_only=False)["optimizer"]["param_groups"]
+    assert {round(group["initial_lr"] / 1e-3, 4) for group in groups} == {1.0, 0.5, 0.25, 0.125}
+
+
+def test_peoples_own_images_and_a_bad_one(config, tmp_path):
+    rng = np.random.default_rng(0)
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(24):
+        pixels = rng.integers(0, 256, (60 + index, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{index:02}.jpg")
+        (images / f"{index:02}.txt").write_text(f"noise number {index}")
+    (images / "07.jpg").write_bytes((images / "07.jpg").read_bytes()[:300])
+    (images / "08.jpg").write_bytes(b"")
+    output = train(config, tmp_path / "run", "--cfg-options", f"data_root={images}")
+    assert "skipped" in output
+    assert "07.jpg" in (tmp_path / "run/bad_samples.txt").read_text()
+    assert "embedded" not in output.split("stage: I")[1].split("plan:")[0]
+    assert len(losses(tmp_path / "run")) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["trian_cfg.max_iters=2"], "did you mean 'train_cfg'"),
+        (["model.backbone.type=FineVit"], "did you mean 'FineViT'"),
+        (["model.teacher.type=HuggingFaceTeacher", "model.teacher.model=/no/such/folder"], "/no"),
+        (["data_root=/no/such/folder"], "/no"),
+        (["train_cfg.max_iter=3"], "did you mean 'max_iters'"),
+    ],
+)
+def test_mistakes_stop_the_run_before_it_starts(config, tmp_path, options, said):
+    output = train(config, tmp_path / "run", "--cfg-options", *options, ok=False)
+    assert said in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "run").exists()
