@@ -18,7 +18,7 @@ val_dataloader = dict(
     num_workers=0,
     dataset=dict(
         type="NativeImages",
-        source=dict(type="Scenes", level="easy", split="val", length=128),
+        source=dict(type="Scenes", level="easy", split="val", length=256),
         transforms=[dict(type="ResizeToBudget"), dict(type="Patchify")],
         pixels=224 * 224,
     ),
