@@ -85,9 +85,9 @@ def test_nothing_sound_is_refused(options):
         ({"model": 3}, "model=3: give a dict with a type"),
         (
             {"optim_wrapper.optimizer.lrr": 1},
-            "optim_wrapper.optimizer.lrr: AdamW has no argument 'lrr' (did you mean 'lr'?)",
+            "optim_wrapper.optimizer.lrr: TimmMuon has no argument 'lrr' (did you mean 'lr'?)",
         ),
-        ({"optim_wrapper.clip_gard": {}}, "optim_wrapper.clip_gard: OptimWrapper has no argument"),
+        ({"optim_wrapper.clip_gard": {}}, "optim_wrapper.clip_gard: BFloat16OptimWrapper has no argument"),
         ({"optim_wrapper.clip_grad.max_nrom": 1}, "max_nrom is no known setting (did you mean 'max_norm'?)"),
         ({"optim_wrapper.paramwise_cfg.flat_decay": 0}, "(did you mean 'flat_decay_mult'?)"),
         ({"param_scheduler.0.end_facter": 1}, "param_scheduler.0.end_facter: LinearLR has no argument"),

@@ -6,7 +6,6 @@ components of packages with other conventions (``mmdet.X``), only what is certai
 
 import inspect
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from finevit.engine.config import ConfigError, missing
-from finevit.engine.slots import IGNORED, PLAIN, SLOTS, TOP_LEVEL, Slot, arguments, slot_of
+from finevit.engine.slots import IGNORED, PLAIN, RESERVED, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
 from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean
 
 ROOTS: tuple[Registry, ...] = tuple(value for value in vars(root).values() if isinstance(value, Registry))
-RESERVED = frozenset({"type", "_scope_", "_delete_"})
 STRICT = ("finevit", "finevit_plugins", "mmengine", "torch")
 """Packages whose components take nothing but their arguments, and hand none on that a config does not show."""
 DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
@@ -122,15 +120,15 @@ class _Checker:
         """What a type can mean in the registries of the current scope."""
         if not isinstance(kind, str) or not kind:
             return [kind] if callable(kind) else []
-        found = [_get(_scoped(registry, self.scope), kind) for registry in registries]
+        found = [registered(scoped(registry, self.scope), kind) for registry in registries]
         return list(dict.fromkeys(component for component in found if component is not None))
 
     def unknown(self, path: str, kind: str, registries: Iterable[Registry]) -> None:
         """Report a type that no registry knows, or that is of another kind."""
-        scoped = [_scoped(registry, self.scope) for registry in registries]
-        hint = did_you_mean(kind, [name for registry in scoped for name in _names(registry)])
-        elsewhere = [other for other in (_scoped(registry, self.scope) for registry in ROOTS) if _get(other, kind)]
-        wanted = _kind(scoped[0]) if len(scoped) == 1 else "type"
+        places = [scoped(registry, self.scope) for registry in registries]
+        hint = did_you_mean(kind, [name for registry in places for name in _names(registry)])
+        elsewhere = [other for other in (scoped(registry, self.scope) for registry in ROOTS) if registered(other, kind)]
+        wanted = _kind(places[0]) if len(places) == 1 else "type"
         what = f"is a {_kind(elsewhere[0])}, not a {wanted}" if elsewhere else f"is no known {wanted}"
         self.errors.append(f"{path}={kind!r} {what}{hint}; FineViT has {', '.join(self.ours(registries)) or 'none of its own'}")
 
@@ -168,22 +166,6 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
     if strict:
         errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - set(value) - set(given))]
     return errors
-
-
-def _scoped(registry: Registry, scope: str) -> Registry:
-    """The registry in which MMEngine would look a name up."""
-    try:
-        import_module(f"{scope}.registry")
-    except ImportError:
-        return registry
-    return registry.children.get(scope, registry)
-
-
-def _get(registry: Registry, kind: str) -> Callable | None:
-    try:
-        return registry.get(kind)
-    except RuntimeError:
-        return None
 
 
 def _kind(registry: Registry) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.suggest import did_you_mean
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -24,13 +25,16 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
 
     The top-level setting ``data_root`` leads every dataloader away from the embedded scenes: a source of type
     ``Scenes`` becomes ``OpenData`` on that path with the same split; any other source has its ``data_root`` set.
+    An option that names another ``type`` drops the arguments that the new component does not take.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
     cfg = _read(Path(path))
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
-    for name, value in (options or {}).items():
+    for name, value in sorted((options or {}).items(), key=lambda option: not option[0].endswith(".type")):
         _override(cfg, name, value)
+        if name.endswith(".type"):
+            _drop_stale_arguments(cfg, name.removesuffix(".type"))
     if cfg.get("data_root") is not None:
         _use_data_root(cfg, str(cfg.data_root))
     return cfg
@@ -63,6 +67,19 @@ def _override(cfg: Config, name: str, value: Any) -> None:
         cfg.merge_from_dict({name: value})
     except (KeyError, IndexError, TypeError) as error:
         raise ConfigError(f"--cfg-options {name}={value}: does not fit the config ({error})") from error
+
+
+def _drop_stale_arguments(cfg: Config, path: str) -> None:
+    """What the config said to the component that ``path`` held before and the one there now does not take."""
+    node: Any = cfg
+    for part in path.split("."):
+        node = node[int(part)] if isinstance(node, list | tuple) else node[part]
+    slot = slot_of(path.rpartition(".")[2], node)
+    component = registered(scoped(slot.registry, cfg.get("default_scope") or "mmengine"), node["type"]) if slot else None
+    if slot is None or component is None or (takes := arguments(component)).open:
+        return
+    for name in [name for name in node if name not in takes.names | RESERVED | set(slot.extra)]:
+        del node[name]
 
 
 def _use_data_root(cfg: Config, data_root: str) -> None:

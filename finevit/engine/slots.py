@@ -5,6 +5,7 @@ Tables, so that the checker of configs (``check.py``) needs no knowledge of sing
 
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
 from mmengine import registry
@@ -75,6 +76,27 @@ SLOTS: dict[str, Slot] = {
 
 IGNORED = frozenset({"on_trace_ready", "custom_imports", "custom_keys"})
 """Settings whose ``type`` is not a registered name, that are used up when the config is loaded, or whose keys are free."""
+
+
+RESERVED = frozenset({"type", "_scope_", "_delete_"})
+"""Keys of a component that are no arguments."""
+
+
+def scoped(registry: Registry, scope: str) -> Registry:
+    """The registry in which MMEngine would look a name up."""
+    try:
+        import_module(f"{scope}.registry")
+    except ImportError:
+        return registry
+    return registry.children.get(scope, registry)
+
+
+def registered(registry: Registry, kind: str) -> Callable | None:
+    """The component of that name, None where there is none."""
+    try:
+        return registry.get(kind)
+    except RuntimeError:
+        return None
 
 
 def slot_of(key: str, value: dict) -> Slot | None:
