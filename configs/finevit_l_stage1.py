@@ -37,10 +37,3 @@ param_scheduler = [
 train_cfg = dict(type="StatelessTrainLoop", max_iters=439_453, val_interval=10_000)  # 1.8 B / 4096
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="ExplainedVariance"), dict(type="PatchProbe")]
-custom_hooks = [
-    dict(type="RunSummaryHook"),
-    dict(type="ThroughputHook"),
-    dict(type="BadSamplesHook"),
-    dict(type="ExactResumeHook"),
-    dict(type="ReportHook", before=False),  # an evaluation of the untrained encoder would need a second copy of it
-]

@@ -72,6 +72,11 @@ def make_sampler(batch_size=4, rank=0, world_size=1, start=0) -> NativeBatchSamp
     return sampler
 
 
+def test_a_resolution_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"resolution.type='Constant' is no resolution schedule"):
+        NativeBatchSampler(sampler=StatelessSampler(dataset=range(9)), batch_size=2, resolution={"type": "Constant", "value": 0.5})
+
+
 def take(sampler: NativeBatchSampler, steps: int) -> list:
     iterator = iter(sampler)
     return [next(iterator) for _ in range(steps)]

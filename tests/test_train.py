@@ -14,6 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from finevit.engine.checkpoints import write
+
 ROOT = Path(__file__).parents[1]
 CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
@@ -127,6 +129,18 @@ def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(config, wh
     assert len(losses(tmp_path)) == 12
     for name, value in weights(whole[0], 12).items():
         assert torch.equal(value, weights(tmp_path, 12)[name]), name
+
+
+def test_a_torn_checkpoint_is_never_the_newest(tmp_path, monkeypatch):
+    def killed(_: object, path: str) -> None:
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    write({"a": 1}, str(tmp_path / "iter_1.pth"))
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write({"a": 2}, str(tmp_path / "iter_1.pth"))
+    assert torch.load(tmp_path / "iter_1.pth") == {"a": 1}
 
 
 def test_a_resume_that_cannot_be_exact_is_refused(config, whole, tmp_path):

@@ -27,7 +27,7 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
     """Writes the flags into the config, which stays the whole truth of the run."""
     cfg.launcher = arguments.launcher
     cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
-    if arguments.amp:
+    if arguments.amp and cfg.get("optim_wrapper"):
         cfg.optim_wrapper.type = "BFloat16OptimWrapper"
     if arguments.resume:
         cfg.resume = True

@@ -12,7 +12,7 @@ env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv
 
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
-    logger=dict(type="LoggerHook", interval=20, log_metric_by_epoch=False),
+    logger=dict(type="ProgressHook", interval=20, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="StreamingCheckpointHook", interval=1000, by_epoch=False, max_keep_ckpts=2),
     sampler_seed=None,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sized
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
-from finevit.contracts import SampleRequest
+from finevit.contracts import ResolutionSchedule, SampleRequest
 from finevit.ops.order import shuffled
 from finevit.registry import DATA_SAMPLERS, SCHEDULES
 
@@ -52,6 +52,10 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
     def __init__(self, *, sampler: StatelessSampler, batch_size: int, resolution: dict) -> None:
         self.sampler, self.batch_size = sampler, batch_size
         self.resolution = SCHEDULES.build(resolution)
+        if not isinstance(self.resolution, ResolutionSchedule):
+            raise ValueError(
+                f"batch_sampler.resolution.type={resolution['type']!r} is no resolution schedule, whose values are budgets"
+            )
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
 

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from mmengine.dist import master_only
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -32,6 +32,18 @@ class ThroughputHook(Hook):
             runner.message_hub.update_scalar("train/images_per_s", len(lengths) * runner.world_size / seconds)
             runner.message_hub.update_scalar("train/patches_per_s", sum(lengths) * runner.world_size / seconds)
         self._last = now
+
+
+@HOOKS.register_module()
+class ProgressHook(LoggerHook):
+    """MMEngine's progress line, also at the last step of a run, however short."""
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if runner.iter + 1 == runner.max_iters and not self.every_n_inner_iters(batch_idx, self.interval):
+            scalars, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
+            runner.logger.info(line)
+            runner.visualizer.add_scalars(scalars, step=runner.iter + 1, file_path=self.json_log_path)
 
 
 @HOOKS.register_module()

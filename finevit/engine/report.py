@@ -31,12 +31,13 @@ class ReportHook(Hook):
 
     Args:
         images: how many images of the validation set the page shows.
-        before: whether to evaluate the untrained model; costs one validation and, until the second step, a copy of the weights.
+        before: whether to evaluate the untrained model, which costs one validation and, until the second step, a copy of the
+            weights; None does so where they take less than a gigabyte.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, *, images: int = 6, before: bool = True) -> None:
+    def __init__(self, *, images: int = 6, before: bool | None = None) -> None:
         self.images, self.before = images, before
         self.results: Results | None = None
         self._views: list[View] = []
@@ -47,7 +48,7 @@ class ReportHook(Hook):
         self.results = Results(runner.work_dir)
         if runner.iter:
             self.results.resume(runner.iter)
-        elif self.before and runner.val_loop is not None:
+        elif runner.val_loop is not None and self._wants_before(runner):
             self._initial = [tensor.detach().clone() for tensor in _state(runner)]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
@@ -84,6 +85,9 @@ class ReportHook(Hook):
             runner.val_loop.run()
         if is_main_process() and self.results is not None:
             self._report(runner, self.results)
+
+    def _wants_before(self, runner: Runner) -> bool:
+        return sum(tensor.nbytes for tensor in _state(runner)) < 1e9 if self.before is None else self.before
 
     def _report(self, runner: Runner, results: Results) -> None:
         """Writes the page; a failure to do so is logged and costs nobody the trained model."""
