@@ -141,3 +141,12 @@ def test_layer_wise_decay_knows_every_parameter():
     assert depths["backbone.blocks.0.norm1.weight"] == 1
     assert depths["backbone.blocks.1.feed_forward.down.weight"] == 2
     assert depths["backbone.norm.weight"] == depths["head.predict.weight"] == depths["mask_token"] == 3
+
+
+def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
+    from finevit import precision
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for capabilities, expected in (({"avx512_bf16": True}, True), ({"avx2": True, "avx512_bf16": False}, False), ({}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
+        assert precision.bfloat16_helps.__wrapped__() is expected

@@ -7,12 +7,13 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from finevit.precision import bfloat16_helps
 from finevit.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Runs the forward pass under bfloat16 autocast; weights and optimiser states stay float32.
+    """Runs the forward pass under bfloat16 autocast where the hardware has it; weights and optimiser states stay float32.
 
     MMEngine's ``AmpOptimWrapper`` refuses the CPU and scales losses, which bfloat16's range makes needless.
     """
@@ -21,7 +22,7 @@ class BFloat16OptimWrapper(OptimWrapper):
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """The context of forward passes."""
         device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16_helps()):
             yield
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from finevit.contracts import Teacher
+from finevit.precision import bfloat16_helps
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -24,8 +25,10 @@ class ViTTeacher(Teacher):
         super().__init__()
         if combine not in ("mean", "concat"):
             raise ValueError(f"combine={combine!r}: give 'mean' or 'concat'")
+        if dtype == "auto":
+            dtype = "bfloat16" if bfloat16_helps() else "float32"
         if dtype not in DTYPES:
-            raise ValueError(f"dtype={dtype!r}: give one of {', '.join(DTYPES)}")
+            raise ValueError(f"dtype={dtype!r}: give one of auto, {', '.join(DTYPES)}")
         if not layers:
             raise ValueError("layers=(): give at least one layer, for example (-1,)")
         self.requested, self.combine, self.norm = tuple(layers), combine, norm

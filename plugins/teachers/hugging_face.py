@@ -19,8 +19,8 @@ class HuggingFaceTeacher(ViTTeacher):
 
     ``layers`` are block numbers (0 is the first, -1 the last), averaged or joined by ``combine`` ('mean', 'concat');
     ``norm`` sends each through the model's final norm. Blocks above the deepest one asked for are dropped. ``dtype`` is
-    that of weights and arithmetic. Raises ``ValueError`` for a folder that does not exist, a hub name that cannot be
-    reached, a model that is no ViT.
+    that of weights and arithmetic (``auto``: bfloat16 where the hardware has it). Raises ``ValueError`` for a folder
+    that does not exist, a hub name that cannot be reached, a model that is no ViT.
     """
 
     def __init__(
