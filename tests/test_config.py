@@ -63,6 +63,11 @@ def test_nothing_sound_is_refused(options):
     check_config(load_config(TINY, options))
 
 
+def test_without_workers_their_settings_go():
+    loader = load_config(TINY, {"train_dataloader.num_workers": 0}).train_dataloader
+    assert "persistent_workers" not in loader
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

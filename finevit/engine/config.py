@@ -14,6 +14,8 @@ from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_o
 from finevit.suggest import did_you_mean
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+OF_WORKERS = ("persistent_workers", "prefetch_factor")
+"""What torch refuses in a dataloader without workers."""
 
 
 class ConfigError(ValueError):
@@ -25,7 +27,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
 
     The top-level setting ``data_root`` leads every dataloader away from the embedded scenes: a source of type
     ``Scenes`` becomes ``OpenData`` on that path with the same split; any other source has its ``data_root`` set.
-    An option that names another ``type`` drops the arguments that the new component does not take.
+    An option that names another ``type`` drops the arguments that the new component does not take, and ``num_workers=0``
+    the settings of workers.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
     cfg = _read(Path(path))
@@ -35,6 +38,9 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         _override(cfg, name, value)
         if name.endswith(".type"):
             _drop_stale_arguments(cfg, name.removesuffix(".type"))
+    for loader in [cfg[name] for name in DATALOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
+        for name in OF_WORKERS:
+            loader.pop(name, None)
     if cfg.get("data_root") is not None:
         _use_data_root(cfg, str(cfg.data_root))
     return cfg
