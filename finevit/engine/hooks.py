@@ -51,7 +51,8 @@ class BadSamplesHook(Hook):
     """Counts the samples that could not be used, lists them in ``bad_samples.txt`` of the work dir, and stops a hopeless run.
 
     Args:
-        max_share: the run stops, with the list, once more than this share of the samples seen was bad.
+        max_share: the run stops, with the list, once the bad ones are more than this share of the samples seen; one that is met
+            in every epoch counts once, so that a bad image in a small folder does not stop a long run.
         after: number of samples seen before ``max_share`` is looked at.
         show: how many are printed one by one.
     """
@@ -71,10 +72,11 @@ class BadSamplesHook(Hook):
         if not skipped:
             return
         self._report(runner, skipped)
-        if self.seen >= self.after and len(self.bad) > self.max_share * self.seen:
-            listed = "\n".join(dict.fromkeys(self.bad))
+        different = dict.fromkeys(self.bad)
+        if self.seen >= self.after and len(different) > self.max_share * self.seen:
+            listed = "\n".join(different)
             raise BadSample(
-                f"{len(self.bad)} of {self.seen} samples could not be used, more than the share of {self.max_share:.0%} that "
+                f"{len(different)} of {self.seen} samples could not be used, more than the share of {self.max_share:.0%} that "
                 f"BadSamplesHook.max_share allows. Repair or remove them, or raise the share:\n{listed}"
             )
 
