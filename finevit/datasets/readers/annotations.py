@@ -72,7 +72,7 @@ def _region(item: Mapping[str, object]) -> Region:
 def _box(value: object) -> tuple[float, float, float, float]:
     try:
         x1, y1, x2, y2 = map(float, value if isinstance(value, list) else ())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"box {value!r} must be [x1, y1, x2, y2]") from None
     inside = min(x1, y1) >= -_ROUNDING and max(x2, y2) <= 1 + _ROUNDING
     x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)

@@ -89,6 +89,8 @@ def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:
             data = file.read(size)
     except OSError as error:
         raise BadSample(f"{name}: cannot read {path} ({error.strerror}); restore it or remove its entry") from None
+    except ValueError:  # a zero byte or half a surrogate pair, which JSON can write
+        raise BadSample(f"{name}: {str(path)!r} cannot be the name of a file; correct or remove its entry") from None
     if 0 <= size != len(data):
         raise BadSample(f"{name}: {path} ended after {len(data)} of {size} bytes; fetch it again")
     return data
