@@ -50,6 +50,8 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
     """
 
     def __init__(self, *, sampler: StatelessSampler, batch_size: int, resolution: dict) -> None:
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"train_dataloader.batch_size={batch_size!r}: give a whole number of images, at least 1")
         self.sampler, self.batch_size = sampler, batch_size
         self.resolution = SCHEDULES.build(resolution)
         if not isinstance(self.resolution, ResolutionSchedule):

@@ -18,6 +18,9 @@ class StatelessTrainLoop(IterBasedTrainLoop):
     """
 
     def __init__(self, *, runner: Runner, dataloader: DataLoader | dict, max_iters: int, val_interval: int = 1000) -> None:
+        for name, value in (("max_iters", max_iters), ("val_interval", val_interval)):
+            if not isinstance(value, int | float) or value != int(value) or value < 1:
+                raise ValueError(f"train_cfg.{name}={value!r}: give a whole number of steps, at least 1")
         super().__init__(runner, dataloader, max_iters, val_interval=val_interval)
 
     def run(self) -> torch.nn.Module:

@@ -47,6 +47,8 @@ class MaskedDistillation(BaseModel):
         super().__init__(data_preprocessor or {"type": "PackedPreprocessor"}, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.__dict__["teacher"] = MODELS.build(teacher).eval().requires_grad_(False)
+        if not isinstance(self.teacher, Teacher):
+            raise ValueError(f"model.teacher.type={teacher['type']!r} is no teacher; tools/plugins.py lists those there are")
         self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
         self.mask_ratio = mask_ratio

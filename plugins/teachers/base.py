@@ -29,6 +29,8 @@ class ViTTeacher(Teacher):
             dtype = "bfloat16" if bfloat16_helps() else "float32"
         if dtype not in DTYPES:
             raise ValueError(f"dtype={dtype!r}: give one of auto, {', '.join(DTYPES)}")
+        if isinstance(layers, int | str) or not all(isinstance(layer, int) for layer in layers):
+            raise ValueError(f"layers={layers!r}: give a list of block numbers, for example [-1]")
         if not layers:
             raise ValueError("layers=(): give at least one layer, for example (-1,)")
         self.requested, self.combine, self.norm = tuple(layers), combine, norm
