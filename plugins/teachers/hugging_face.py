@@ -91,7 +91,7 @@ def _load(model: str, place: str, revision: str | None, attention: str | None) -
         config = getattr(config, "vision_config", config)
         tower: Any = MODEL_MAPPING[type(config)]
         vit, report = tower.from_pretrained(place, revision=revision, attn_implementation=attention, output_loading_info=True)
-    except OSError as error:
+    except Exception as error:  # damaged files raise nearly anything: KeyError, ValueError, RuntimeError, SafetensorError
         remedy = "check the spelling, the connection and the access rights, or give the folder of a downloaded copy"
         raise ValueError(f"model={model!r}: could not be loaded ({_first_line(error)}); {remedy}") from error
     missing = [key for key in report["missing_keys"] if not key.startswith(("pooler.", "head."))]
@@ -100,7 +100,7 @@ def _load(model: str, place: str, revision: str | None, attention: str | None) -
     return vit
 
 
-def _first_line(error: OSError) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
