@@ -68,7 +68,7 @@ class NativeImages(Dataset):
                 skipped.append(str(error))
             else:
                 return {**sample, "skipped": skipped}
-        raise RuntimeError(f"{RETRIES} samples in a row cannot be used; the data needs repair:\n" + "\n".join(skipped))
+        raise BadSample(f"{RETRIES} samples in a row cannot be used; the data needs repair:\n" + "\n".join(skipped))
 
     def _sample(self, record: Record, position: int, budget: ImageBudget) -> dict:
         image = record.image

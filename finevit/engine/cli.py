@@ -33,9 +33,12 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if os.environ.get("FINEVIT_TRACEBACK") == "1" or not _is_ours(error):
+        from finevit.contracts import BadSample
+
+        if os.environ.get("FINEVIT_TRACEBACK") == "1" or not (_is_ours(error) or isinstance(error, BadSample)):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error).rpartition(f"{BadSample.__module__}.BadSample: ")[2]  # a worker's comes behind its traceback
+        print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
