@@ -30,8 +30,10 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
     if arguments.amp and cfg.get("optim_wrapper"):
         cfg.optim_wrapper.type = "BFloat16OptimWrapper"
     if arguments.resume:
+        from finevit.engine.checkpoints import newest
+
         cfg.resume = True
-        cfg.load_from = None if arguments.resume == "auto" else arguments.resume
+        cfg.load_from = newest(cfg.work_dir) if arguments.resume == "auto" else arguments.resume
 
 
 def main() -> None:
@@ -39,6 +41,7 @@ def main() -> None:
     arguments = parse_arguments()
     with user_errors():
         from finevit.engine.check import check_config
+        from finevit.engine.checkpoints import check_resumable, check_writable
         from finevit.engine.config import load_config
         from finevit.plugins import load_plugins, loaded_plugins
 
@@ -46,6 +49,9 @@ def main() -> None:
         cfg = load_config(arguments.config, arguments.cfg_options)
         apply_flags(cfg, arguments)
         check_config(cfg)
+        check_writable(cfg.work_dir)
+        if cfg.resume and cfg.load_from:
+            check_resumable(cfg.load_from)
 
         from mmengine.runner import Runner
 

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -23,6 +25,37 @@ class StreamingCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with _streaming():
             super()._save_checkpoint_with_step(runner, step, meta)
+
+
+def newest(work_dir: str) -> str | None:
+    """The checkpoint that a run in ``work_dir`` wrote last, also where the folder was moved since; None where there is none."""
+    note = Path(work_dir) / "last_checkpoint"
+    written = Path(note.read_text().strip()) if note.is_file() else Path()
+    return next((str(path) for path in (written, note.parent / written.name) if path.is_file()), None)
+
+
+def check_resumable(checkpoint: str) -> None:
+    """Raise ``ValueError`` where a file is no whole checkpoint of a training run."""
+    if "://" in checkpoint:
+        return
+    remedy = "give another with --resume FILE, or start anew without --resume"
+    try:
+        parts = torch.load(Path(checkpoint).expanduser(), map_location="cpu", weights_only=False, mmap=True)
+    except Exception as error:  # damaged files raise nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"resume: {checkpoint!r} cannot be read as a checkpoint ({reason}); {remedy}") from error
+    if absent := {"meta", "state_dict", "optimizer"} - set(parts if isinstance(parts, dict) else ()):
+        raise ValueError(f"resume: {checkpoint!r} lacks {', '.join(sorted(absent))}, so no run can go on from it; {remedy}")
+
+
+def check_writable(work_dir: str) -> None:
+    """Make the work dir; raise ``ValueError`` where it cannot be written."""
+    try:
+        Path(work_dir).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=work_dir):
+            pass
+    except OSError as error:
+        raise ValueError(f"work_dir={work_dir!r} cannot be written ({error.strerror}); give another with --work-dir") from error
 
 
 @contextmanager
