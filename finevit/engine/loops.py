@@ -4,6 +4,7 @@ import torch
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from finevit.contracts import BadSample
 from finevit.ops.order import seed_of
 from finevit.registry import LOOPS
 
@@ -35,7 +36,7 @@ class StatelessTrainLoop(IterBasedTrainLoop):
             runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             if runner.val_loop is not None and self._iter % self.val_interval == 0:
-                runner.val_loop.run()
+                validate(runner)
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
         return runner.model
@@ -44,3 +45,11 @@ class StatelessTrainLoop(IterBasedTrainLoop):
         """One step, under a random seed of its own."""
         torch.manual_seed(seed_of(self.runner.seed, self._iter, self.runner.rank))
         super().run_iter(data_batch)
+
+
+def validate(runner: Runner) -> None:
+    """Runs the validation; where its images cannot be used (one held out of a few, and that one torn), training goes on without."""
+    try:
+        runner.val_loop.run()
+    except BadSample as error:
+        runner.logger.warning(f"no validation at step {runner.iter}: {error}")

@@ -12,6 +12,7 @@ from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from finevit.engine.loops import validate
 from finevit.evaluation.results import Results
 from finevit.registry import HOOKS
 from finevit.visualization.gallery import View, columns, views
@@ -56,7 +57,7 @@ class ReportHook(Hook):
             return
         with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
             _swap(runner, self._initial)
-            runner.val_loop.run()
+            validate(runner)
             _swap(runner, self._initial)
         self._initial = []
         if is_main_process():
@@ -82,7 +83,7 @@ class ReportHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         if runner.val_loop is not None and self._evaluated != runner.iter:
-            runner.val_loop.run()
+            validate(runner)
         if is_main_process() and self.results is not None:
             self._report(runner, self.results)
 
