@@ -125,8 +125,15 @@ def test_bad_samples_are_replaced_and_named():
         assert all("is broken" in message for message in sample["skipped"])
     assert dataset[3]["skipped"] == []
     assert dataset[0]["skipped"][0] == "item 0 is broken"
-    with pytest.raises(RuntimeError, match=r"20 samples in a row[\s\S]*item 1 is broken"):
+    with pytest.raises(BadSample, match=r"20 samples in a row[\s\S]*item 1 is broken"):
         make_dataset([None, None])[1]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, "abc"])
+def test_a_batch_size_of_no_use_is_named(batch_size):
+    resolution = {"type": "ConstantResolution", "side": 56}
+    with pytest.raises(ValueError, match=f"batch_size={batch_size!r}: give"):
+        NativeBatchSampler(sampler=StatelessSampler(dataset=range(9)), batch_size=batch_size, resolution=resolution)
 
 
 def test_truncated_bytes_are_bad_samples():

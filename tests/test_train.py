@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from finevit.engine.checkpoints import write
+from finevit.datasets.readers import open_source
+from finevit.engine.checkpoints import check_resumable, check_writable, newest, write
+from finevit.engine.hooks import BadSamplesHook
 
 ROOT = Path(__file__).parents[1]
 CONFIG = f"""
@@ -183,6 +186,69 @@ def test_peoples_own_images_and_a_bad_one(config, tmp_path):
     assert "07.jpg" in (tmp_path / "run/bad_samples.txt").read_text()
     assert "embedded" not in output.split("stage: I")[1].split("plan:")[0]
     assert len(losses(tmp_path / "run")) == 12
+
+
+def folder(path: Path, *, good: int, bad: int) -> Path:
+    path.mkdir()
+    for index in range(good):
+        Image.new("RGB", (60 + index, 90), (index, 80, 9)).save(path / f"good{index}.png")
+    for index in range(bad):
+        (path / f"bad{index}.jpg").write_bytes(b"\xff\xd8torn")
+    return path
+
+
+def test_a_folder_of_bad_images_is_told_without_a_traceback(config, tmp_path):
+    root = folder(tmp_path / "images", good=0, bad=4)
+    output = train(config, tmp_path / "run", "--cfg-options", f"data_root={root}", ok=False)
+    assert "error: 20 samples in a row cannot be used" in output
+    assert "Traceback" not in output
+
+
+def test_a_held_out_bad_image_does_not_stop_the_training(config, tmp_path):
+    root = folder(tmp_path / "images", good=5, bad=0)
+    source = open_source(data_root=root, split="val")
+    assert len(source) == 1
+    (root / source[0].id).write_bytes(b"")
+    output = train(config, tmp_path / "run", "--cfg-options", f"data_root={root}", "train_cfg.max_iters=2")
+    assert "no validation at step" in output
+    assert (tmp_path / "run/iter_2.pth").exists()
+
+
+def test_a_bad_image_that_comes_again_counts_once(monkeypatch):
+    hook = BadSamplesHook(after=10, max_share=0.1)
+    monkeypatch.setattr(hook, "_report", lambda runner, skipped: hook.bad.extend(skipped))
+    images = SimpleNamespace(lengths=(1, 1, 1))
+    for step in range(20):
+        hook.before_train_iter(None, step, {"images": images, "skipped": ["07.jpg: torn"]})
+    with pytest.raises(ValueError, match="13 of 95 samples could not be used"):
+        hook.before_train_iter(None, 20, {"images": images, "skipped": [f"{index}: torn" for index in range(12)]})
+
+
+def test_a_checkpoint_of_no_use_is_refused(tmp_path):
+    torn, foreign = tmp_path / "torn.pth", tmp_path / "weights.pth"
+    torn.write_bytes(b"half")
+    torch.save({"a": 1}, foreign)
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        check_resumable(str(torn))
+    with pytest.raises(ValueError, match="lacks meta, optimizer, state_dict"):
+        check_resumable(str(foreign))
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+        check_resumable(str(tmp_path))
+
+
+def test_the_newest_checkpoint_is_found_where_the_work_dir_was_moved(tmp_path):
+    assert newest(str(tmp_path)) is None
+    (tmp_path / "iter_4.pth").write_bytes(b"")
+    (tmp_path / "last_checkpoint").write_text("/before/the/move/iter_4.pth")
+    assert newest(str(tmp_path)) == str(tmp_path / "iter_4.pth")
+    (tmp_path / "last_checkpoint").write_text("")
+    assert newest(str(tmp_path)) is None
+
+
+def test_a_work_dir_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written"):
+        check_writable(str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(
