@@ -15,5 +15,5 @@ def bfloat16_helps() -> bool:
     """
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in INSTRUCTIONS)

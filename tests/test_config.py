@@ -118,7 +118,7 @@ def test_without_workers_their_settings_go():
             "resolution.sid: ConstantResolution has no argument 'sid'",
         ),
         ({"default_hooks.chekpoint.interval": 5}, "default_hooks.chekpoint: MMEngine has no default hook"),
-        ({"default_hooks.logger.intervall": 5}, "default_hooks.logger.intervall: LoggerHook has no argument"),
+        ({"default_hooks.logger.intervall": 5}, "default_hooks.logger.intervall: ProgressHook has no argument"),
         ({"custom_hooks.0.type": "FineViT"}, "custom_hooks.0.type='FineViT' is a model, not a hook"),
         (
             {"model.teacher": {"type": "HuggingFaceTeacher"}},

@@ -235,7 +235,7 @@ def test_a_model_that_is_no_vit(tmp_path):
         ({"layers": (2,)}, r"layers=\(2,\): there is no layer 2 in a teacher of 1 layers"),
         ({"layers": ()}, "give at least one layer"),
         ({"combine": "sum"}, "combine='sum': give 'mean' or 'concat'"),
-        ({"dtype": "half"}, "dtype='half': give one of float32, bfloat16"),
+        ({"dtype": "half"}, "dtype='half': give one of auto, float32, bfloat16"),
     ],
 )
 def test_wrong_values(tmp_path, options, message):
