@@ -137,6 +137,8 @@ def test_without_workers_their_settings_go():
             "--cfg-options train_dataloader.batch_size.x=1: does not fit the config",
         ),
         ({"custom_hooks.99.type": "X"}, "--cfg-options custom_hooks.99.type=X: does not fit the config"),
+        ({"model.backbone": "FineViT"}, "model.backbone='FineViT': give a dict with a type"),
+        ({"custom_hooks": [3]}, "custom_hooks.0=3: give a dict with a type"),
         ({"load_from": "configs_/x.pth"}, "load_from='configs_/x.pth': "),
         ({"model.teacher": {"type": "HuggingFaceTeacher", "model": "./no/dino"}}, "model.teacher.model='./no/dino': "),
     ],

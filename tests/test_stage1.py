@@ -150,3 +150,9 @@ def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
     for capabilities, expected in (({"avx512_bf16": True}, True), ({"avx2": True, "avx512_bf16": False}, False), ({}, False)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
         assert precision.bfloat16_helps.__wrapped__() is expected
+
+
+@pytest.mark.parametrize("ratio", [1.5, -0.1, [0.5, 75]])
+def test_mask_ratios_are_shares(ratio):
+    with pytest.raises(ValueError, match=r"model\.mask_ratio=.*from 0 to 1"):
+        make_stage(mask_ratio=ratio)

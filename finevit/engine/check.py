@@ -62,7 +62,9 @@ class _Checker:
         """Any value; ``key`` is the setting that it belongs to, ``path`` its dotted name."""
         if key in IGNORED:
             return
-        if isinstance(value, str):
+        if strict and key in SLOTS and isinstance(value, str | int | float) and "." in path:
+            self.errors.append(f"{path}={value!r}: give a dict with a type")
+        elif isinstance(value, str):
             self.file(path, key, value)
         elif isinstance(value, list | tuple):
             for index, item in enumerate(value):

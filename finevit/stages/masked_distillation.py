@@ -51,6 +51,8 @@ class MaskedDistillation(BaseModel):
             raise ValueError(f"model.teacher.type={teacher['type']!r} is no teacher; tools/plugins.py lists those there are")
         self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
+        if not all(0 <= ratio <= 1 for ratio in ([mask_ratio] if isinstance(mask_ratio, int | float) else mask_ratio)):
+            raise ValueError(f"model.mask_ratio={mask_ratio!r}: give a share of the patches, from 0 to 1, or a list of them")
         self.mask_ratio = mask_ratio
 
     def forward(self, images: PackedImages, mode: str = "tensor", **extra: Any) -> dict[str, Tensor] | EncoderOutput | list:
