@@ -14,6 +14,11 @@ from finevit.ops.patches import unpatchify
 from finevit.registry import MODELS
 
 
+def shares(mask_ratio: float | Sequence[float]) -> list[float]:
+    """One ratio per copy of the batch."""
+    return [mask_ratio] if isinstance(mask_ratio, int | float) else list(mask_ratio)
+
+
 def readable(count: int) -> str:
     """A number of parameters as people write it: 860,123,456 -> 0.86 B."""
     return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
@@ -51,7 +56,7 @@ class MaskedDistillation(BaseModel):
             raise ValueError(f"model.teacher.type={teacher['type']!r} is no teacher; tools/plugins.py lists those there are")
         self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
-        if not all(0 <= ratio <= 1 for ratio in ([mask_ratio] if isinstance(mask_ratio, int | float) else mask_ratio)):
+        if not all(0 <= ratio <= 1 for ratio in shares(mask_ratio)):
             raise ValueError(f"model.mask_ratio={mask_ratio!r}: give a share of the patches, from 0 to 1, or a list of them")
         self.mask_ratio = mask_ratio
 
@@ -63,7 +68,7 @@ class MaskedDistillation(BaseModel):
 
     def loss(self, images: PackedImages) -> dict[str, Tensor]:
         """Losses of one batch; masks come from torch's CPU generator, which the training loop seeds at every step."""
-        ratios = [self.mask_ratio] if isinstance(self.mask_ratio, int | float) else list(self.mask_ratio)
+        ratios = shares(self.mask_ratio)
         target = self.targets(images).repeat(len(ratios), 1)
         mask = torch.cat([random_mask(images.lengths, ratio) for ratio in ratios]).to(target.device, non_blocking=True)
         output = self.backbone(repeat_pack(images, len(ratios)), replace=(mask, self.mask_token))
@@ -72,7 +77,7 @@ class MaskedDistillation(BaseModel):
     @torch.no_grad()
     def predict(self, images: PackedImages, labels: Tensor | None = None, **extra: Any) -> list[dict]:
         """Per image: ``target`` and ``prediction`` ``[patches, features]``, ``mask``, ``tokens`` of the whole image, ``labels``."""
-        ratio = self.mask_ratio if isinstance(self.mask_ratio, int | float) else max(self.mask_ratio)
+        ratio = max(shares(self.mask_ratio))
         generator = torch.Generator().manual_seed(sum(images.lengths))
         mask = random_mask(images.lengths, ratio, generator).to(images.pixels.device)
         values = {
