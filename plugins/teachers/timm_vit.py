@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
+from finevit.locate import local_folder
 from finevit.suggest import did_you_mean
 
 from .base import IMAGENET_MEAN, IMAGENET_STD, ViTTeacher
-from .locate import local_folder
 
 
 class TimmTeacher(ViTTeacher):
