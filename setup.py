@@ -44,7 +44,18 @@ EXTRAS = {
     "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx2"],
     "downstream": ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"],
     "demo": ["fastapi", "uvicorn"],
-    "dev": ["pytest>=8", "pytest-xdist", "beartype", "ruff", "mypy", "import-linter", "pre-commit", "onnxruntime"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist",
+        "beartype",
+        "ruff",
+        "mypy",
+        "import-linter",
+        "pre-commit",
+        "onnxruntime",
+        "playwright",
+        "open_clip_torch>=3.3",
+    ],
 }
 
 setup(
@@ -57,7 +68,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["finevit", "finevit.*"]), "finevit_plugins", *PLUGIN_PACKAGES],
     package_dir={"finevit_plugins": "plugins"},
-    package_data={"": ["py.typed", "*.tsv", "*.json", "*.txt", "*.html"]},
+    package_data={"": ["py.typed", "*.tsv", "*.json", "tokenizer/*.json", "*.txt", "*.html"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={"finevit": ["bundled = finevit_plugins"]},

@@ -30,12 +30,15 @@ class SampleRequest(NamedTuple):
     """What the batch sampler asks the dataset for. It travels to the worker, so a schedule can act there.
 
     ``record`` is an index of the source, ``position`` the place in the endless training order: every random choice about
-    the sample derives from it.
+    the sample derives from it. ``text_length`` is the most tokens that a caption may have (0: no text is asked for), ``drop`` the
+    share of patches that is left out.
     """
 
     record: int
     position: int
     budget: ImageBudget
+    text_length: int = 0
+    drop: float = 0.0
 
 
 class PackedImages(NamedTuple):
@@ -53,6 +56,22 @@ class PackedImages(NamedTuple):
     offsets: Tensor
     shapes: tuple[tuple[int, int], ...]
     lengths: tuple[int, ...]
+
+
+class PackedTexts(NamedTuple):
+    """Tokenised texts as one sequence, without padding.
+
+    ``tokens``  ``[text]`` int64: token ids of all texts, one text after the other, with the tokenizer's own special tokens.
+    ``offsets`` ``[texts + 1]`` int32: where each text starts; the last entry is the number of tokens.
+    ``lengths`` tokens of each text, on the host.
+    ``limit``   the most tokens that a text of this batch may have (the schedule's value); encoders that were trained on padded
+        texts pad to it, never beyond.
+    """
+
+    tokens: Tensor
+    offsets: Tensor
+    lengths: tuple[int, ...]
+    limit: int
 
 
 class EncoderOutput(NamedTuple):
@@ -138,6 +157,26 @@ class Teacher(nn.Module, ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line for people: which model, from where, which layers."""
+
+
+class TextEncoder(nn.Module, ABC):
+    """A tower that turns texts into one vector each (paper, Stage II).
+
+    ``dim`` is the width of its vectors, ``context`` the most tokens of a text that it can read, ``tokenizer`` the name or folder
+    with which :func:`finevit.tokenizers.load_tokenizer` finds its tokenizer: the loader's workers tokenise with the same one.
+    """
+
+    dim: int
+    context: int
+    tokenizer: str
+
+    @abstractmethod
+    def forward(self, texts: PackedTexts) -> Tensor:
+        """``[texts, dim]``: one vector for each text, before any projection or normalisation."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for people: which model, from where, how large."""
 
 
 class ResolutionSchedule(ABC):

@@ -1,5 +1,6 @@
 """The dataset: a source of records and a chain of transforms become samples for the collate function."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from finevit.contracts import BadSample, ImageBudget, Record, SampleRequest, Source
+from finevit.datasets.captions import ChoosesCaptions
 from finevit.datasets.images import decode
 from finevit.ops.order import seed_of, shuffled
 from finevit.registry import DATASETS
@@ -19,14 +21,16 @@ RETRIES = 20
 class NativeImages(Dataset):
     """Records at native resolution.
 
-    A request is a ``SampleRequest`` of the batch sampler, or a plain index (evaluation), which gets the budget ``pixels``. A record
-    that cannot be used is replaced by another; the sample's ``skipped`` says which and why.
+    A request is a ``SampleRequest`` of the batch sampler, or a plain index (evaluation), which gets the budget ``pixels`` and the
+    ``text_length`` given here. A record that cannot be used is replaced by another; the sample's ``skipped`` says which and why.
+    What else transforms want to be known of the data (captions cut or dropped) they add up in ``counts``.
 
     Args:
         source: a :class:`~finevit.contracts.Source` or its config.
         transforms: configs of the transforms, applied in order.
         pixels: area in pixels for requests without a budget.
         square: whether those requests ignore the aspect ratio.
+        text_length: the most tokens of their captions; 0 where no text is asked for.
         seed: randomness of the transforms, together with the position.
     """
 
@@ -37,11 +41,17 @@ class NativeImages(Dataset):
         transforms: Sequence[dict],
         pixels: int = 256 * 256,
         square: bool = False,
+        text_length: int = 0,
         seed: int = 0,
     ) -> None:
         self.source: Source = DATASETS.build(source) if isinstance(source, dict) else source
         self.transforms = Compose(transforms)
-        self.budget = ImageBudget(pixels, square)
+        if not isinstance(text_length, int) or isinstance(text_length, bool) or text_length < 0:
+            raise ValueError(f"dataset.text_length={text_length!r}: give the most tokens of a caption, or 0 for no text")
+        for transform in self.transforms.transforms:
+            if isinstance(transform, ChoosesCaptions):
+                transform.check(self.source)
+        self.budget, self.text_length = ImageBudget(pixels, square), text_length
         self.seed = seed
 
     @property
@@ -57,29 +67,48 @@ class NativeImages(Dataset):
         return len(self.source)
 
     def __getitem__(self, request: SampleRequest | int) -> dict:
-        record, position, budget = request if isinstance(request, tuple) else (request, request, self.budget)
+        if not isinstance(request, tuple):
+            request = SampleRequest(request, request, self.budget, self.text_length)
         skipped: list[str] = []
         for attempt in range(RETRIES):
             try:
                 # bad files come in runs: replacements are looked for all over the data
-                index = shuffled(record + attempt, len(self), self.seed) if attempt else record
-                sample = self._sample(self.source[index], position, budget)
+                index = shuffled(request.record + attempt, len(self), self.seed) if attempt else request.record
+                sample = self._sample(self.source[index], request)
             except BadSample as error:
-                skipped.append(str(error))
+                skipped.append(printable(str(error)))
             else:
                 return {**sample, "skipped": skipped}
         raise BadSample(f"{RETRIES} samples in a row cannot be used; the data needs repair:\n" + "\n".join(skipped))
 
-    def _sample(self, record: Record, position: int, budget: ImageBudget) -> dict:
+    def _sample(self, record: Record, request: SampleRequest) -> dict:
+        """What becomes of a record; a message about it begins with where the record stands, if its source says so."""
+        try:
+            return self._transformed(record, request)
+        except BadSample as error:
+            if "origin" not in record.facts:
+                raise
+            raise BadSample(f"{record.facts['origin']}, {error}") from None
+
+    def _transformed(self, record: Record, request: SampleRequest) -> dict:
         image = record.image
         return self.transforms(
             {
-                "id": record.id,
-                "image": decode(image, name=record.id, target=budget.pixels) if isinstance(image, bytes) else image,
+                "id": printable(record.id),
+                "image": decode(image, name=record.id, target=request.budget.pixels) if isinstance(image, bytes) else image,
                 "captions": record.captions,
                 "regions": record.regions,
                 "label_map": record.label_map,
-                "budget": budget,
-                "rng": np.random.default_rng(seed_of(self.seed, position)),
+                "facts": record.facts,
+                "budget": request.budget,
+                "text_length": request.text_length,
+                "drop": request.drop,
+                "counts": Counter(),
+                "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }
         )
+
+
+def printable(text: str) -> str:
+    """The text as any log or file takes it: half a surrogate pair, which JSON and file names can hold, becomes its escape."""
+    return text.encode(errors="backslashreplace").decode()

@@ -3,7 +3,8 @@
 Exact after a restart, with any number of workers, and with any number of ranks at the same global batch.
 """
 
-from collections.abc import Iterator, Sized
+import math
+from collections.abc import Callable, Iterator, Sized
 
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
@@ -11,6 +12,9 @@ from torch.utils.data import Sampler
 from finevit.contracts import ResolutionSchedule, SampleRequest
 from finevit.ops.order import shuffled
 from finevit.registry import DATA_SAMPLERS, SCHEDULES
+
+_LATE = 10**12
+"""A step at which every ramp and milestone has passed."""
 
 
 @DATA_SAMPLERS.register_module()
@@ -39,17 +43,27 @@ class StatelessSampler(Sampler[int]):
 
 @DATA_SAMPLERS.register_module()
 class NativeBatchSampler(Sampler[list[SampleRequest]]):
-    """Endless batches of requests, each carrying the resolution budget of its step to the worker.
+    """Endless batches of requests, each carrying the values of its step's schedules to the worker.
 
     Args:
         sampler: a :class:`StatelessSampler`.
         batch_size: images of a batch on one rank.
         resolution: a resolution schedule's config.
+        text_length: a schedule's config: the most tokens of a caption, rounded; None where no text is asked for.
+        patch_drop: a schedule's config: the share of each image's patches that ``DropPatches`` leaves out; None for none.
 
     ``start_step`` is the step of the next batch: the training loop sets it on resume.
     """
 
-    def __init__(self, *, sampler: StatelessSampler, batch_size: int, resolution: dict) -> None:
+    def __init__(
+        self,
+        *,
+        sampler: StatelessSampler,
+        batch_size: int,
+        resolution: dict,
+        text_length: dict | None = None,
+        patch_drop: dict | None = None,
+    ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"train_dataloader.batch_size={batch_size!r}: give a whole number of images, at least 1")
         self.sampler, self.batch_size = sampler, batch_size
@@ -58,14 +72,34 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
             raise ValueError(
                 f"batch_sampler.resolution.type={resolution['type']!r} is no resolution schedule, whose values are budgets"
             )
+        self._text_length = _schedule("text_length", text_length)
+        self._patch_drop = _schedule("patch_drop", patch_drop)
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
+        for step in (0, _LATE):  # both ends of a ramp: better now than after days
+            self.text_length(step), self.patch_drop(step)
+
+    def text_length(self, step: int) -> int:
+        """The most tokens of a caption at a step, 0 without text."""
+        if self._text_length is None:
+            return 0
+        value = self._text_length(step)
+        if not isinstance(value, int | float) or not math.isfinite(value) or round(value) < 1:
+            raise ValueError(f"batch_sampler.text_length is {value!r} at step {step}: give a schedule of at least 1 token")
+        return round(value)
+
+    def patch_drop(self, step: int) -> float:
+        """The share of patches that is left out at a step."""
+        value = 0.0 if self._patch_drop is None else self._patch_drop(step)
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ValueError(f"batch_sampler.patch_drop is {value!r} at step {step}: give a schedule of shares, from 0 to below 1")
+        return float(value)
 
     def requests(self, step: int) -> list[SampleRequest]:
         """The batch of this rank at a step."""
         first = (step * self.world_size + self.rank) * self.batch_size
-        budget = self.resolution(step)
-        return [SampleRequest(self.sampler.index_at(p), p, budget) for p in range(first, first + self.batch_size)]
+        values = self.resolution(step), self.text_length(step), self.patch_drop(step)
+        return [SampleRequest(self.sampler.index_at(p), p, *values) for p in range(first, first + self.batch_size)]
 
     def __len__(self) -> int:
         """Batches of an epoch, rounded up."""
@@ -76,3 +110,10 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         while True:
             yield self.requests(step)
             step += 1
+
+
+def _schedule(setting: str, config: dict | None) -> Callable[[int], object] | None:
+    """The schedule of a config, None for none."""
+    if config is not None and not isinstance(config, dict):
+        raise ValueError(f"batch_sampler.{setting}={config!r}: give a schedule, such as dict(type='Constant', value={config!r})")
+    return None if config is None else SCHEDULES.build(config)

@@ -1,8 +1,10 @@
-"""From a decoded image to patches. Boxes are normalised to the whole image, so only a flip moves them.
+"""From a decoded image to patches (captions: ``captions.py``). Boxes are normalised to the whole image, so only a flip moves them.
 
-A sample is a dict with ``image uint8 [height, width, 3]``, ``regions``, ``label_map`` (or None), ``budget`` and ``rng``.
+A sample is a dict with ``image uint8 [height, width, 3]``, ``captions``, ``regions``, ``label_map`` (or None), the request's
+``budget``, ``text_length`` and ``drop``, ``counts`` and ``rng``.
 """
 
+import re
 from dataclasses import replace
 
 import cv2
@@ -11,6 +13,9 @@ import numpy as np
 from finevit.contracts import PATCH, SNAP
 from finevit.ops.patches import patchify, snapped_size
 from finevit.registry import TRANSFORMS
+
+_SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
+"""Also in "leftmost" and "right-hand", not in "bright"."""
 
 
 @TRANSFORMS.register_module()
@@ -33,14 +38,17 @@ class ResizeToBudget:
 
 @TRANSFORMS.register_module()
 class RandomFlip:
-    """Mirrors the image with a probability, boxes and labels with it; an image whose caption tells left from right stays."""
+    """Mirrors the image with a probability, boxes and labels with it; an image whose caption tells left from right stays.
+
+    That is the caption which ``PickCaption`` has drawn, or, without it, any of the record's.
+    """
 
     def __init__(self, *, probability: float = 0.5) -> None:
         self.probability = probability
 
     def __call__(self, sample: dict) -> dict:
-        said = " ".join(sample["captions"].values()).lower()
-        if sample["rng"].random() >= self.probability or "left" in said or "right" in said:
+        said = sample.get("caption") or " ".join(sample["captions"].values())
+        if sample["rng"].random() >= self.probability or _SIDES.search(said):
             return sample
         sample["image"] = np.ascontiguousarray(sample["image"][:, ::-1])
         if sample["label_map"] is not None:
@@ -72,3 +80,19 @@ class Patchify:
         median = cells[:, cells.shape[1] // 2]
         covered = (cells == median[:, None]).mean(1) > 0.5
         return np.where(covered, median, -1).astype(np.int64)
+
+
+@TRANSFORMS.register_module()
+class DropPatches:
+    """After ``Patchify``: leaves out the request's share of the patches at random; at least one stays. ``shape`` is the full grid.
+
+    ``positions int32 [kept, 2]`` are row and column of the patches that are kept, in raster order; ``labels`` are theirs.
+    """
+
+    def __call__(self, sample: dict) -> dict:
+        count = len(sample["patches"])
+        kept = np.sort(sample["rng"].choice(count, max(1, round((1 - sample["drop"]) * count)), replace=False))
+        sample["positions"] = np.stack(np.divmod(kept, sample["shape"][1]), axis=1).astype(np.int32)
+        sample["patches"] = sample["patches"][kept]
+        sample["labels"] = None if sample["labels"] is None else sample["labels"][kept]
+        return sample

@@ -89,9 +89,11 @@ def make_regions(truth: Truth, painting: Painting) -> tuple[Region, ...]:
 
 def make_facts(truth: Truth, painting: Painting) -> dict[str, object]:
     """Counts by class, relations as (subject, relation, object) with indices into the regions, the visible fraction of
-    each object, the background, and the strings that are written."""
+    each object, the background, the strings that are written, and as ``label`` the class of the object that covers most."""
     back = truth.plan.background
+    largest = max(painting.objects, key=lambda seen: seen.pixels, default=None)
     return {
+        **({"label": largest.placement.thing} if largest else {}),
         "counts": dict(Counter(told.name for told in truth.objects)),
         "relations": [tuple(relation) for relation in truth.relations],
         "visible": [round(float(seen.visible), 3) for seen in painting.objects],

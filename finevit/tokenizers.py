@@ -1,0 +1,83 @@
+"""Tokenizers of texts by name or folder; the loader's workers and the text encoders share them (paper, Stage II)."""
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from finevit.locate import PACKAGED, find_model, first_line
+from finevit.suggest import did_you_mean
+
+OWN = {"scenes": Path(__file__).parent / "datasets/scenes/tokenizer"}
+"""Tokenizers that come with this package: byte-level BPE of 1,024 ids for the captions of the embedded scenes."""
+CHARACTERS = 32
+"""A text is cut after so many characters for each token that it may have, so that a huge one costs nothing."""
+
+
+class Tokenizer:
+    """A Hugging Face tokenizer that takes any string and never gives an empty list.
+
+    ``least`` is the smallest limit that it can keep to, ``size`` the number of ids, ``pad_id`` the id that fills up a batch,
+    ``pad_left`` whether it comes first. ``lower`` has texts in lower case first.
+    """
+
+    def __init__(self, name: str, backend: Any, *, lower: bool = False) -> None:
+        self.name, self.lower, self._backend = name, lower, backend
+        candidates = (backend.pad_token_id, backend.eos_token_id, backend.unk_token_id, 0)
+        self.size, self.pad_id = len(backend), next(each for each in candidates if each is not None)
+        self.pad_left = backend.padding_side == "left"
+        self._special = backend.num_special_tokens_to_add()
+        self.least = self._special + 1
+
+    def __call__(self, texts: Sequence[str], limit: int) -> tuple[list[list[int]], list[bool]]:
+        """Ids of every text with the tokenizer's special tokens, at most ``limit``; and whether it lost its end for that."""
+        if limit < self.least:
+            raise ValueError(f"text length {limit}: {self.name!r} adds {self._special} special tokens; allow {self.least}")
+        if not texts:
+            return [], []
+        cut = [self._readable(text[: limit * CHARACTERS]) for text in texts]
+        ids: list[list[int]] = self._backend(cut, verbose=False)["input_ids"]
+        truncated = [len(each) > limit or len(text) > limit * CHARACTERS for each, text in zip(ids, texts, strict=True)]
+        if any(truncated):  # by the tokenizer itself: it keeps its closing token
+            ids = self._backend(cut, truncation=True, max_length=limit, verbose=False)["input_ids"]
+        return [list(each) or [self.pad_id] for each in ids], truncated
+
+    def _readable(self, text: str) -> str:
+        """What cannot be written in UTF-8 (lone surrogates) becomes a question mark."""
+        text = text.encode(errors="replace").decode()
+        return text.lower() if self.lower else text
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of a hub name, a folder, a packaged model (``minilm``), or one of ``OWN``.
+
+    Raises ``ValueError`` with a remedy for what is no name, a folder that does not exist and a name that cannot be reached.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"tokenizer={name!r}: give the name or folder of one, or choose one of {', '.join((*OWN, *PACKAGED))}")
+    return _load(name)
+
+
+@functools.cache
+def _load(name: str) -> Tokenizer:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers already run in parallel, and fork after its first use
+    from transformers import AutoTokenizer
+
+    place = str(OWN[name]) if name in OWN else find_model(name, setting="tokenizer", file="tokenizer_config.json")
+    try:
+        return Tokenizer(name, AutoTokenizer.from_pretrained(place), lower=_wants_lower_case(place))
+    except Exception as error:  # damaged files raise nearly anything
+        remedy = "check the spelling and the connection, give the folder of a downloaded copy, or choose one of"
+        names = (*OWN, *PACKAGED)
+        problem = f"could not be loaded ({first_line(error)}){did_you_mean(name, names)}"
+        raise ValueError(f"tokenizer={name!r}: {problem}; {remedy} {', '.join(names)}") from error
+
+
+def _wants_lower_case(place: str) -> bool:
+    """SigLIP and SigLIP2 were trained on lower case; not every one of their checkpoints names a tokenizer that sees to it."""
+    from transformers.utils import cached_file
+
+    file = cached_file(place, "config.json", _raise_exceptions_for_missing_entries=False)
+    return file is not None and json.loads(Path(file).read_text()).get("model_type", "").startswith("siglip")

@@ -1,0 +1,80 @@
+"""Train a compact byte-level BPE tokenizer on captions and save it as a folder that every text encoder can name.
+
+    python tools/train_tokenizer.py --size 1024 --out finevit/datasets/scenes/tokenizer
+    python tools/train_tokenizer.py --data-root data/tuxpaint --size 4096 --out data/tokenizer
+
+The first line made the tokenizer ``scenes``, and makes it again byte for byte: captions of training scenes that no
+experiment of this repository reports on. The second takes a folder of captioned images.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from finevit.contracts import BadSample, Source
+from finevit.engine.cli import user_errors
+
+PAD, START, END = "<pad>", "<s>", "</s>"
+SCENES = {"easy": range(50_000, 53_000), "medium": range(50_000, 51_500)}
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Flags in the manner of the other tools."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", help="captioned images, as for tools/train.py; the embedded scenes where omitted")
+    parser.add_argument("--size", type=int, default=1024, help="number of ids, 259 at least (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args()
+
+
+def captions(data_root: str | None) -> Iterator[str]:
+    """All captions of the images under ``data_root``, or those of some embedded training scenes."""
+    from finevit.datasets.readers.open import open_source
+    from finevit.datasets.scenes.source import Scenes
+
+    if data_root:
+        source = open_source(data_root=data_root)
+        yield from _told(source, range(len(source)))
+    else:
+        for level, indices in SCENES.items():
+            yield from _told(Scenes(level=level, split="train"), indices)
+
+
+def _told(source: Source, indices: range) -> Iterator[str]:
+    for index in indices:
+        try:
+            yield from source[index].captions.values()
+        except BadSample as error:
+            print(f"left out: {error}")
+
+
+def train(texts: Iterator[str], size: int, out: Path) -> int:
+    """Train on ``texts``, write ``out``, return how many ids there are."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = [PAD, START, END]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    start = (START, tokenizer.token_to_id(START))
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A", special_tokens=[start])
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=START, eos_token=END).save_pretrained(out)
+    return tokenizer.get_vocab_size()
+
+
+def main() -> None:
+    """Train and say what came out."""
+    args = parse_arguments()
+    with user_errors():
+        if args.size < 259:
+            raise ValueError(f"--size {args.size}: 256 bytes and 3 special tokens need 259 ids at least")
+        print(f"{args.out}: {train(captions(args.data_root), args.size, args.out)} ids")
+
+
+if __name__ == "__main__":
+    main()
