@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from finevit.contracts import PATCH, ImageBudget, PackedImages, ResolutionSchedule, Teacher
+from finevit.contracts import PATCH, ImageBudget, PackedImages, PackedTexts, ResolutionSchedule, Teacher
 from finevit.datasets.packing import pack
 
 
@@ -42,3 +42,9 @@ def check_resolution_schedule(schedule: ResolutionSchedule, *, steps: int = 100)
     budgets = [schedule(step) for step in range(steps)]
     assert all(isinstance(budget, ImageBudget) and budget.pixels > 0 for budget in budgets), "every step has an ImageBudget"
     assert budgets == [schedule(step) for step in range(steps)], "the same step always gives the same budget"
+
+
+def random_texts(lengths: Sequence[int], *, limit: int, vocab: int = 1000, seed: int = 0) -> PackedTexts:
+    """A pack of random token ids below ``vocab`` with the given lengths."""
+    tokens = torch.randint(vocab, (sum(lengths),), generator=torch.Generator().manual_seed(seed))
+    return PackedTexts(tokens, torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32), tuple(lengths), limit)

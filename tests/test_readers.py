@@ -84,7 +84,7 @@ def test_folder_lists_images_in_order_with_their_captions(folder):
     source = ImageFolder(data_root=folder, split="all")
     assert ids(source) == ["a/B.png", "a/z.jpeg", "b.PNG"]
     assert [red(source[i]) for i in (0, 2)] == [3, 1]
-    assert [source[i].captions for i in range(3)] == [{}, {"alt": "A line, and another."}, {"alt": "caf\ufffd caf\xe9"}]
+    assert [source[i].captions for i in range(3)] == [{"alt": ""}, {"alt": "A line, and another."}, {"alt": "caf\ufffd caf\xe9"}]
     assert source.describe() == f"ImageFolder {folder}: 3 images, 3 with a caption; split 'all' shows 3"
 
 
@@ -134,7 +134,7 @@ def test_json_lines_captions_regions_and_ids(tmp_path):
             + lines(
                 {"image": "i/0.png", "caption": " One\n caption "},
                 "",
-                {"id": 7, "file_name": "i/1.png", "captions": ["a", "b", "a", ""], "text": "c"},
+                {"id": 7, "file_name": "i/1.png", "captions": ["a", "b", "a", "", None], "text": ["c", "b"]},
                 {"path": "i/2.png", "captions": {"long": "L", "short": ["s", "t"]}, "caption": None},
             ),
             "two.JSONL": lines({"image": "i/3.png", "regions": [{"box": box, "phrase": "cat"}, {"box": box, "text": "EXIT"}]})
@@ -146,7 +146,7 @@ def test_json_lines_captions_regions_and_ids(tmp_path):
     assert ids(source) == ["i/0.png", "7", "i/2.png", "i/3.png"]
     assert [red(source[i]) for i in range(4)] == [0, 1, 2, 3]
     assert source[0].captions == {"alt": "One caption"}
-    assert source[1].captions == {"alt": "a", "alt-2": "b", "alt-3": "c"}
+    assert source[1].captions == {"alt": "a", "alt-2": "b", "alt-3": "a", "alt-4": "", "alt-5": "c"}
     assert source[2].captions == {"long": "L", "short": "s", "short-2": "t"}
     clipped = (0.25, 0.5, 0.75, 1.0)
     assert source[3].regions == (Region(clipped, phrase="cat"), Region(clipped, kind="text_line", text="EXIT"))
@@ -176,7 +176,7 @@ def test_json_lines_faults_are_counted_and_named(tmp_path):
         "x.jsonl line 5: id 'ok.png' was in x.jsonl line 1 already; give ids, or one entry several captions",
         "x.jsonl line 6: has only a 'url'; download the images first",
     ]
-    for found, wanted in zip(source.skipped.first, reasons, strict=True):
+    for found, wanted in zip(source.skipped.listed[:5], reasons, strict=True):
         assert found.startswith(wanted)
     assert str(source.skipped).endswith("; and 2 more")
     assert source.describe().endswith("split 'all' shows 2; 7 unusable entries left out")
@@ -204,7 +204,8 @@ def test_json_lines_bad_samples_name_file_and_line(tmp_path):
     assert messages[2].startswith("x.jsonl line 4: box [0.5, 0, 0.5, 1] must have")
     assert messages[3] == "x.jsonl line 5: box None must be [x1, y1, x2, y2]"
     assert messages[4] == "x.jsonl line 6: 'regions' must be a list of objects"
-    assert messages[5] == "x.jsonl line 7: 'caption' must hold text, not int"
+    said = "'caption' must hold text, not int 5; write a string, a list of strings, or an object of captioners with these"
+    assert messages[5] == f"x.jsonl line 7: {said}; null where there is none"
 
 
 def test_json_lines_image_root(tmp_path):
@@ -293,7 +294,7 @@ def test_webdataset_members(tmp_path):
         red(source[2])
     with pytest.raises(BadSample, match=r"w/e: its .json is unusable: not valid JSON"):
         source[3]
-    assert source.skipped.first == [
+    assert source.skipped.listed == [
         "w.tar: b.png is one image too many for its sample",
         "w.tar: 1 samples have no whole image",
     ]
@@ -316,7 +317,7 @@ def test_truncated_tar_gives_its_whole_samples(shards, member, offset, whole):
     assert len(source) == 10 + whole
     assert [source[i].captions["alt"] for i in range(5, 5 + whole)] == [f"caption {10 + n}" for n in range(whole)]
     assert (
-        source.skipped.first[0]
+        source.skipped.listed[0]
         == f"00001.tar: damaged, compressed or ends early; {whole} samples are readable: fetch or decompress it"
     )
 
@@ -337,7 +338,7 @@ def test_tar_cut_between_samples_or_damaged_in_the_middle_is_named(shards):
     source = TarShards(data_root=shards, split="all")
     assert len(source) == 2 + 3 + 5
     early = "damaged, compressed or ends early"
-    assert [text.partition(" samples")[0] for text in source.skipped.first] == [
+    assert [text.partition(" samples")[0] for text in source.skipped.listed] == [
         f"00000.tar: {early}; 2",
         f"00001.tar: {early}; 3",
     ]

@@ -1,7 +1,8 @@
 """Captions and regions out of the JSON that people write beside their images."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from itertools import chain, count
 
 from finevit.contracts import Region
 
@@ -9,6 +10,8 @@ from .files import clean
 
 UNNAMED = "alt"
 """The captioner of a caption whose origin is not told. Several of them are ``alt``, ``alt-2``, ``alt-3``, ..."""
+CAPTION_FIELDS = ("caption", "captions", "text")
+_SHOWN = 60  # characters of a wrong value
 _ROUNDING = 0.01  # boxes may pass the image's edge by so much, and are clipped
 
 
@@ -23,32 +26,44 @@ def parse_object(data: bytes) -> dict:
     return entry
 
 
-def captions(entry: Mapping[str, object], *, text: str = "") -> dict[str, str]:
+def captions(entry: Mapping[str, object], *, text: str | None = None) -> dict[str, str]:
     """Return captioner -> text of ``text`` and of an entry's ``caption``, ``captions`` and ``text``.
 
-    Each may be a string, a list of strings, or an object that maps captioners to either. Empty texts are dropped, and
-    so is a text that the entry gives twice. Raises ``ValueError`` for other types.
+    Each may be a string, a list of strings, or an object that maps captioners to either; null is no text. A text that another of
+    these fields gave is one and the same (img2dataset writes each twice). Empty ones, and those that one field repeats, stay:
+    ``PickCaption`` drops and counts them. Raises ``ValueError`` for other types.
     """
     result: dict[str, str] = {}
-    _add(result, UNNAMED, text, "text")
-    for field in ("caption", "captions", "text"):
-        value = entry.get(field)
+    for field, value in (("text", text), *((field, entry.get(field)) for field in CAPTION_FIELDS)):
+        others = set(result.values())
         named = value.items() if isinstance(value, Mapping) else [(UNNAMED, value)]
         for captioner, texts in named:
             for item in texts if isinstance(texts, list) else [texts]:
-                _add(result, str(captioner), item, field)
+                if not _missing(item) and (found := _text(item, field)) not in others:
+                    result[_free(str(captioner), result)] = found
     return result
 
 
-def _add(result: dict[str, str], captioner: str, text: object, field: str) -> None:
-    if text is None or text != text:  # tables write a missing text as NaN
-        return
+def _missing(text: object) -> bool:
+    return text is None or text != text  # tables write a missing text as NaN
+
+
+def _text(text: object, field: str) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"{field!r} must hold text, not {type(text).__name__}")
-    text = clean(text)
-    if text and text not in result.values():
-        taken = sum(name == captioner or name.startswith(f"{captioner}-") for name in result)
-        result[f"{captioner}-{taken + 1}" if taken else captioner] = text
+        remedy = "write a string, a list of strings, or an object of captioners with these; null where there is none"
+        raise ValueError(f"{field!r} must hold text, not {type(text).__name__} {_short(text)}; {remedy}")
+    return clean(text)
+
+
+def _free(captioner: str, taken: Container[str]) -> str:
+    """``alt``, or the first of ``alt-2``, ``alt-3``, ... that is not taken."""
+    names = chain([captioner], (f"{captioner}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 def regions(entry: Mapping[str, object]) -> tuple[Region, ...]:

@@ -17,23 +17,24 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".ti
 
 
 class Skipped:
-    """Entries that a reader left out when it opened: how many, and the first few by name."""
+    """Entries that a reader left out when it opened: ``count`` of all ``seen``, and the first 1,000 by name, ``listed``."""
 
     named = 5
+    kept = 1000
 
     def __init__(self) -> None:
-        self.count = 0
-        self.first: list[str] = []
+        self.count = self.seen = 0
+        self.listed: list[str] = []
 
     def add(self, what: str) -> None:
         """Count an entry; ``what`` names it and says why."""
         self.count += 1
-        if len(self.first) < self.named:
-            self.first.append(what)
+        if len(self.listed) < self.kept:
+            self.listed.append(what)
 
     def __str__(self) -> str:
-        more = f"; and {self.count - len(self.first):,} more" if self.count > len(self.first) else ""
-        return "; ".join(self.first) + more
+        more = f"; and {self.count - self.named:,} more" if self.count > self.named else ""
+        return "; ".join(self.listed[: self.named]) + more
 
 
 class FileSource(Source):
@@ -45,6 +46,7 @@ class FileSource(Source):
 
     def __init__(self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float):
         self.data_root, self.skipped = data_root, skipped
+        skipped.seen = len(keys) + skipped.count
         self._rows = select(keys, split=split, holdout=holdout)
         self._about = f"{len(keys):,} images, {captioned:,} with a caption; split {split!r} shows {len(self._rows):,}"
         self._about += "" if split == "all" else f" ({holdout:.3g} of all is held out)"

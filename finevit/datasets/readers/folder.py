@@ -38,8 +38,8 @@ class ImageFolder(FileSource):
         """Read an image file and its text file."""
         name, text = self._images[row], self._texts[row]
         image = read(self.data_root / name, name=name)
-        caption = clean(read(self.data_root / text, name=name).decode("utf-8-sig", "replace")) if text else ""
-        return Record(id=name, image=image, captions={UNNAMED: caption} if caption else {})
+        caption = {UNNAMED: clean(read(self.data_root / text, name=name).decode("utf-8-sig", "replace"))} if text else {}
+        return Record(id=name, image=image, captions=caption)
 
 
 def _pairs(root: Path, endings: Counter[str]) -> Iterator[tuple[str, str]]:

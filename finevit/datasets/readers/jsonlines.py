@@ -1,6 +1,6 @@
 """Images named by lines of JSON: ``{"image": "a/b.jpg", "caption": "...", "regions": [...]}``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from finevit.registry import DATASETS
 
 from .annotations import captions, parse_object, regions
 from .files import FileSource, Skipped, existing, read
+from .repeated import Repeats, fingerprint
 
 IMAGE_FIELDS = ("image", "file_name", "path")
 """Where an entry names its image; the first of these that it has."""
@@ -25,7 +26,7 @@ class JsonLines(FileSource):
     line; a missing image is a ``BadSample`` when it is asked for. Only the offsets of the lines are kept in memory.
 
     The image path decides the split, so that several entries about one image stay together. ``split`` and ``holdout``
-    are explained at ``splits.select``.
+    are explained at ``splits.select``. A caption of more than ``repeated`` different images is dropped (None: never).
     """
 
     def __init__(
@@ -35,19 +36,30 @@ class JsonLines(FileSource):
         split: str = "train",
         holdout: float = 0.02,
         image_root: str | Path | None = None,
+        repeated: int | None = 20,
     ):
+        if repeated is not None and (not isinstance(repeated, int) or repeated < 1):
+            raise ValueError(
+                f"repeated={repeated!r}: give the most images that may share a caption, at least 1, or None for any number"
+            )
         root = existing(data_root)
         self._files = _files(root)
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")
-        skipped, keys, lines, captioned = Skipped(), [], [], 0
+        skipped, keys, lines, captioned, repeats = Skipped(), [], [], 0, Repeats()
         for where, entry, name in _entries(self._files, skipped):
             lines.append(where)
             keys.append(name)
-            captioned += any(entry.get(field) for field in ("caption", "captions", "text"))
+            texts = _texts(entry)
+            captioned += any(texts)
+            if repeated is not None:
+                repeats.add(name, filter(None, texts))
         if not lines:
             raise ValueError(f"data_root={str(data_root)!r} holds no usable entries: {skipped if skipped.count else 'it is empty'}")
         self._lines = np.array(lines, dtype=np.int64)
+        self._shared = repeats.shared(repeated) if repeated is not None else frozenset()
         super().__init__(data_root=root, keys=keys, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
+        if self._shared:
+            self._about += f"; {len(self._shared):,} captions dropped that more than {repeated} images share (repeated={repeated})"
 
     def record(self, row: int) -> Record:
         """Read a line and its image."""
@@ -59,9 +71,11 @@ class JsonLines(FileSource):
             texts, parts = captions(entry), regions(entry)
         except ValueError as error:
             raise BadSample(f"{name}: {error}") from None
+        texts = {captioner: text for captioner, text in texts.items() if fingerprint(text) not in self._shared}
         image = _image(entry)
         path = (self._image_root or file.parent) / image
-        return Record(id=_id(entry), image=read(path, name=f"{name} ({image})"), captions=texts, regions=parts)
+        data = read(path, name=f"{name} ({image})")
+        return Record(id=_id(entry), image=data, captions=texts, regions=parts, facts={"origin": name})
 
 
 def _files(root: Path) -> list[Path]:
@@ -92,6 +106,14 @@ def _entries(files: list[Path], skipped: Skipped) -> Iterator[tuple[tuple[int, i
                 continue
             first[identity] = where
             yield (number, line, offset, len(data)), entry, image
+
+
+def _texts(entry: Mapping[str, object]) -> Collection[str]:
+    """The captions of an entry, none where they are not valid: its record says so when it is asked for."""
+    try:
+        return captions(entry).values()
+    except ValueError:
+        return ()
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:

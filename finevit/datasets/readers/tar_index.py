@@ -17,9 +17,9 @@ from finevit.cache import cache_folder
 
 from .files import IMAGE_SUFFIXES
 
-PARTS = ("image", "txt", "json")
+PARTS = ("image", "txt", "json", "cls")
 """The parts of a sample, in the order of ``TarIndex.spans``."""
-_VERSION = 1
+_VERSION = 2
 
 
 class TarIndex(NamedTuple):

@@ -38,20 +38,22 @@ class TarShards(FileSource):
             )
         self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
         self._spans = np.concatenate([index.spans for index in indices])
-        captioned = int((self._spans[:, 1:, 1] > 0).any(axis=1).sum())
+        captioned = int((self._spans[:, 1:3, 1] > 0).any(axis=1).sum())
         super().__init__(data_root=root, keys=self._ids, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
 
     def record(self, row: int) -> Record:
         """Read the parts of a sample."""
         path, name = self._files[self._shards[row]], self._ids[row]
         image, text, data = (
-            read(path, name=name, offset=int(offset), size=int(size)) if offset else b"" for offset, size in self._spans[row]
+            read(path, name=name, offset=int(offset), size=int(size)) if offset else None for offset, size in self._spans[row, :3]
         )
         try:
             entry = parse_object(data) if data else {}
-            texts, parts = captions(entry, text=text.decode("utf-8-sig", "replace")), regions(entry)
+            texts = captions(entry, text=None if text is None else text.decode("utf-8-sig", "replace"))
+            parts = regions(entry)
         except ValueError as error:
             raise BadSample(f"{name}: its .json is unusable: {error}") from None
+        assert image is not None, "load_index keeps samples with an image alone"
         return Record(id=name, image=image, captions=texts, regions=parts)
 
 

@@ -1,0 +1,107 @@
+"""The WebDataset layout of CLIP_benchmark: classification and retrieval sets as tars, with their class names and prompts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from finevit.contracts import BadSample, Record
+from finevit.registry import DATASETS
+
+from .files import FileSource, Skipped, clean, existing, read
+from .fixed import folder, listed
+from .splits import Strings
+from .tar_index import PARTS, load_index
+
+TASKS = ("classification", "retrieval")
+
+
+@DATASETS.register_module()
+class ClipBenchmarkTars(FileSource):
+    """A data set as CLIP_benchmark exports it: ``test/nshards.txt``, ``test/0.tar``, ... and text files beside the split's folder.
+
+    ``dataset_type.txt`` says the ``task`` (``retrieval``; ``classification`` where it is absent). Classification: the ``.cls`` of
+    an image is ``facts["label"]``; ``classes`` and ``templates`` (with ``{c}`` for the class) are the set's own. Retrieval: each
+    line of a ``.txt`` is a caption.
+
+    Args:
+        data_root: the folder that holds the splits' folders.
+        split: which of them.
+    """
+
+    def __init__(self, *, data_root: str | Path, split: str = "test") -> None:
+        root = existing(data_root)
+        self.task = "".join(_lines(root / "dataset_type.txt")).lower() or "classification"
+        if self.task not in TASKS:
+            raise ValueError(f"{root / 'dataset_type.txt'} says {self.task!r}; FineViT evaluates {' and '.join(TASKS)}")
+        self.classes = tuple(_lines(root / "classnames.txt"))
+        self.templates = tuple(filter(None, _lines(root / "zeroshot_classification_templates.txt")))
+        if self.task == "classification" and not self.classes:
+            raise ValueError(
+                f"data_root={str(data_root)!r} holds no classnames.txt, which classification needs (where it is for retrieval, "
+                f"dataset_type.txt says so); it holds {listed(root)}"
+            )
+        self._files, skipped = _shards(folder(root, split)), Skipped()
+        indices = [load_index(path) for path in self._files]
+        for path, index in zip(self._files, indices, strict=True):
+            for problem in index.problems:
+                skipped.add(f"{path.name}: {problem}")
+        self._ids = Strings(f"{path.stem}/{key}" for path, index in zip(self._files, indices, strict=True) for key in index.keys)
+        self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
+        self._spans = np.concatenate([index.spans for index in indices])
+        if not len(self._ids):
+            raise ValueError(f"data_root={str(data_root)!r}: the tars of split {split!r} hold no images: {skipped}")
+        super().__init__(data_root=root, keys=self._ids, captioned=0, skipped=skipped, split="all", holdout=0.0)
+        self._about = f"CLIP_benchmark, split {split!r}, {self._kind()}; {len(self._ids):,} images in {len(self._files):,} tars"
+        self._about += f"; INCOMPLETE: {skipped}" if skipped.count else ""
+
+    def record(self, row: int) -> Record:
+        """Read an image and its label or captions."""
+        path, name = self._files[self._shards[row]], self._ids[row]
+        parts = {
+            part: read(path, name=name, offset=int(offset), size=int(size))
+            for part, (offset, size) in zip(PARTS, self._spans[row], strict=True)
+            if offset
+        }
+        if self.task == "classification":
+            return Record(id=name, image=parts["image"], facts={"label": self._label(name, parts.get("cls", b""))})
+        texts = [clean(line) for line in parts.get("txt", b"").decode("utf-8-sig", "replace").splitlines()]
+        captions = {f"caption-{place}": text for place, text in enumerate(filter(None, texts), start=1)}
+        if not captions:
+            raise BadSample(f"{name}: has no caption in a .txt")
+        return Record(id=name, image=parts["image"], captions=captions)
+
+    def _label(self, name: str, data: bytes) -> int:
+        try:
+            label = int(data)
+        except ValueError:
+            raise BadSample(f"{name}: has no label in a .cls") from None
+        if not 0 <= label < len(self.classes):
+            raise BadSample(f"{name}: label {label} is not one of the {len(self.classes):,} classes of classnames.txt")
+        return label
+
+    def _kind(self) -> str:
+        if self.task == "retrieval":
+            return "retrieval"
+        return f"classification of {len(self.classes):,} classes, {len(self.templates):,} prompts of its own"
+
+
+def _shards(split: Path) -> list[Path]:
+    """The tars of a split, as many as ``nshards.txt`` says."""
+    count = "".join(_lines(split / "nshards.txt"))
+    if not count.isdigit() or not int(count):
+        raise ValueError(f"{split / 'nshards.txt'} must hold the number of tars; {split.name}/ holds {listed(split)}")
+    paths = [split / f"{number}.tar" for number in range(int(count))]
+    if absent := [path.name for path in paths if not path.is_file()]:
+        raise ValueError(f"{split} lacks {_some(absent)} of the {count} tars that nshards.txt tells of; fetch them")
+    return paths
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file; none where it is absent."""
+    return [line.strip() for line in path.read_text("utf-8-sig").splitlines()] if path.is_file() else []
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

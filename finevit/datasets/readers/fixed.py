@@ -1,0 +1,120 @@
+"""Evaluation sets as their authors fixed them: which images, in which order, with which texts (paper, evaluation of Stage II)."""
+
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from finevit.contracts import Record
+from finevit.suggest import did_you_mean
+
+from .files import FileSource, Skipped, existing, read
+
+
+class Entry(NamedTuple):
+    """One image of an evaluation set: ``image`` is its path below the folder of the images."""
+
+    id: str
+    image: str
+    captions: Mapping[str, str] = {}
+    facts: Mapping[str, object] = {}
+
+
+class FixedSet(FileSource):
+    """All entries of an evaluation set whose images are there, in the set's own order.
+
+    An image that is not there is left out when the set is opened, and named: the description says how many of how many are shown,
+    since fewer images make every number better. One that cannot be read later is a ``BadSample``.
+
+    Args:
+        origin: the file or folder that defines the set.
+        image_root: the folder that the images' paths start at.
+        setting: the argument by which people name that folder.
+        entries: what the set consists of.
+        about: which set this is, for people.
+        skipped: entries that were unusable already.
+    """
+
+    def __init__(
+        self, *, origin: Path, image_root: Path, setting: str, entries: Sequence[Entry], about: str, skipped: Skipped | None = None
+    ) -> None:
+        skipped, self._image_root = skipped or Skipped(), image_root
+        whole = len(entries) + skipped.count
+        self._entries = present(entries, image_root, skipped)
+        if not self._entries:
+            first = f"looked for {image_root / entries[0].image}" if entries else str(skipped)
+            there = f"it holds {listed(image_root)}"
+            raise ValueError(f"{setting}={str(image_root)!r} holds none of the {whole:,} images of {origin}: {first}; {there}")
+        ids = [entry.id for entry in self._entries]
+        captions = sum(len(entry.captions) for entry in self._entries)
+        super().__init__(data_root=origin, keys=ids, captioned=len(ids), skipped=skipped, split="all", holdout=0.0)
+        counted = f"{len(ids):,} images" + (f", {captions:,} captions" if captions else "")
+        lacking = f"; INCOMPLETE: {skipped.count:,} of {whole:,} images left out" if skipped.count else ""
+        self._about = f"{about}; {counted}{lacking}"
+
+    def record(self, row: int) -> Record:
+        """Read the image of an entry."""
+        entry = self._entries[row]
+        image = read(self._image_root / entry.image, name=entry.id)
+        return Record(id=entry.id, image=image, captions=entry.captions, facts=entry.facts)
+
+
+def present(entries: Iterable[Entry], root: Path, skipped: Skipped) -> list[Entry]:
+    """The entries whose image is below ``root``; the others are noted in ``skipped``. Every folder is listed once."""
+    names = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
+    found = []
+    for entry in entries:
+        path = root / entry.image
+        if path.name in names(path.parent):
+            found.append(entry)
+        else:
+            skipped.add(f"{entry.id}: {path} is missing")
+    return found
+
+
+def folder(root: Path, *names: str, setting: str = "data_root") -> Path:
+    """The first of the folders ``names`` that is below ``root``; ``ValueError`` says what was looked for and what is there."""
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    wanted = " or ".join(f"{name}/" for name in names)
+    hint = did_you_mean(names[0], [path.name for path in root.iterdir()]) if root.is_dir() else ""
+    raise ValueError(f"{setting}={str(root)!r} holds no folder {wanted}{hint}; it holds {listed(root)}")
+
+
+def listed(root: Path, most: int = 5) -> str:
+    """The first few names in a folder, for people."""
+    if not root.is_dir():
+        return "no files, since it is not a folder"
+    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    return (", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")) or "nothing"
+
+
+def annotation_file(annotations: str | Path, image_root: str | Path | None) -> tuple[Path, Path]:
+    """The annotation file and the folder of the images, by default that of the file; both must be there."""
+    path = existing(annotations, setting="annotations")
+    if not path.is_file():
+        raise ValueError(f"annotations={str(annotations)!r} is a folder; give the file: it holds {listed(path)}")
+    return path, path.parent if image_root is None else existing(image_root, setting="image_root")
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file holds; ``ValueError`` names a file that is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+
+
+@contextmanager
+def expecting(path: Path, what: str) -> Iterator[None]:
+    """A file whose entries lack what they should have is named, with what its entries should be."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: an entry is not {what} ({type(error).__name__}: {error}); fetch the file again") from None

@@ -1,0 +1,143 @@
+"""Retrieval sets with one long caption an image: Urban-1k, ShareGPT4V-1k, Densely Captioned Images (evaluation of Stage II)."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from finevit.contracts import BadSample
+from finevit.registry import DATASETS
+
+from .files import IMAGE_SUFFIXES, Skipped, clean, existing, read
+from .fixed import Entry, FixedSet, annotation_file, folder, listed, load_json
+
+_CHUNK = 1 << 20  # characters of a JSON file that are read at a time
+
+
+@DATASETS.register_module()
+class Urban1k(FixedSet):
+    """Long-CLIP's Urban-1k: ``image/1.jpg`` and ``caption/1.txt``, of which the first line counts.
+
+    Args:
+        data_root: the folder that holds ``image`` and ``caption``.
+    """
+
+    def __init__(self, *, data_root: str | Path) -> None:
+        root = existing(data_root)
+        images, texts = folder(root, "image", "images"), folder(root, "caption", "captions")
+        files = {path.stem: path.name for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
+        skipped, entries = Skipped(), []
+        for path in sorted(texts.glob("*.txt"), key=_natural):
+            if text := _first_line(path):
+                entries.append(Entry(path.stem, files.get(path.stem, f"{path.stem}.jpg"), {"long": text}))
+            else:
+                skipped.add(f"{path}: its first line is empty")
+        if not entries:
+            raise ValueError(f"data_root={str(data_root)!r}: {texts} holds no captions (*.txt); it holds {listed(texts)}")
+        about = "first line of each text"
+        super().__init__(origin=root, image_root=images, setting="data_root", entries=entries, about=about, skipped=skipped)
+
+
+@DATASETS.register_module()
+class ShareGPT4V1k(FixedSet):
+    """The first 1,000 entries of ``share-captioner_coco_lcs_sam_1246k_1107.json``; only that part of the file is read.
+
+    Args:
+        annotations: the JSON file.
+        image_root: the folder that the entries' paths (``sam/images/sa_545504.jpg``) start at; by default that of the file.
+    """
+
+    def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
+        path, root = annotation_file(annotations, image_root)
+        skipped, entries = Skipped(), []
+        for place, item in enumerate(first_of_list(path, 1000)):
+            try:
+                entries.append(_conversation(item, place))
+            except (TypeError, KeyError, IndexError, AttributeError):
+                skipped.add(f"entry {place} has no 'image', or no second turn in 'conversations'")
+        about = f"first {len(entries) + skipped.count:,} entries"
+        super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
+
+
+@DATASETS.register_module()
+class DCI(FixedSet):
+    """Densely Captioned Images: ``annotations/*.json`` and ``photos/``, in the order of the annotations' names.
+
+    Args:
+        data_root: the folder of the data set, or the one above (``densely_captioned_images``).
+        text: ``extended`` (short caption, then extra caption: what is reported for all 7,805 images), ``short`` or ``extra``.
+    """
+
+    texts = {"extended": ("short_caption", "extra_caption"), "short": ("short_caption",), "extra": ("extra_caption",)}
+
+    def __init__(self, *, data_root: str | Path, text: str = "extended") -> None:
+        if text not in self.texts:
+            raise ValueError(f"text={text!r} is unknown; choose one of {', '.join(self.texts)}")
+        root = existing(data_root)
+        root = root / "densely_captioned_images" if (root / "densely_captioned_images").is_dir() else root
+        annotations, photos = folder(root, "annotations", "complete"), folder(root, "photos")
+        files = sorted(annotations.glob("*.json"), key=_natural)
+        if not files:
+            raise ValueError(f"data_root={str(data_root)!r}: {annotations} holds no .json files; it holds {listed(annotations)}")
+        skipped, entries = Skipped(), []
+        for path in files:
+            try:
+                entries.append(_dense(path, self.texts[text]))
+            except ValueError as error:
+                skipped.add(str(error))
+        about = f"text {text!r} ({', then '.join(self.texts[text])})"
+        super().__init__(origin=root, image_root=photos, setting="data_root", entries=entries, about=about, skipped=skipped)
+
+
+def first_of_list(path: Path, count: int) -> Iterator[object]:
+    """The first ``count`` items of a JSON list, without the rest of the file, which may be gigabytes."""
+    decoder = json.JSONDecoder()
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(_CHUNK).lstrip()
+        if not text.startswith("["):
+            raise ValueError(f"{path} must hold a list of entries; it starts with {text[:20]!r}")
+        text = text[1:]
+        while count:
+            text = text.lstrip().removeprefix(",").lstrip()
+            if text.startswith("]"):
+                return
+            try:
+                item, end = decoder.raw_decode(text)
+            except ValueError as error:
+                if not (more := file.read(_CHUNK)):
+                    raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
+                text += more
+            else:
+                yield item
+                count, text = count - 1, text[end:]
+
+
+def _conversation(item: Any, place: int) -> Entry:
+    caption, image = clean(item["conversations"][1]["value"]), item["image"]
+    if not caption or not isinstance(image, str):
+        raise KeyError
+    return Entry(f"{place}/{item.get('id', '')}", image, {"long": caption})
+
+
+def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
+    content = load_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("image"), str):
+        raise ValueError(f"{path}: has no 'image'")
+    caption = clean(" ".join(str(content.get(field) or "") for field in fields))
+    if not caption:
+        raise ValueError(f"{path}: has no {' and no '.join(fields)}")
+    return Entry(path.stem, content["image"], {"long": caption})
+
+
+def _first_line(path: Path) -> str:
+    try:
+        lines = read(path, name=path.name).decode("utf-8-sig", "replace").splitlines()
+    except BadSample as error:
+        raise ValueError(f"data_root: {error}") from None
+    return clean(lines[0]) if lines else ""
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem)]
