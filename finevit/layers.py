@@ -97,3 +97,12 @@ class AttentionPool(nn.Module):
         parts = zip(score.split(list(pack.lengths)), value.split(list(pack.lengths)), strict=True)
         x = self.out(torch.stack([(s.softmax(0) * v).sum(0) for s, v in parts]).flatten(1))
         return x + self.feed_forward(self.norm(x))
+
+
+def make_pool(name: str, *, dim: int, heads: int, hidden: int) -> nn.Module:
+    """``mean`` (no parameters) or ``attention`` (a learned query)."""
+    if name == "mean":
+        return MeanPool()
+    if name == "attention":
+        return AttentionPool(dim=dim, heads=heads, hidden=hidden)
+    raise ValueError(f"pool: {name!r} is unknown; choose mean or attention")

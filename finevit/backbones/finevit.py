@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from finevit.contracts import PATCH, EncoderOutput, PackedImages
-from finevit.layers import AttentionPool, Block, MeanPool, Pack
+from finevit.layers import Block, Pack, make_pool
+from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
 from finevit.registry import MODELS
 
@@ -58,7 +59,7 @@ class FineViT(BaseModule):
         rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pool = _pool(pool, dim=dim, heads=heads, hidden=hidden)
+        self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)
         self._fill(locality)
 
     def forward(
@@ -86,6 +87,7 @@ class FineViT(BaseModule):
 
     def maps(self, tokens: Tensor, images: PackedImages) -> list[Tensor]:
         """``[patches, dim]`` -> one feature map ``[dim, rows, cols]`` per image; no patch may have been dropped."""
+        check_whole(images)
         return [part.T.unflatten(1, shape) for part, shape in zip(tokens.split(list(images.lengths)), images.shapes, strict=True)]
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
@@ -126,11 +128,3 @@ def _dimensions(arch: str | Mapping[str, int]) -> tuple[int, int, int, int]:
     if arch["dim"] % (4 * arch["heads"]):
         raise ValueError(f"arch: dim {arch['dim']} must be a multiple of 4 * heads ({4 * arch['heads']}) for 2D RoPE")
     return arch["depth"], arch["dim"], arch["heads"], arch["hidden"]
-
-
-def _pool(name: str, *, dim: int, heads: int, hidden: int) -> nn.Module:
-    if name == "mean":
-        return MeanPool()
-    if name == "attention":
-        return AttentionPool(dim=dim, heads=heads, hidden=hidden)
-    raise ValueError(f"pool: {name!r} is unknown; choose mean or attention")

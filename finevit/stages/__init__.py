@@ -1,5 +1,6 @@
 """The training stages: plain MMEngine models that know several parts at once."""
 
+from finevit.stages.contrastive import ContrastiveLearning
 from finevit.stages.masked_distillation import MaskedDistillation
 
-__all__ = ["MaskedDistillation"]
+__all__ = ["ContrastiveLearning", "MaskedDistillation"]

@@ -10,18 +10,14 @@ from torch.nn.functional import interpolate
 
 from finevit.contracts import EncoderOutput, PackedImages, Teacher
 from finevit.ops.masking import random_mask, repeat_pack
-from finevit.ops.patches import unpatchify
+from finevit.ops.patches import check_whole, unpatchify
 from finevit.registry import MODELS
+from finevit.stages.describe import readable
 
 
 def shares(mask_ratio: float | Sequence[float]) -> list[float]:
     """One ratio per copy of the batch."""
     return [mask_ratio] if isinstance(mask_ratio, int | float) else list(mask_ratio)
-
-
-def readable(count: int) -> str:
-    """A number of parameters as people write it: 860,123,456 -> 0.86 B."""
-    return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"
 
 
 @MODELS.register_module()
@@ -37,6 +33,7 @@ class MaskedDistillation(BaseModel):
         data_preprocessor: config of the preprocessor.
     """
 
+    page = "finevit.visualization.stage1"
     teacher: Teacher
 
     def __init__(
@@ -101,6 +98,7 @@ class MaskedDistillation(BaseModel):
     @torch.no_grad()
     def targets(self, images: PackedImages) -> Tensor:
         """The teacher's features ``[patches, features]`` on the student's grid: images are resized where the patch sizes differ."""
+        check_whole(images)
         features: list[Tensor] = [torch.empty(0)] * len(images.shapes)
         pixels = self.data_preprocessor.unnormalise(images.pixels).split(list(images.lengths))
         for shape in dict.fromkeys(images.shapes):

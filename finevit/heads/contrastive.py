@@ -1,0 +1,115 @@
+"""Heads of the contrastive stage: the shared space of images and texts, and its objective (paper, Stage II; SigLIP, CLIP)."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from finevit.ops.contrastive import sigmoid_loss, softmax_loss
+from finevit.registry import MODELS
+
+HIGHEST_SCALE = 100.0
+"""The learned inverse temperature stays below this, as in CLIP."""
+
+
+class ContrastiveHead(BaseModule):
+    """Projects both towers' vectors to unit vectors of one space; subclasses give the objective.
+
+    Args:
+        image_dim: width of the image tower.
+        text_dim: width of the text tower.
+        embed_dim: width of the shared space.
+        scale: initial inverse temperature ``tau``; it is learned as its logarithm.
+        chunk: the loss looks at blocks of ``chunk x chunk`` pairs at a time, which bounds its memory.
+        weight: weight of the loss; a schedule can set it.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_dim: int,
+        text_dim: int,
+        embed_dim: int = 256,
+        scale: float = 10.0,
+        chunk: int = 1024,
+        weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not 0 < scale <= HIGHEST_SCALE:
+            raise ValueError(f"model.head.scale={scale!r}: give an inverse temperature above 0 and at most {HIGHEST_SCALE:g}")
+        if not isinstance(chunk, int) or chunk < 1:
+            raise ValueError(f"model.head.chunk={chunk!r}: give a whole number of images, at least 1")
+        self.chunk, self.weight, self.embed_dim = chunk, weight, embed_dim
+        self.image = nn.Linear(image_dim, embed_dim, bias=False)
+        self.text = nn.Linear(text_dim, embed_dim, bias=False)
+        for projection in (self.image, self.text):
+            nn.init.trunc_normal_(projection.weight, std=projection.in_features**-0.5)
+        self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))  # a vector: exempt from weight decay like all of them
+
+    @property
+    def scale(self) -> Float[Tensor, ""]:
+        """The inverse temperature ``tau``."""
+        return self.log_scale[0].exp().clamp(max=HIGHEST_SCALE)
+
+    def embed_images(self, vectors: Float[Tensor, "images dim"]) -> Float[Tensor, "images embed"]:
+        """Unit vectors of the shared space."""
+        return normalize(self.image(vectors).float(), dim=-1)
+
+    def embed_texts(self, vectors: Float[Tensor, "texts dim"]) -> Float[Tensor, "texts embed"]:
+        """Unit vectors of the shared space."""
+        return normalize(self.text(vectors).float(), dim=-1)
+
+
+@MODELS.register_module()
+class SigmoidHead(ContrastiveHead):
+    """SigLIP's objective: every pair of an image and a text is a decision of its own.
+
+    ``z_ij = tau * <image_i, text_j> + b`` with learned ``tau`` and ``b``; the loss is ``-1/n sum_ij log sigmoid(y_ij z_ij)``.
+    (A summary of the paper prints ``tau * (x.y + b)``; SigLIP's own form is used.)
+
+    Args:
+        bias: initial ``b``; about minus the logarithm of the batch, or less, so that the start is not all false alarms.
+        options: see :class:`ContrastiveHead`.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_dim: int,
+        text_dim: int,
+        embed_dim: int = 256,
+        scale: float = 10.0,
+        bias: float = -10.0,
+        chunk: int = 1024,
+        weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            image_dim=image_dim,
+            text_dim=text_dim,
+            embed_dim=embed_dim,
+            scale=scale,
+            chunk=chunk,
+            weight=weight,
+            init_cfg=init_cfg,
+        )
+        self.bias = nn.Parameter(torch.tensor([float(bias)]))
+
+    def loss(self, image: Float[Tensor, "images embed"], text: Float[Tensor, "images embed"]) -> dict[str, Tensor]:
+        """``loss_sigmoid`` over the pairs of all ranks, the current ``temperature`` (``1 / tau``) and ``bias``."""
+        loss = sigmoid_loss(image, text, self.scale, self.bias[0], chunk=self.chunk)
+        return {"loss_sigmoid": self.weight * loss, "temperature": 1 / self.scale.detach(), "bias": self.bias.detach()[0]}
+
+
+@MODELS.register_module()
+class SoftmaxHead(ContrastiveHead):
+    """CLIP's objective: each image picks its text among all, each text its image. Arguments as of :class:`ContrastiveHead`."""
+
+    def loss(self, image: Float[Tensor, "images embed"], text: Float[Tensor, "images embed"]) -> dict[str, Tensor]:
+        """``loss_softmax`` over the pairs of all ranks and the current ``temperature``."""
+        loss = softmax_loss(image, text, self.scale, chunk=self.chunk)
+        return {"loss_softmax": self.weight * loss, "temperature": 1 / self.scale.detach()}

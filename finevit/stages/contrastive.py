@@ -1,0 +1,132 @@
+"""Stage II: images and their recaptions meet in one space (paper, Stage II)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
+
+from finevit.contracts import EncoderOutput, PackedImages, PackedTexts, TextEncoder
+from finevit.ops.packs import split_images, split_texts
+from finevit.registry import MODELS
+from finevit.stages.describe import readable
+
+
+@MODELS.register_module()
+class ContrastiveLearning(BaseModel):
+    """Contrastive learning of packed native-resolution images against their captions.
+
+    Args:
+        backbone: config of the image encoder.
+        text_encoder: config of a :class:`~finevit.contracts.TextEncoder`.
+        head: config of the head; ``image_dim`` and ``text_dim`` come from the towers.
+        text_frozen: whether the text tower is kept as it is; a schedule can set it: the paper freezes it first, then trains both.
+        micro_batch: exact gradient accumulation: the towers are run on so many images at a time and once more in the backward pass,
+            so that memory is that of a micro-batch, while the loss still sees all pairs of the batch. (MMEngine's
+            ``accumulative_counts`` averages the losses of separate batches: fewer pairs.) None runs the batch in one piece.
+        data_preprocessor: config of the preprocessor.
+    """
+
+    page = "finevit.visualization.stage2"
+
+    def __init__(
+        self,
+        *,
+        backbone: dict,
+        text_encoder: dict,
+        head: dict,
+        text_frozen: bool = False,
+        micro_batch: int | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor or {"type": "PackedPreprocessor"}, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.text_encoder = MODELS.build(text_encoder)
+        if not isinstance(self.text_encoder, TextEncoder):
+            raise ValueError(f"model.text_encoder.type={text_encoder['type']!r} is no text encoder")
+        self.head = MODELS.build({**head, "image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim})
+        if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
+            raise ValueError(f"model.micro_batch={micro_batch!r}: give a whole number of images, at least 1, or None")
+        self.text_frozen, self.micro_batch = text_frozen, micro_batch
+
+    def forward(
+        self, images: PackedImages, texts: PackedTexts | None = None, mode: str = "tensor", **extra: Any
+    ) -> dict[str, Tensor] | EncoderOutput | list[dict]:
+        """``loss``: the losses; ``tensor``: the image encoder's output; ``predict``: see :meth:`predict`."""
+        if mode == "loss":
+            if texts is None:
+                remedy = (
+                    "set train_dataloader.batch_sampler.text_length, and a transform that reads captions (PickCaption, Tokenize)"
+                )
+                raise ValueError(f"ContrastiveLearning: the batches have no texts; {remedy}")
+            return self.loss(images, texts)
+        return self.predict(images, texts, **extra) if mode == "predict" else self.backbone(images)
+
+    def loss(self, images: PackedImages, texts: PackedTexts) -> dict[str, Tensor]:
+        """Losses of one batch, whose texts are the images' captions in the same order."""
+        if self.micro_batch is None or self.micro_batch >= len(images.lengths):
+            return self.head.loss(self.embed_images(images), self._captions(texts))
+        image = [recompute(self.embed_images, part, use_reentrant=False) for part in split_images(images, self.micro_batch)]
+        text = [recompute(self._captions, part, use_reentrant=False) for part in split_texts(texts, self.micro_batch)]
+        return self.head.loss(torch.cat(image), torch.cat(text))
+
+    def embed_images(self, images: PackedImages) -> Tensor:
+        """``[images, embed]``, unit vectors."""
+        return self.head.embed_images(self.backbone(images).pooled)
+
+    def embed_texts(self, texts: PackedTexts) -> Tensor:
+        """``[texts, embed]``, unit vectors."""
+        return self.head.embed_texts(self.text_encoder(texts))
+
+    @torch.no_grad()
+    def predict(
+        self, images: PackedImages, texts: PackedTexts | None = None, caption_counts: Sequence[int] = (), **extra: Any
+    ) -> list[dict]:
+        """Per image: ``image [embed]``, ``tokens [patches, dim]``, ``shape`` (rows, columns) and the batch's further entries.
+
+        With texts, also ``text [embed]``, ``length`` and ``truncated``; with ``caption_counts`` (several captions an image)
+        ``texts [captions, embed]`` and ``lengths``.
+        """
+        output = self.backbone(images)
+        found = [
+            {"image": image, "tokens": tokens, "shape": shape, **{key: value[i] for key, value in extra.items()}}
+            for i, (image, tokens, shape) in enumerate(
+                zip(self.head.embed_images(output.pooled), output.tokens.split(list(images.lengths)), images.shapes, strict=True)
+            )
+        ]
+        if texts is None:
+            return found
+        vectors, counts = self.embed_texts(texts), list(caption_counts) or [1] * len(found)
+        lengths = torch.tensor(texts.lengths).split(counts)
+        for sample, own, length in zip(found, vectors.split(counts), lengths, strict=True):
+            sample |= {"texts": own, "lengths": length.tolist(), "text": own[0], "length": int(length[0])}
+        return found
+
+    def describe(self) -> list[str]:
+        """What is trained here, for people."""
+        parameters = readable(sum(p.numel() for p in self.backbone.parameters()))
+        return [
+            f"stage: II, contrastive learning, {type(self.head).__name__}",
+            f"encoder: FineViT, {self.backbone.depth} blocks of width {self.backbone.dim}, {parameters} parameters",
+            f"text encoder: {self.text_encoder.describe()}",
+        ]
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Layer-wise learning-rate decay: the encoder's own layers; everything else of the stage counts as the last."""
+        name = param_name.removeprefix(prefix)
+        if name.startswith("backbone."):
+            return self.backbone.get_layer_depth(name, "backbone.")
+        return self.backbone.depth + 1, self.backbone.depth + 2
+
+    def _captions(self, texts: PackedTexts) -> Tensor:
+        """Embeddings of the captions. A frozen tower runs without a graph; its projection in the head is still trained."""
+        if not self.text_frozen:
+            return self.embed_texts(texts)
+        training = self.text_encoder.training
+        with torch.no_grad():
+            vectors = self.text_encoder.eval()(texts)
+        self.text_encoder.train(training)
+        return self.head.embed_texts(vectors)

@@ -1,0 +1,140 @@
+"""Any Hugging Face text tower: SigLIP, SigLIP2, CLIP, MiniLM and other encoders (paper, Stage II: that of SigLIP2-giant)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from finevit.contracts import PackedTexts, TextEncoder
+from finevit.locate import find_model, first_line
+from finevit.registry import MODELS
+from finevit.tokenizers import load_tokenizer
+
+POOLED = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel", "siglip2_text_model": "Siglip2TextModel"}
+"""Towers that give one vector for a text themselves. All others get the mean of its tokens, as sentence-transformers do it."""
+PADDED = ("siglip_text_model", "siglip2_text_model")
+"""Towers that were trained on texts padded to the full length, without a mask: they read their vector off the last place."""
+KEPT = 20
+"""Places of a table of positions that stay as they were trained when it is stretched (Long-CLIP, section 3.1)."""
+
+
+@MODELS.register_module()
+class HuggingFaceText(TextEncoder):
+    """A Hugging Face text tower with its own tokenizer, in float32. Of a checkpoint with two towers it loads the text tower alone.
+
+    It is no ``BaseModule`` of MMEngine, which would have the tower draw its weights anew.
+
+    Args:
+        model: hub name, folder, or ``minilm`` (which pip brings); its tokenizer comes from there as well.
+        context: the most tokens of a text; None is what the checkpoint was trained for. More than that stretches a table of
+            positions as Long-CLIP does.
+        pretrained: load the weights, or draw random ones for the model's config.
+    """
+
+    def __init__(self, *, model: str, context: int | None = None, pretrained: bool = True) -> None:
+        super().__init__()
+        self.model = self.tokenizer = model
+        tokenizer = load_tokenizer(model)
+        self.pad_id, self.pad_left = tokenizer.pad_id, tokenizer.pad_left
+        self.tower = _load(model, find_model(model), pretrained)
+        config = self.tower.config
+        self.pooled, self.padded = config.model_type in POOLED, config.model_type in PADDED
+        self.dim = (self.pooled and getattr(config, "projection_size", None)) or config.hidden_size
+        self.context = _set_context(model, self.tower, context)
+        if not self.pooled and getattr(self.tower, "pooler", None) is not None:
+            self.tower.pooler = None  # of no use here: without gradients
+
+    def forward(self, texts: PackedTexts) -> Tensor:
+        """``[texts, dim]``: the tower's own vector for each text, or the mean of its tokens."""
+        if texts.limit > self.context:
+            remedy = f"set model.text_encoder.context={texts.limit}, or allow no more than {self.context} tokens"
+            raise ValueError(f"text_length={texts.limit}: {self.model!r} reads {self.context} tokens; {remedy}")
+        ids, mask = self._pad(texts)
+        output = self.tower(input_ids=ids, attention_mask=None if self.padded else mask.long())
+        if self.pooled:
+            return output.pooler_output
+        weight = mask[:, :, None].to(output.last_hidden_state.dtype)
+        return (output.last_hidden_state * weight).sum(1) / weight.sum(1)
+
+    def describe(self) -> str:
+        """One line for people: which model, from where, how large."""
+        size = sum(parameter.numel() for parameter in self.parameters()) / 1e6
+        pool = "its own pooling" if self.pooled else "mean of the tokens"
+        return f"{type(self.tower).__name__} from {self.model}, {size:.1f} M parameters, {pool}, up to {self.context} tokens"
+
+    def _pad(self, texts: PackedTexts) -> tuple[Tensor, Tensor]:
+        """Ids and mask ``[texts, width]``: as wide as the limit where the tower was trained so, else as the longest text."""
+        width = texts.limit if self.padded else max(texts.lengths)
+        lengths = torch.diff(texts.offsets)[:, None]
+        place = torch.arange(width, device=lengths.device)
+        mask = place >= width - lengths if self.pad_left else place < lengths
+        return texts.tokens.new_full(mask.shape, self.pad_id).masked_scatter(mask, texts.tokens), mask
+
+
+def _load(model: str, place: str, pretrained: bool) -> Any:
+    """The text tower, without a word on the weights of the other one; refuses missing weights."""
+    from transformers import AutoConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        config = AutoConfig.from_pretrained(place)
+        config = getattr(config, "text_config", config)
+        tower = _tower(config)
+        if not pretrained:
+            return tower(config)
+        loaded, report = tower.from_pretrained(place, config=config, dtype=torch.float32, output_loading_info=True)
+    except Exception as error:  # damaged files raise nearly anything: KeyError, ValueError, RuntimeError, SafetensorError
+        remedy = "check the spelling, the connection and the access rights, or give the folder of a downloaded copy"
+        raise ValueError(f"model.text_encoder.model={model!r}: could not be loaded ({first_line(error)}); {remedy}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
+    if missing:
+        raise ValueError(
+            f"model.text_encoder.model={model!r}: the checkpoint lacks {len(missing)} weights, for example {min(missing)!r}; "
+            "give one that holds a text tower"
+        )
+    return loaded
+
+
+def _tower(config: Any) -> Any:
+    """The class of the text tower of a config."""
+    import transformers
+
+    if config.model_type in POOLED:
+        return getattr(transformers, POOLED[config.model_type])
+    encoders, models = transformers.MODEL_FOR_TEXT_ENCODING_MAPPING, transformers.MODEL_MAPPING
+    return encoders[type(config)] if type(config) in encoders else models[type(config)]
+
+
+def _set_context(model: str, tower: Any, context: int | None) -> int:
+    """Makes the tower read ``context`` tokens; returns how many it reads. Relative positions need no change."""
+    found = [name for name, part in tower.named_modules() if isinstance(part, nn.Embedding) and "position_embedding" in name]
+    if not found:
+        return context or int(getattr(tower.config, "max_position_embeddings", 512))
+    table: nn.Embedding = tower.get_submodule(found[0])
+    first = 0 if table.padding_idx is None else table.padding_idx + 1  # where RoBERTa and its kin begin to count
+    trained = table.num_embeddings - first
+    context = context or trained
+    if context <= trained:
+        return context
+    if trained <= KEPT:
+        raise ValueError(f"model.text_encoder.context={context}: {model!r} has {trained} positions, too few to stretch")
+    table.weight = nn.Parameter(stretch(table.weight.detach(), first + context, first + KEPT))
+    table.num_embeddings = tower.config.max_position_embeddings = first + context
+    owner = tower.get_submodule(found[0].rpartition(".")[0])
+    for name, buffer in [(name, getattr(owner, name, None)) for name in ("position_ids", "token_type_ids")]:
+        if isinstance(buffer, Tensor):
+            places = torch.arange(first + context)[None]
+            setattr(owner, name, places if name == "position_ids" else torch.zeros_like(places))
+    return context
+
+
+def stretch(table: Tensor, size: int, kept: int = KEPT) -> Tensor:
+    """``[places, dim]`` -> ``[size, dim]``: the first ``kept`` rows as they are, the others interpolated between their ends."""
+    rest = interpolate(table[kept:].T[None], size=size - kept, mode="linear", align_corners=True)[0].T
+    return torch.cat((table[:kept], rest)).contiguous()

@@ -1,0 +1,93 @@
+"""An own small text tower, for data whose captions need no large one (paper, Stage II, has SigLIP2's)."""
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from finevit.contracts import PackedTexts, TextEncoder
+from finevit.layers import Block, Pack, make_pool
+from finevit.ops.rope2d import rope_table
+from finevit.registry import MODELS
+from finevit.tokenizers import load_tokenizer
+
+
+@MODELS.register_module()
+class TextTransformer(BaseModule, TextEncoder):
+    """Bidirectional transformer over packs of texts, of the same blocks as the image encoder.
+
+    Rotary positions are those of the image encoder with both coordinates equal to the token's place in its text.
+
+    Args:
+        tokenizer: name or folder (see :func:`finevit.tokenizers.load_tokenizer`); ``scenes`` is the compact one of this package.
+        vocab: number of token ids; None takes the tokenizer's.
+        depth: number of blocks.
+        dim: width.
+        heads: attention heads.
+        hidden: width of the feed-forward layers; None is three times ``dim``.
+        context: the most tokens of a text.
+        pool: ``mean`` (no parameters) or ``attention`` (a learned query).
+        rope_theta: base of the rotary wavelengths, in tokens.
+        init_cfg: MMEngine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: str = "scenes",
+        vocab: int | None = None,
+        depth: int = 3,
+        dim: int = 192,
+        heads: int = 3,
+        hidden: int | None = None,
+        context: int = 256,
+        pool: str = "mean",
+        rope_theta: float = 1000.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if dim % (4 * heads):
+            raise ValueError(f"model.text_encoder.dim={dim}: give a multiple of 4 * heads ({4 * heads})")
+        hidden = hidden or 3 * dim
+        self.tokenizer, self.dim, self.context = tokenizer, dim, context
+        self.head_dim, self.rope_theta = dim // heads, rope_theta
+        self.embed = nn.Embedding(vocab or load_tokenizer(tokenizer).size, dim)
+        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)
+        self._fill()
+
+    def forward(self, texts: PackedTexts) -> Tensor:
+        """``[texts, dim]``: one vector for each text of the pack."""
+        if texts.limit > self.context:
+            remedy = f"set model.text_encoder.context={texts.limit}, or allow no more than {self.context} tokens"
+            raise ValueError(f"text_length={texts.limit}: this text encoder reads {self.context} tokens; {remedy}")
+        x = self.embed(texts.tokens)
+        table = rope_table(_places(texts)[:, None].expand(-1, 2), self.head_dim, self.rope_theta, x.dtype)
+        pack = Pack(texts.offsets, texts.lengths, table)
+        for block in self.blocks:
+            x = block(x, pack)
+        return self.pool(self.norm(x), pack)
+
+    def describe(self) -> str:
+        """One line for people: which model, from where, how large."""
+        size = sum(parameter.numel() for parameter in self.parameters()) / 1e6
+        kind = f"transformer of its own, {len(self.blocks)} blocks of width {self.dim}, {size:.1f} M parameters"
+        return f"{kind}, tokenizer {self.tokenizer} of {self.embed.num_embeddings:,} ids, up to {self.context} tokens"
+
+    def _fill(self) -> None:
+        """Unit embeddings; else as the image encoder: variance 1 / fan-in, what writes to the residual stream scaled down."""
+        nn.init.normal_(self.embed.weight)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1 and name != "embed.weight":
+                residual = name.endswith(("out.weight", "down.weight"))
+                fan = parameter.shape[-1] * (2 * len(self.blocks) if residual else 1)
+                nn.init.trunc_normal_(parameter, std=fan**-0.5)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+
+def _places(texts: PackedTexts) -> Tensor:
+    """``[text]``: where each token stands in its text, from 0."""
+    total = len(texts.tokens)
+    starts = texts.offsets[:-1].repeat_interleave(torch.diff(texts.offsets), output_size=total)
+    return torch.arange(total, device=texts.tokens.device) - starts
