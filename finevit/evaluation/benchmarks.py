@@ -1,0 +1,78 @@
+"""Evaluation sets by name: what reads them, and how a config tests on them (evaluation of Stage II)."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from finevit.contracts import Source
+from finevit.suggest import did_you_mean
+
+
+class Benchmark(NamedTuple):
+    """``source``: the type that reads the set; ``path``: its argument for the path; ``task``: empty where the set says it."""
+
+    source: str
+    path: str
+    task: str = "retrieval"
+
+
+BENCHMARKS = {
+    "imagenet": Benchmark("ImageNetFolder", "data_root", "classification"),
+    "coco-karpathy": Benchmark("Karpathy", "annotations"),
+    "coco-val2017": Benchmark("CocoCaptions", "annotations"),
+    "flickr30k-karpathy": Benchmark("Karpathy", "annotations"),
+    "urban-1k": Benchmark("Urban1k", "data_root"),
+    "sharegpt4v-1k": Benchmark("ShareGPT4V1k", "annotations"),
+    "dci": Benchmark("DCI", "data_root"),
+    "clip-benchmark": Benchmark("ClipBenchmarkTars", "data_root", ""),
+}
+"""By the name that ``tools/test.py --benchmark`` takes."""
+REPLACED = ("PickCaption", "Tokenize", "AllCaptions", "Label", "DropPatches", "RandomFlip")
+"""Transforms of captions, labels and chance, in whose place an evaluation set has its own."""
+
+
+def parse(text: str) -> tuple[str, dict[str, str]]:
+    """``NAME=PATH[,SETTING=VALUE...]`` -> what results call it, and the source's config.
+
+    Results call it by its name, the settings that are no paths and, of the many sets of CLIP_benchmark, the folder.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    name, _, path = pairs[0]
+    if name not in BENCHMARKS:
+        raise ValueError(
+            f"--benchmark {text}: {name!r} is unknown{did_you_mean(name, BENCHMARKS)}; known are {', '.join(BENCHMARKS)}"
+        )
+    if not path or not all(key and value for key, _, value in pairs):
+        raise ValueError(f"--benchmark {text}: give NAME=PATH, and further settings as ,SETTING=VALUE")
+    benchmark, settings = BENCHMARKS[name], {key: value for key, _, value in pairs[1:]}
+    which = name if benchmark.task else f"{name}/{Path(path).name}"
+    label = ",".join([which, *(f"{key}={value}" for key, value in settings.items() if key != "image_root")])
+    return label, {"type": f"finevit.{benchmark.source}", benchmark.path: path, **settings}
+
+
+def configure(label: str, source: Source, val: Mapping[str, Any]) -> tuple[dict, list[dict]]:
+    """The test dataloader and the metrics of a set: a config's validation loader, with captions or labels as the set has them.
+
+    ``source`` is the opened set, ``val`` the loader with its config.
+    """
+    task = BENCHMARKS[re.split("[,/]", label)[0]].task or getattr(source, "task", "")
+    own, keys, metric = (_classification if task == "classification" else _retrieval)(source)
+    dataset = val["dataset"]
+    kept = [transform for transform in dataset["transforms"] if transform["type"].removeprefix("finevit.") not in REPLACED]
+    test = {
+        **val,
+        "dataset": {**dataset, "transforms": [*kept, {"type": own}]},
+        "sampler": {"type": "DefaultSampler", "shuffle": False},
+        "collate_fn": {"type": "finevit.pack_evaluation", "keys": keys},
+    }
+    return test, [metric]
+
+
+def _retrieval(source: Source) -> tuple[str, list[str], dict]:
+    return "finevit.AllCaptions", ["captions_list", "truncated"], {"type": "finevit.Retrieval"}
+
+
+def _classification(source: Source) -> tuple[str, list[str], dict]:
+    protocols = ["openai80", "siglip81-canonical", *(["own"] if getattr(source, "templates", ()) else [])]
+    return "finevit.Label", ["label"], {"type": "finevit.ZeroShot", "protocols": protocols}

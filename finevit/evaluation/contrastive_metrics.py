@@ -1,0 +1,162 @@
+"""MMEngine metrics of Stage II; the arithmetic is in ``finevit.evaluation.retrieval`` and ``finevit.evaluation.zero_shot``."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.device import get_device
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from finevit.evaluation.prompts import find_protocol, prompts, readable
+from finevit.evaluation.retrieval import RETRIEVAL_PROTOCOL, by_length, count_words, distribution, ranks, recalls
+from finevit.evaluation.zero_shot import Encode, accuracy, class_ranks, classifier
+from finevit.registry import METRICS
+
+
+class Pairs(NamedTuple):
+    """All images and captions of an evaluation: ``image [images, embed]``, ``text [texts, embed]``, and ``owner [texts]``: which
+    image each caption belongs to. ``captions`` are empty where the predictions carry none."""
+
+    ids: list[str]
+    captions: list[str]
+    image: Tensor
+    text: Tensor
+    owner: Tensor
+
+
+@METRICS.register_module()
+class Retrieval(BaseMetric):
+    """Retrieval among all images and all captions of the set, both ways, and how it depends on the captions' length.
+
+    Keys: ``i2t_r1``, ``t2i_r1``, ``r1`` (their mean), the same for 5 and 10; ``truncated`` (share of captions whose end the model
+    did not see); ``words_min``, ``_median``, ``_mean``, ``_max``; and ``r1_words_60-90`` for each quarter of the captions, here
+    those of 60 to 90 words: the mean of both ways over captions, where image -> text is that of the caption's image.
+
+    Reads ``id``, ``image`` and ``texts`` of each prediction, and where they are there, ``captions_list`` or ``caption``, and
+    ``truncated``. Images that come twice count once. Afterwards ``latest`` holds what was compared (:class:`Pairs`, on the CPU of
+    the main process), for pages.
+    """
+
+    default_prefix = "stage2"
+    protocol = RETRIEVAL_PROTOCOL
+
+    def __init__(self, *, collect_device: str = "cpu") -> None:
+        super().__init__(collect_device)
+        self.latest: Pairs | None = None
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            caption, truncated = sample.get("caption"), sample.get("truncated", [])
+            self.results.append(
+                {
+                    "id": sample["id"],
+                    "image": sample["image"].float().cpu(),
+                    "texts": sample["texts"].float().cpu(),
+                    "captions": sample.get("captions_list", [] if caption is None else [caption]),
+                    "truncated": [truncated] if isinstance(truncated, bool) else truncated,
+                }
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        samples = _different(results)
+        if not samples:
+            return {}
+        pairs = self.latest = _pairs(samples)
+        image, text, owner = (tensor.to(get_device()) for tensor in (pairs.image, pairs.text, pairs.owner))
+        order = torch.arange(len(image), device=owner.device)
+        to_text, to_image = ranks(image, text, order, owner).cpu(), ranks(text, image, owner, order).cpu()
+        found = ((to_image == 1).double() + (to_text == 1)[pairs.owner].double()) / 2
+        truncated = [each for sample in samples for each in sample["truncated"]]
+        return {
+            **recalls(to_text, to_image),
+            **({"truncated": sum(truncated) / len(truncated)} if truncated else {}),
+            **(_lengths(pairs.captions, found) if pairs.captions else {}),
+        }
+
+
+@METRICS.register_module()
+class ZeroShot(BaseMetric):
+    """Zero-shot classification. It needs the hook ``ZeroShotHook``, which encodes the prompts with the current weights.
+
+    Keys for each protocol, such as ``openai80``: ``openai80_top1``, ``openai80_top5`` (where there are more than five classes) and
+    ``openai80_balanced`` (top-1, mean over classes). Reads ``id``, ``image`` and ``label`` of each prediction: the transform
+    ``Label`` and the collate function's key ``label`` bring it there. Images that come twice count once.
+
+    Args:
+        protocols: names out of :func:`finevit.evaluation.prompts.protocols`; ``own`` are the prompts that come with the data set.
+        class_names: names of the classes in the order of their labels; None takes the data set's.
+        collect_device: ``cpu`` or ``gpu``, as for every MMEngine metric.
+    """
+
+    default_prefix = "stage2"
+
+    def __init__(
+        self,
+        *,
+        protocols: Sequence[str] = ("openai80", "siglip81-canonical"),
+        class_names: Sequence[str] | None = None,
+        collect_device: str = "cpu",
+    ) -> None:
+        super().__init__(collect_device)
+        if isinstance(protocols, str) or not protocols:
+            raise ValueError(f"ZeroShot.protocols={protocols!r}: give a list of names, such as ['openai80']")
+        self.protocols, self.class_names = tuple(protocols), class_names
+        self.protocol = ", ".join(find_protocol(name, own=("{c}",)).id for name in self.protocols)
+        self._classifiers: dict[str, Tensor] = {}
+
+    def prepare(self, encode: Encode, classes: Sequence[str], templates: Sequence[str] = ()) -> None:
+        """Makes the classifiers of an evaluation out of the data set's classes and, for ``own``, its templates."""
+        names = readable(self.class_names or classes)
+        if len(classes) and len(names) != len(classes):
+            raise ValueError(f"ZeroShot.class_names: {len(names)} names for the {len(classes)} classes of the data set")
+        if not names:
+            raise ValueError("ZeroShot: the data set names no classes; evaluate on one that does, or give ZeroShot.class_names")
+        chosen = {name: find_protocol(name, templates) for name in self.protocols}
+        self._classifiers = {name: classifier(encode, prompts(protocol, names)) for name, protocol in chosen.items()}
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        if not self._classifiers:
+            raise RuntimeError("ZeroShot has no classifier: add dict(type='ZeroShotHook') to custom_hooks")
+        image = torch.stack([sample["image"] for sample in data_samples]).float()
+        labels = torch.tensor([int(sample["label"]) for sample in data_samples], device=image.device)
+        classes = len(next(iter(self._classifiers.values())))
+        if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            wrong = next(sample for sample in data_samples if not 0 <= int(sample["label"]) < classes)
+            raise ValueError(f"{wrong['id']}: label {wrong['label']} is not one of the {classes} classes")
+        places = {name: class_ranks(image, weights, labels).tolist() for name, weights in self._classifiers.items()}
+        for i, sample in enumerate(data_samples):
+            self.results.append({"id": sample["id"], "label": int(sample["label"]), **{name: places[name][i] for name in places}})
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        samples = _different(results)
+        if not samples:
+            return {}
+        labels = torch.tensor([sample["label"] for sample in samples])
+        values: dict[str, float] = {}
+        for name, weights in self._classifiers.items():
+            score = accuracy(torch.tensor([sample[name] for sample in samples]), labels)._asdict()
+            values |= {f"{name}_{key}": value for key, value in score.items() if key != "top5" or len(weights) > 5}
+        return values
+
+
+def _different(results: Sequence[dict]) -> list[dict]:
+    """Each image once: a distributed sampler fills up its last batch, a loader replaces bad samples."""
+    return list({result["id"]: result for result in results}.values())
+
+
+def _pairs(samples: Sequence[dict]) -> Pairs:
+    counts = torch.tensor([len(sample["texts"]) for sample in samples])
+    return Pairs(
+        ids=[sample["id"] for sample in samples],
+        captions=[caption for sample in samples for caption in sample["captions"]],
+        image=torch.stack([sample["image"] for sample in samples]),
+        text=torch.cat([sample["texts"] for sample in samples]),
+        owner=torch.arange(len(samples)).repeat_interleave(counts),
+    )
+
+
+def _lengths(captions: Sequence[str], found: Tensor) -> dict[str, float]:
+    words = count_words(captions)
+    groups = {f"r1_words_{group.shortest}-{group.longest}": group.r1 for group in by_length(words, found)}
+    return {**{f"words_{name}": value for name, value in distribution(words).items()}, **groups}

@@ -1,0 +1,35 @@
+"""What several test files need: the functions of CLIP_benchmark, as pip brings them."""
+
+import importlib.util
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+
+from finevit.packages import Package, cached_folder
+
+CLIP_BENCHMARK = Package(
+    "clip-benchmark==1.6.2",
+    "clip_benchmark/metrics/zeroshot_retrieval.py",
+    "2c10f43e73a4ab31c0cf3c7a99a2da4652c05a52f210689c2ad1d4133aacfc04",
+)
+"""Without its dependencies, of which one is 100 MB of Java: its measures need none of these."""
+
+
+@pytest.fixture(scope="session")
+def clip_benchmark() -> Callable[[str], ModuleType]:
+    """A module of ``clip_benchmark.metrics`` by name. Skips only where pip cannot bring the package."""
+    try:
+        folder = cached_folder(CLIP_BENCHMARK)
+    except ValueError as error:
+        if "could not download" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
