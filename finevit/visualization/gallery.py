@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from finevit.contracts import PackedImages
 from finevit.ops.patches import unpatchify
 from finevit.visualization.pca import ColourBasis, colour_basis, colour_maps
+from finevit.visualization.report import Section, fragment
 
 GREY = 128
 """What a hidden patch looks like."""
@@ -62,21 +63,29 @@ def columns(before: Sequence[View], after: Sequence[View]) -> list[Column]:
     result = [
         Column("Image", "never seen in training", [jpeg(view.image) for view in after], pixelated=False),
         Column("Masked", "what the student sees", [jpeg(masked(view)) for view in after], pixelated=False),
-        Column("Teacher", "its features of the whole image", _pngs([v.target.float() for v in after], shapes, basis)),
+        Column("Teacher", "its features of the whole image", coloured([v.target.float() for v in after], shapes, basis)),
     ]
     moments = [("before", before), ("after", after)] if len(before) == len(after) else [("after", after)]
     for name, shown in moments:
-        maps = _pngs([v.prediction.float() for v in shown], shapes, basis)
-        result.append(Column(f"Prediction {name}", "from the masked image, in the teacher's colours", maps))
+        shades = coloured([v.prediction.float() for v in shown], shapes, basis)
+        result.append(Column(f"Prediction {name}", "from the masked image, in the teacher's colours", shades))
     for name, shown in moments:
         result.append(
             Column(
                 f"Tokens {name}",
                 "of the whole image, in colours of their own",
-                _pngs([v.tokens.float() for v in shown], shapes),
+                coloured([v.tokens.float() for v in shown], shapes),
             )
         )
     return result
+
+
+def sections(title: str, columns: Sequence[Column], *, template: str = "gallery.html", note: str = "") -> list[Section]:
+    """The columns as a table under a title, or in another arrangement; nothing where there are none."""
+    if not columns:
+        return []
+    rows = list(zip(*(column.pictures for column in columns), strict=True))
+    return [Section(title, fragment(template, columns=columns, rows=rows), note)]
 
 
 def masked(view: View) -> Tensor:
@@ -85,9 +94,12 @@ def masked(view: View) -> Tensor:
     return torch.where(hidden[..., None], torch.tensor(GREY, dtype=torch.uint8), view.image)
 
 
-def jpeg(image: Tensor | np.ndarray) -> str:
-    """``uint8 [height, width, 3]`` as a data URI."""
-    return _uri(Image.fromarray(np.asarray(image)), "jpeg", quality=82)
+def jpeg(image: Tensor | np.ndarray, *, side: int | None = None) -> str:
+    """``uint8 [height, width, 3]`` as a data URI, no side longer than ``side`` pixels."""
+    picture = Image.fromarray(np.asarray(image))
+    if side is not None:
+        picture.thumbnail((side, side))
+    return _uri(picture, "jpeg", quality=82)
 
 
 def png(colours: Tensor) -> str:
@@ -95,7 +107,8 @@ def png(colours: Tensor) -> str:
     return _uri(Image.fromarray((colours * 255).round().byte().numpy()), "png", optimize=True)
 
 
-def _pngs(features: list[Tensor], shapes: list[tuple[int, int]], basis: ColourBasis | None = None) -> list[str]:
+def coloured(features: list[Tensor], shapes: list[tuple[int, int]], basis: ColourBasis | None = None) -> list[str]:
+    """Features ``[patches, ...]`` of some images as data URIs of their colour maps."""
     return [png(colours) for colours in colour_maps(features, shapes, basis)]
 
 

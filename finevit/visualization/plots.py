@@ -28,8 +28,9 @@ class Series(NamedTuple):
     marked: bool = False
 
 
-def line_chart(title: str, series: Mapping[str, Series], *, log: bool = False, percent: bool = False) -> str:
-    """An ``<svg>`` element with one line per name; ``log`` scales the values logarithmically, ``percent`` labels shares."""
+def line_chart(title: str, series: Mapping[str, Series], *, log: bool = False, percent: bool = False, over: str = "step") -> str:
+    """An ``<svg>`` element with one line per name; ``log`` scales the values logarithmically, ``percent`` labels shares, ``over``
+    names what the lines run over."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -44,7 +45,7 @@ def line_chart(title: str, series: Mapping[str, Series], *, log: bool = False, p
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        _furnish(axes, legend=len(series) > 1)
+        _furnish(axes, over, legend=len(series) > 1)
         return _svg(figure, title)
 
 
@@ -74,12 +75,12 @@ def _draw(axes: "Axes", name: str, line: Series, colour: str) -> None:
     )
 
 
-def _furnish(axes: "Axes", *, legend: bool) -> None:
+def _furnish(axes: "Axes", over: str, *, legend: bool) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set(color=INK, alpha=0.35)
     axes.tick_params(colors=INK, length=3, which="both")
     axes.grid(axis="y", color=INK, alpha=0.1)
-    axes.set_xlabel("step", color=INK)
+    axes.set_xlabel(over, color=INK)
     if legend:
         axes.legend(frameon=False, labelcolor=INK)
 

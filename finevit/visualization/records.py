@@ -16,6 +16,7 @@ CELL = 440
 _PAD, _LINE = 12, 15
 _INKS = ("#d62828", "#1d4ed8", "#15803d", "#b45309", "#7e22ce", "#0e7490", "#be185d", "#4d7c0f")
 _TEXT_INK = "#111111"
+_LONG = 1200  # characters of a caption that are shown
 _MANY = 16
 """With more regions than this, only the larger ones are labelled."""
 
@@ -77,7 +78,7 @@ def _write(record: Record) -> list[tuple[str, str]]:
     size = f"   {width} x {height}" if height else ""
     lines = [(f"{record.id}{size}   {len(record.regions)} regions", "bold")]
     for name, caption in record.captions.items():
-        words = f"{name} ({len(caption.split())} words): {caption}"
+        words = f"{name} ({len(caption.split())} words): {textwrap.shorten(caption, _LONG, placeholder=' ...')}"
         lines += [(line, "plain") for line in textwrap.wrap(words, 66)]
     return lines
 

@@ -1,11 +1,13 @@
 """A run's report: one HTML file that needs nothing else, neither a network nor files beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from finevit.visualization.gallery import Column
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 @dataclass(frozen=True)
@@ -26,27 +28,36 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Section:
+    """What only some pages have, such as pictures: ``html`` (trusted, as :func:`fragment` makes it) under a title and a note."""
+
+    title: str
+    html: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything the report shows. Text is escaped; ``facts`` are pairs of a name and a value."""
 
     title: str
     subtitle: str = ""
     figures: Sequence[Figure] = ()
-    facts: Sequence[tuple[str, str]] = ()
+    sections: Sequence[Section] = ()
     charts: Sequence[Chart] = ()
-    gallery: Sequence[Column] = ()
+    facts: Sequence[tuple[str, str]] = ()
     config: str = ""
-    footnotes: Sequence[str] = field(default=())
+    footnotes: Sequence[str] = ()
+
+
+def fragment(template: str, **values: object) -> str:
+    """A piece of HTML from one of this folder's templates; its values are escaped."""
+    return _environment().get_template(template).render(**values)
 
 
 def render(page: Page) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, StrictUndefined
-
-    source = files("finevit.visualization").joinpath("report.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    rows = list(zip(*(column.pictures for column in page.gallery), strict=True))
-    return environment.from_string(source).render(page=page, rows=rows)
+    return fragment("report.html", page=page)
 
 
 def write(page: Page, path: str | Path) -> Path:
@@ -54,3 +65,13 @@ def write(page: Page, path: str | Path) -> Path:
     target = Path(path).absolute()
     target.write_text(render(page), encoding="utf-8")
     return target
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("finevit", "visualization")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cosine"] = lambda value: f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+    return environment

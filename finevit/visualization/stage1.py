@@ -1,17 +1,22 @@
 """Stage I's report: which figures, charts and pictures tell whether masked distillation worked."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from math import isfinite
+from collections.abc import Mapping, Sequence
 
+from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
-from finevit.visualization.gallery import Column
-from finevit.visualization.plots import Series, line_chart
+from finevit.visualization import gallery
+from finevit.visualization.gallery import View
 from finevit.visualization.report import Chart, Figure, Page
+from finevit.visualization.training import chart, effort, evaluated, further, loss_chart, protocols, rates, smoothed
 
+__all__ = ["READS", "View", "collect", "page"]
+READS = frozenset({"target", "prediction", "mask", "tokens"})
 R2, PROBE, CEILING = "stage1/r2", "stage1/probe", "stage1/probe_teacher"
-COUNTERS = {"time", "data_time", "memory", "patches_per_s", "base_lr"}
-"""Logged values that tell nothing about learning, or what another chart already tells."""
+
+
+def collect(views: list[View], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+    """Adds this batch's images to the views, until there are ``count``."""
+    views += gallery.views(images, predictions, count - len(views))
 
 
 def page(
@@ -22,18 +27,20 @@ def page(
     batch: int,
     parameters: int,
     facts: Sequence[tuple[str, str]],
-    gallery: Sequence[Column],
+    before: Sequence[View],
+    after: Sequence[View],
     config: str,
 ) -> Page:
     """The page of a run of ``steps`` batches of ``batch`` images; ``scalars`` are the training's logged values, one a step."""
-    before, after = results.at(0), results.at(steps)
+    figures = quality(results.at(0), results.at(steps))
+    drawn = [loss_chart(scalars), *learning(scalars, results), *rates(scalars), *further(scalars, {"r2"})]
     return Page(
         title="FineViT, Stage I",
         subtitle="Masked feature distillation: the encoder learns to tell what a frozen teacher sees in patches hidden from it.",
-        figures=[*quality(before, after), *effort(scalars, steps, batch, parameters)],
+        figures=[*figures, *effort(scalars, steps, batch, parameters)],
+        sections=gallery.sections("What it sees", gallery.columns(before, after)),
+        charts=[chart for chart in drawn if chart],
         facts=facts,
-        charts=charts(scalars, results),
-        gallery=gallery,
         config=config,
         footnotes=footnotes(results),
     )
@@ -54,86 +61,17 @@ def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Fig
     return figures
 
 
-def effort(scalars: Mapping[str, Sequence[float]], steps: int, batch: int, parameters: int) -> list[Figure]:
-    """What it cost."""
-    figures = [
-        Figure("Encoder", _readable(parameters), "parameters"),
-        Figure("Images seen", f"{steps * batch:,}", f"{steps:,} steps of {batch:,}"),
+def learning(scalars: Mapping[str, Sequence[float]], results: Results) -> list[Chart | None]:
+    """R² of training and of unseen images, and the probe beside the teacher's."""
+    explained = {"training batches": smoothed(scalars["r2"])} if len(scalars.get("r2", ())) else {}
+    probes = {**evaluated(results, PROBE, "student"), **evaluated(results, CEILING, "teacher")}
+    return [
+        chart("R² at masked patches", {**explained, **evaluated(results, R2, "unseen images")}),
+        chart("Patch probe: object class, linear", probes, percent=True),
     ]
-    times = scalars.get("time", ())
-    if len(times):
-        seconds = float(sum(times)) * steps / len(times)
-        minutes, speed = f"{seconds / 60:.1f} min", sorted(batch / time for time in times)[len(times) // 2]
-        figures.append(Figure("Training took", minutes, f"{speed:.1f} images/s, evaluation apart"))
-    return figures
-
-
-def charts(scalars: Mapping[str, Sequence[float]], results: Results) -> list[Chart]:
-    """Loss, R², probe, learning rate and speed, then every other logged value that changed (schedules, gradient norm)."""
-    losses = {name: values for name, values in scalars.items() if name.startswith("loss")}
-    explained = {"training batches": _smooth(scalars["r2"])} if len(scalars.get("r2", ())) else {}
-    drawn = [
-        _chart(
-            "Loss",
-            {name.removeprefix("loss_"): _smooth(values) for name, values in losses.items()},
-            log=_spans(chain(*losses.values())),
-        ),
-        _chart("R² at masked patches", {**explained, **_curve(results, R2, "unseen images")}),
-        _chart(
-            "Patch probe: object class, linear",
-            {**_curve(results, PROBE, "student"), **_curve(results, CEILING, "teacher")},
-            percent=True,
-        ),
-        _chart("Learning rate", _line("lr", scalars)),
-        _chart("Images per second", _line("images_per_s", scalars, smooth=True)),
-        _chart("Gradient norm", _line("grad_norm", scalars, smooth=True), log=_spans(scalars.get("grad_norm", ()))),
-    ]
-    told = {*losses, *COUNTERS, "r2", "lr", "images_per_s", "grad_norm"}
-    for name in sorted(scalars.keys() - told):
-        if len(set(scalars[name])) > 1:
-            drawn.append(_chart(name.replace("_", " ").capitalize(), _line(name, scalars)))
-    return [chart for chart in drawn if chart]
 
 
 def footnotes(results: Results) -> list[str]:
     """How the figures were taken."""
-    if not results.protocols:
-        return []
-    names = ", ".join(f"{metric}: {protocol}" for metric, protocol in results.protocols.items())
-    return [
-        f"Evaluated on {results.images:,} images never seen in training ({results.data}). Protocols: {names}.",
-        "The probe is trained on the patches of every second of these images and tested on the others.",
-    ]
-
-
-def _smooth(values: Sequence[float]) -> Series:
-    return Series(range(1, len(values) + 1), values, smooth=max(1, len(values) // 30))
-
-
-def _line(name: str, scalars: Mapping[str, Sequence[float]], *, smooth: bool = False) -> dict[str, Series]:
-    values = scalars.get(name, ())
-    if not len(values):
-        return {}
-    return {name: _smooth(values) if smooth else Series(range(1, len(values) + 1), values)}
-
-
-def _curve(results: Results, key: str, label: str) -> dict[str, Series]:
-    steps, values = results.curve(key)
-    return {label: Series(steps, values, marked=True)} if len(steps) > 1 else {}
-
-
-def _chart(title: str, series: Mapping[str, Series], *, log: bool = False, percent: bool = False) -> Chart | None:
-    return Chart(title, line_chart(title, series, log=log, percent=percent)) if series else None
-
-
-def _spans(values: Iterable[float]) -> bool:
-    """Whether the values reach over more than one order of magnitude, so that a linear scale would hide the end."""
-    known = [value for value in values if isfinite(value)]
-    return bool(known) and min(known) > 0 and max(known) > 10 * min(known)
-
-
-def _readable(number: int) -> str:
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return str(number)
+    told = protocols(results)
+    return [*told, "The probe is trained on the patches of every second of these images and tested on the others."] if told else []

@@ -1,0 +1,72 @@
+"""The pictures of the Stage II page: what captions and images find, how similar they are, and what the patches look like."""
+
+from collections.abc import Sequence
+
+from finevit.visualization import gallery
+from finevit.visualization.gallery import Column
+from finevit.visualization.heatmap import Heatmap, scale_of
+from finevit.visualization.pairs import View, places, queries, similarity
+from finevit.visualization.report import Section, fragment
+
+COLOURS = "Unseen images and their patch tokens: the three directions in which these vary most are red, green and blue."
+MATRIX = 64
+"""The similarity matrix shows so many pairs at most."""
+
+
+def sections(before: Sequence[View], after: Sequence[View]) -> list[Section]:
+    """What is found, how similar pairs are, and what the patches look like."""
+    if len(after) < 2:
+        return []
+    mapped = _columns([view for view in after if view.tokens is not None], before)
+    return [
+        *searches(before, after),
+        matrices(before, after),
+        *gallery.sections("What it sees", mapped, template="strips.html", note=COLOURS),
+    ]
+
+
+def searches(before: Sequence[View], after: Sequence[View]) -> list[Section]:
+    """Queries of both ways: failures first."""
+    scores, then = similarity(after), places(before) if before else (None, None)
+    texts, images = (queries(*way) for way in zip((scores, scores.T), places(after), then, strict=True))
+    among = f"among {len(after):,} unseen images"
+    return [
+        Section(
+            "What a caption finds",
+            fragment("found_images.html", views=after, queries=texts),
+            f"Text → image, {among}: failures first, from the worst on, then successes, from the narrowest on. "
+            "The figures are cosine similarities, ✓ marks the truth; click a caption to read all of it.",
+        ),
+        Section(
+            "What an image finds",
+            fragment("found_texts.html", views=after, queries=images),
+            f"Image → text, {among} and their captions, in the same order.",
+        ),
+    ]
+
+
+def matrices(before: Sequence[View], after: Sequence[View]) -> Section:
+    """Similarities of the first pairs as pictures of one colour scale."""
+    shown = {"untrained": before[:MATRIX], "trained": after[:MATRIX]}
+    corners = {name: similarity(views) for name, views in shown.items() if views}
+    scale = scale_of(list(corners.values()))
+    html = fragment("heatmaps.html", maps=[Heatmap.of(name, scores, scale) for name, scores in corners.items()], scale=scale)
+    return Section(
+        "How similar they are",
+        html,
+        f"The first {len(shown['trained'])} pairs: a row is a caption, a column an image; true pairs are on the diagonal.",
+    )
+
+
+def _columns(after: Sequence[View], before: Sequence[View]) -> list[Column]:
+    if not after:
+        return []
+    images = Column("image", "never seen in training", [view.picture for view in after], pixelated=False)
+    moments = {"untrained": before[: len(after)], "trained": after}
+    return [images, *(_tokens(name, views) for name, views in moments.items() if views)]
+
+
+def _tokens(name: str, views: Sequence[View]) -> Column:
+    features = [view.tokens.float() for view in views if view.tokens is not None]
+    pictures = gallery.coloured(features, [view.shape for view in views])
+    return Column(name, "patch tokens in colours", pictures)

@@ -1,0 +1,135 @@
+"""Pages that tests look at, and a parser that reads them."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from finevit.datasets.packing import pack
+from finevit.evaluation.results import Results
+from finevit.ops.patches import patchify
+from finevit.visualization import pairs, stage1, stage2
+from finevit.visualization.gallery import View
+from finevit.visualization.report import Page
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Outline(HTMLParser):
+    """Fails on unbalanced tags; collects text, tags, ids and whatever a browser would load."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self.feed(html)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.open += [] if tag in VOID else [tag]
+        self.handle_attributes(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.append(tag)
+        self.handle_attributes(attrs)
+
+    def handle_attributes(self, attrs: list) -> None:
+        self.loads += [value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "action")]
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> was never opened"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def view(seed: int, shape: tuple[int, int] = (4, 6)) -> View:
+    patches = shape[0] * shape[1]
+    image = torch.randint(256, (shape[0] * 14, shape[1] * 14, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    mask = torch.arange(patches) % 4 != 0
+    features = (random(patches, width, seed=seed + kind).half() for kind, width in ((0, 12), (10, 12), (20, 8)))
+    return View(image, shape, mask, *features)
+
+
+def stage1_page(folder: Path) -> Page:
+    """The page of a run of Stage I of 100 steps, with 2 x 7 pictures."""
+    results = Results(folder)
+    protocols = {"ExplainedVariance": "masked-r2/v1"}
+    for step, r2, probe in ((0, -0.25, 0.125), (50, 0.2, 0.3), (100, 0.375, 0.5)):
+        metrics = {"stage1/r2": r2, "stage1/probe": probe, "stage1/probe_teacher": 0.75}
+        results.add(step, metrics, protocols=protocols, data="40 scenes", images=40)
+    scalars = {
+        "loss": np.linspace(9, 1, 100),
+        "lr": np.linspace(0, 1e-3, 100),
+        "time": [0.5] * 100,
+        "mask_ratio": np.linspace(0.3, 0.75, 100),
+        "constant": [1.0] * 100,
+        "r2": np.linspace(-1, 0.4, 100),
+    }
+    return stage1.page(
+        scalars=scalars,
+        results=results,
+        steps=100,
+        batch=16,
+        parameters=5_270_000,
+        facts=[("teacher", "DINOv2 <small> & kind")],
+        before=[view(0), view(1)],
+        after=[view(0), view(1)],
+        config="model = dict(type='MaskedDistillation')",
+    )
+
+
+def caption(index: int) -> str:
+    """Captions of 4 to 119 words; the first ones are awkward."""
+    awkward = ["<b>bold</b> & “quotes” 🦋", "", "שלום עולם, a long picture", "endless" * 60, "word " * 5000]
+    return awkward[index] if index < len(awkward) else f"Scene {index}: " + "a red house by the sea " * (index - 4)
+
+
+def pair_views(count: int, *, noise: float, seed: int = 0) -> list[pairs.View]:
+    """Pairs whose vectors agree but for some noise, as the loader's batches and the model's predictions bring them."""
+    common, views = random(count, 16, seed=seed), []
+    for index in range(count):
+        shape = (2 + index % 3, 4)
+        image = np.random.default_rng(index).integers(0, 256, (14 * shape[0], 56, 3), dtype=np.uint8)
+        sides = {
+            side: normalize(common[index] + noise * random(16, seed=100 * index + k), dim=0)
+            for k, side in enumerate(("image", "text"))
+        }
+        extra = {"id": f"scene-{index}", "caption": caption(index), "truncated": index > 12}
+        tokens = random(shape[0] * 4, 8, seed=index)
+        pairs.collect(views, pack([patchify(image, 14)], [shape]), [{**sides, **extra, "tokens": tokens}], 3)
+    return views
+
+
+def stage2_page(folder: Path) -> Page:
+    """The page of a run of Stage II of 100 steps on 24 pairs."""
+    results = Results(folder)
+    for step, r1 in ((0, 0.0625), (50, 0.5), (100, 0.84375)):
+        ways = {f"stage2/{way}_r{k}": min(1.0, r1 + k / 100) for way in ("t2i", "i2t") for k in (1, 5, 10)}
+        metrics = {**ways, "stage2/r1": r1, "stage2/truncated": 0.125, "stage2/openai80_top1": 0.25}
+        results.add(step, metrics, protocols={"Retrieval": "retrieval/recall-v1"}, data="24 scenes", images=24)
+    ramp = np.linspace(0, 1, 100)
+    scalars = {"loss": 9 - 8 * ramp, "loss_sigmoid": 9 - 8 * ramp, "temperature": 0.1 - 0.05 * ramp, "bias": ramp - 10}
+    return stage2.page(
+        scalars={**scalars, "time": [0.5] * 100, "text_length": [64] * 50 + [256] * 50, "lr": ramp, "images_per_s": 80 + ramp},
+        results=results,
+        steps=100,
+        batch=16,
+        parameters=5_270_000,
+        facts=[("text encoder", "TextTransformer <small> & kind")],
+        before=pair_views(24, noise=9.0),
+        after=pair_views(24, noise=0.9),
+        config="model = dict(type='ContrastiveLearning')",
+    )
