@@ -25,7 +25,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(batch_size=4, dataset=dict(source=dict(level="medium", length=16), pixels=256 * 256, square=True))
 optim_wrapper = dict(
-    type="OptimWrapper",
+    type="GuardedOptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     paramwise_cfg=dict(flat_decay_mult=0.0),
     clip_grad=dict(max_norm=3.0),

@@ -12,12 +12,22 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope="finevit", locations=[f"finevit.{name}" for name in locations])
 
 
-MODELS = _child(root.MODELS, "backbones", "heads", "stages", "engine.preprocess")
+MODELS = _child(root.MODELS, "backbones", "text_encoders", "heads", "stages", "engine.preprocess")
 DATASETS = _child(root.DATASETS, "datasets")
-TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms")
+TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms", "datasets.captions", "datasets.all_captions")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
-FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing")
-HOOKS = _child(root.HOOKS, "curriculum.hooks", "engine.checkpoints", "engine.hooks", "engine.report")
+FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing", "datasets.all_captions")
+HOOKS = _child(
+    root.HOOKS,
+    "curriculum.hooks",
+    "engine.checkpoints",
+    "engine.guard",
+    "engine.hooks",
+    "engine.captions_hook",
+    "engine.plan_check",
+    "engine.zero_shot_hook",
+    "engine.report",
+)
 LOOPS = _child(root.LOOPS, "engine.loops")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")
 OPTIMIZERS = _child(root.OPTIMIZERS, "engine.optim")
@@ -27,7 +37,7 @@ PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 VISUALIZERS = _child(root.VISUALIZERS)
 VISBACKENDS = _child(root.VISBACKENDS)
 """Empty so far: MMEngine's own components serve, but it warns where a scope has no registry for a kind that a config uses."""
-METRICS = _child(root.METRICS, "evaluation.metrics")
+METRICS = _child(root.METRICS, "evaluation.metrics", "evaluation.contrastive_metrics")
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""

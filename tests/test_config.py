@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
+from torch.utils.data import DataLoader, Dataset
 
 from finevit.engine.check import check_config
 from finevit.engine.cli import Options, user_errors
 from finevit.engine.config import ConfigError, load_config
+from finevit.engine.shares import resolve_shares
 from finevit.plugins import load_plugins
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +64,15 @@ def test_every_config_is_sound(path):
 )
 def test_nothing_sound_is_refused(options):
     check_config(load_config(TINY, options))
+
+
+@pytest.mark.parametrize(("part", "kind"), [("teacher", "HuggingFaceTeacher"), ("text_encoder", "HuggingFaceText")])
+def test_models_of_hugging_face_are_named_in_options(part, kind):
+    """``model.teacher.model`` is a name, though ``model`` at the top is a component."""
+    config = ROOT / f"configs/finevit_l_stage{1 if part == 'teacher' else 2}.py"
+    cfg = load_config(config, {f"model.{part}.type": kind, f"model.{part}.model": "owner/name"})
+    check_config(cfg)
+    assert cfg.model[part].model == "owner/name"
 
 
 def test_without_workers_their_settings_go():
@@ -188,6 +200,30 @@ def test_own_errors_are_printed_without_traceback(capsys):
         int("x")
 
 
+class Refusing(Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise ConfigError("x=3: give 4\nor 5") if index == 0 else AssertionError
+
+
+class Wrong(Refusing):
+    def __getitem__(self, index: int) -> int:
+        return int("no number of ours")
+
+
+def test_our_errors_in_workers_are_printed_without_traceback(capsys, monkeypatch):
+    """torch hands them on behind the worker's traceback. Those of others keep theirs."""
+    monkeypatch.setattr(sys.modules["finevit"], "__file__", str(Path(__file__).parent / "finevit.py"))  # these tests are ours
+    with pytest.raises(SystemExit) as caught, user_errors():
+        next(iter(DataLoader(Refusing(), num_workers=1)))
+    assert (caught.value.code, capsys.readouterr().err) == (2, "error: x=3: give 4\nor 5\n")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="Caught ValueError in DataLoader worker"), user_errors():
+        next(iter(DataLoader(Wrong(), num_workers=1)))
+
+
 def test_option_without_a_value(capsys):
     parser = argparse.ArgumentParser()
     parser.add_argument("--cfg-options", nargs="+", action=Options)
@@ -203,3 +239,31 @@ def test_inspect_config():
     assert "max_iters=7" in said
     assert "FineViT                      finevit.backbones.finevit\n" in said
     assert "LinearResolution             finevit_plugins.schedules  (plugin bundled of finevit 0." in said
+
+
+def test_shares_of_a_run_become_its_steps():
+    """0.6 of 400 steps is step 240; whole numbers stay; a run of one step keeps the last of the milestones that fall together."""
+
+    def schedules(steps: int) -> tuple[list, list, dict]:
+        cfg = load_config(ROOT / "configs/finevit_tiny_stage2.py", {"train_cfg.max_iters": steps})
+        sampler = cfg.train_dataloader.batch_sampler
+        large = load_config(ROOT / "configs/finevit_l_stage2.py", {"train_cfg.max_iters": steps})
+        return sampler.resolution.milestones, sampler.text_length.milestones, large.train_dataloader.batch_sampler.resolution
+
+    resolution, length, ramp = schedules(400)
+    assert (resolution, length, ramp.end) == ([(0, 84), (240, 112)], [(0, 48), (160, 80), (320, 128)], 400)
+    resolution, length, ramp = schedules(1)
+    assert (resolution, length, ramp.end) == ([(0, 84), (1, 112)], [(0, 80), (1, 128)], 1)
+    whole = {"a": {"milestones": [(0, 1), (7, 2)]}}
+    cfg = Config({"resolution": {"begin": 0.9, "end": 1.0}, "schedules": whole, "train_cfg": {"max_iters": 3}})
+    resolve_shares(cfg)
+    assert (cfg.resolution, cfg.schedules.a.milestones) == ({"begin": 3, "end": 4}, [(0, 1), (7, 2)])
+
+
+@pytest.mark.parametrize(
+    ("steps", "end", "message"),
+    [(10, 1.5, r"resolution\.end: 1\.5 is no step"), (None, 0.5, r"0\.5 is a share of the run, which needs train_cfg\.max_iters")],
+)
+def test_what_is_no_share_is_refused(steps, end, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_shares(Config({"resolution": {"end": end}, "train_cfg": {"max_iters": steps}}))

@@ -148,7 +148,12 @@ def test_blocked_name_that_is_not_installed(install, monkeypatch):
 
 CONFIG = """
 default_scope = "finevit"
-model = dict(type="BaseDataPreprocessor")
+model = dict(
+    type="MaskedDistillation",
+    backbone=dict(type="FineViT", arch="tiny"),
+    teacher=dict(type="PackagedDinov2Small"),
+    head=dict(type="DistillationHead"),
+)
 train_cfg = None
 custom_hooks = [
     dict(type="ScheduleHook", schedules=dict(side=dict(type="SawtoothResolution", low=224, period=4)))

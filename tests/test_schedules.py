@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from finevit_plugins.schedules import ConstantResolution, LinearResolution, StepResolution
 from mmengine.logging import MessageHub
@@ -69,6 +70,15 @@ def test_hook_sets_and_reports():
     hook.before_train_iter(runner, 0)
     assert (runner.model.mask_ratio, runner.model.head.weight) == (pytest.approx(0.4), 3.0)
     assert runner.message_hub.get_scalar("train/mask_ratio").current() == pytest.approx(0.4)
+
+
+def test_a_switch_is_set_as_it_is_and_logged_as_a_number():
+    hook = ScheduleHook(schedules={"mask_ratio": {"type": "Milestones", "milestones": [(0, True), (3, False)]}})
+    for step, value in ((2, True), (3, False)):
+        runner = runner_at(step)
+        hook.before_train_iter(runner, 0)
+        assert runner.model.mask_ratio is value
+        assert type(runner.message_hub.get_scalar("train/mask_ratio").current()) in (float, np.float64)
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,40 @@ def test_a_bad_image_that_comes_again_counts_once(monkeypatch):
         hook.before_train_iter(None, 20, {"images": images, "skipped": [f"{index}: torn" for index in range(12)]})
 
 
+def test_a_small_set_that_is_bad_stops_and_a_single_bad_image_does_not():
+    """8 of 28 records: no number of epochs makes them few. One of nine is no reason to stop."""
+    images = SimpleNamespace(lengths=(1,) * 4)
+
+    def hook(size: int) -> BadSamplesHook:
+        made = BadSamplesHook()
+        made._report = lambda runner, skipped: made.bad.extend(skipped)
+        made.before_train(SimpleNamespace(train_dataloader=SimpleNamespace(dataset=range(size))))
+        return made
+
+    small = hook(28)
+    for step in range(5):
+        small.before_train_iter(None, step, {"images": images, "skipped": [f"{step}: torn"]})
+    with pytest.raises(ValueError, match="6 of 28 samples could not be used"):
+        small.before_train_iter(None, 5, {"images": images, "skipped": ["5: torn"]})
+    single = hook(9)
+    for step in range(100):
+        single.before_train_iter(None, step, {"images": images, "skipped": ["7: torn"]})
+
+
+def test_a_captions_file_of_broken_entries_stops_before_the_first_step(config, tmp_path):
+    root = folder(tmp_path / "images", good=5, bad=0)
+    names = sorted(path.name for path in root.iterdir())
+    lines = [json.dumps({"image": name, "id": "a" if index < 2 else name}) for index, name in enumerate(names)]
+    (root / "captions.jsonl").write_text("\n".join([*lines, "{broken", '{"image": 3}']))
+    options = ["--cfg-options", f"data_root={root / 'captions.jsonl'}", "train_cfg.max_iters=2"]
+    output = train(config, tmp_path / "run", *options, ok=False)
+    assert "error: 3 of 7 entries were left out, more than the share of 10%" in output
+    for what in ("captions.jsonl line 2: id 'a' was in captions.jsonl line 1", "captions.jsonl line 6", "captions.jsonl line 7"):
+        assert what in output
+    assert "Traceback" not in output
+    assert len((tmp_path / "run/bad_samples.txt").read_text().splitlines()) == 3
+
+
 def test_a_checkpoint_of_no_use_is_refused(tmp_path):
     torn, foreign = tmp_path / "torn.pth", tmp_path / "weights.pth"
     torn.write_bytes(b"half")

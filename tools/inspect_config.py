@@ -5,7 +5,7 @@
 
 import argparse
 
-from finevit.engine.cli import Options, user_errors
+from finevit.engine.cli import Options, until_closed, user_errors
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,7 +48,7 @@ def print_names(everything: bool) -> None:
 def main() -> None:
     """Entry point."""
     arguments = parse_arguments()
-    with user_errors():
+    with user_errors(), until_closed():
         from finevit.plugins import load_plugins
 
         load_plugins()

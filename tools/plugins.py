@@ -2,13 +2,13 @@
 
 import argparse
 
-from finevit.engine.cli import user_errors
+from finevit.engine.cli import until_closed, user_errors
 
 
 def main() -> None:
     """Entry point."""
     argparse.ArgumentParser(description=__doc__).parse_args()
-    with user_errors():
+    with user_errors(), until_closed():
         from finevit.plugins import loaded_plugins
 
         for plugin in loaded_plugins():

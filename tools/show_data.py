@@ -6,6 +6,7 @@ python tools/show_data.py --data-root PATH
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from finevit.contracts import BadSample, Record, Source
@@ -59,11 +60,15 @@ def open_records(options: argparse.Namespace) -> Source:
 
 
 def take(source: Source, *, first: int, count: int) -> tuple[list[Record], list[str]]:
-    """``count`` records from ``first`` on, and the messages of those that could not be used."""
+    """``count`` records from ``first`` on, their images decoded, and the messages of those that could not be used."""
+    from finevit.datasets.images import decode
+
     records, bad = [], []
     for index in range(first, min(first + count, len(source))):
         try:
-            records.append(source[index])
+            record = source[index]
+            image = decode(record.image, name=record.id) if isinstance(record.image, bytes) else record.image
+            records.append(replace(record, image=image))
         except BadSample as error:
             bad.append(str(error))
     return records, bad

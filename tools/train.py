@@ -1,6 +1,7 @@
 """Trains a config: ``python tools/train.py configs/finevit_tiny_stage1.py``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
@@ -18,6 +19,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--amp", action="store_true", help="train in bfloat16 (weights stay float32)")
     parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
+    parser.add_argument("--plan", action="store_true", help="train nothing: predict the schedules, cost and time of the run")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how ranks are started")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -36,12 +38,23 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
         cfg.load_from = newest(cfg.work_dir) if arguments.resume == "auto" else arguments.resume
 
 
+def plan(cfg: Config, name: str) -> None:
+    """Prints the plan of the run, and leaves ``plan.json`` and ``plan.html`` in its work dir."""
+    from finevit.engine.planner import make_plan
+    from finevit.visualization.plan import page, text
+    from finevit.visualization.report import write
+
+    made = make_plan(cfg, name=name, progress=lambda line: print(f"planning: {line}", file=sys.stderr, flush=True))
+    saved = made.save(cfg.work_dir)
+    print(f"{text(made)}\nplan: {saved} and {write(page(made, cfg.pretty_text), saved.with_suffix('.html'))}")
+
+
 def main() -> None:
     """Checks the config before anything heavy is loaded, then runs MMEngine's Runner."""
     arguments = parse_arguments()
     with user_errors():
         from finevit.engine.check import check_config
-        from finevit.engine.checkpoints import check_resumable, check_writable
+        from finevit.engine.checkpoints import check_loadable, check_resumable, check_writable
         from finevit.engine.config import load_config
         from finevit.plugins import load_plugins, loaded_plugins
 
@@ -50,8 +63,11 @@ def main() -> None:
         apply_flags(cfg, arguments)
         check_config(cfg)
         check_writable(cfg.work_dir)
-        if cfg.resume and cfg.load_from:
-            check_resumable(cfg.load_from)
+        if cfg.load_from:
+            (check_resumable if cfg.resume else check_loadable)(cfg.load_from)
+        if arguments.plan:
+            plan(cfg, arguments.config)
+            return
 
         from mmengine.runner import Runner
 

@@ -21,7 +21,10 @@ default_hooks = dict(
 custom_hooks = [
     dict(type="RunSummaryHook"),
     dict(type="ThroughputHook"),
+    dict(type="PlanHook"),
     dict(type="BadSamplesHook"),
+    dict(type="CaptionHook"),
+    dict(type="NonFiniteHook"),
     dict(type="ExactResumeHook"),
     dict(type="ReportHook"),
 ]

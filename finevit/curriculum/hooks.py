@@ -42,11 +42,16 @@ class ScheduleHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Set and report the values of this step."""
-        for name, schedule in self.schedules.items():
-            value = schedule(runner.iter)
-            owner, attribute = _find(runner.model, name)
+        for name, value in self.apply(runner.model, runner.iter).items():
+            runner.message_hub.update_scalar(f"train/{name}", float(value))  # a boolean too: MMEngine would refuse to draw it
+
+    def apply(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Set the values of a step on the model, and return them."""
+        values = {name: schedule(step) for name, schedule in self.schedules.items()}
+        for name, value in values.items():
+            owner, attribute = _find(model, name)
             setattr(owner, attribute, value)
-            runner.message_hub.update_scalar(f"train/{name}", value)
+        return values
 
 
 def _find(model: nn.Module, name: str) -> tuple[nn.Module, str]:

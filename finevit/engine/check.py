@@ -12,8 +12,10 @@ from typing import Any
 from mmengine import registry as root
 from mmengine.config import Config
 from mmengine.registry import Registry
+from torch import nn
 
 from finevit.engine.config import ConfigError, missing
+from finevit.engine.numbers import wrong_numbers, wrong_schedules
 from finevit.engine.slots import IGNORED, PLAIN, RESERVED, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
 from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean
@@ -49,6 +51,7 @@ class _Checker:
     def whole(self, cfg: dict) -> None:
         """The top level."""
         self.keys("", cfg, TOP_LEVEL)
+        self.errors += wrong_numbers(cfg)
         for group in (("model",), *TOGETHER):
             absent = [name for name in group if cfg.get(name) is None]
             if absent and (len(absent) < len(group) or group == ("model",)):
@@ -57,12 +60,13 @@ class _Checker:
             if name in SLOTS and not isinstance(cfg[name], dict | list | tuple | None):
                 self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
+        self.errors += [] if self.errors else wrong_schedules(cfg)
 
     def walk(self, path: str, key: str, value: Any, strict: bool) -> None:
         """Any value; ``key`` is the setting that it belongs to, ``path`` its dotted name."""
         if key in IGNORED:
             return
-        if strict and key in SLOTS and isinstance(value, str | int | float) and "." in path:
+        if strict and key in SLOTS and not SLOTS[key].plain and isinstance(value, str | int | float) and "." in path:
             self.errors.append(f"{path}={value!r}: give a dict with a type")
         elif isinstance(value, str):
             self.file(path, key, value)
@@ -110,6 +114,8 @@ class _Checker:
             self.errors.append(f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}")
         elif not found and (strict or str(kind).startswith("finevit.")):
             self.unknown(f"{path}.type", str(kind), registries)
+        elif path == "model":
+            self.trainable(found)
         readings = sorted((_wrong_arguments(path, value, component, slot, strict) for component in found), key=len)
         self.errors += readings[0] if readings else []
         inside = strict and (not found or any(_package(component) in STRICT for component in found))
@@ -133,6 +139,12 @@ class _Checker:
         wanted = _kind(places[0]) if len(places) == 1 else "type"
         what = f"is a {_kind(elsewhere[0])}, not a {wanted}" if elsewhere else f"is no known {wanted}"
         self.errors.append(f"{path}={kind!r} {what}{hint}; FineViT has {', '.join(self.ours(registries)) or 'none of its own'}")
+
+    def trainable(self, found: Iterable[Callable]) -> None:
+        """Report a part of a model that stands where the whole belongs."""
+        for name in [part.__name__ for part in found if not _steps(part)]:
+            stages = ", ".join(kind for kind in self.ours((root.MODELS,)) if _steps(registered(REGISTRIES["model"], kind)))
+            self.errors.append(f"model.type={name!r} is a part of a model, which cannot be trained alone; FineViT has {stages}")
 
     def ours(self, registries: Iterable[Registry]) -> list[str]:
         """The names of FineViT and its plugins."""
@@ -173,6 +185,11 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
 def _kind(registry: Registry) -> str:
     """The name of a registry for people."""
     return next((kind for kind, other in REGISTRIES.items() if other is registry), registry.name.replace("_", " "))
+
+
+def _steps(component: Any) -> bool:
+    """Whether MMEngine could train it; only modules are certain not to be of use."""
+    return hasattr(component, "train_step") or not (inspect.isclass(component) and issubclass(component, nn.Module))
 
 
 def _names(registry: Registry | None) -> list[str]:

@@ -2,14 +2,20 @@
 
 import argparse
 import os
+import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import DictAction
 
 OURS = ("finevit", "finevit_plugins")
+_WORKER = re.compile(
+    r'Caught \w+ in DataLoader worker process .*\n +File "(?P<file>[^"\n]+)", line .*?\n[\w.]+: (?P<message>.*)', re.DOTALL
+)
 
 
 class Options(DictAction):
@@ -33,13 +39,29 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        from finevit.contracts import BadSample
-
-        if os.environ.get("FINEVIT_TRACEBACK") == "1" or not (_is_ours(error) or isinstance(error, BadSample)):
+        message = _of_worker(error) or (str(error) if _is_ours(error) else "")
+        if os.environ.get("FINEVIT_TRACEBACK") == "1" or not message:
             raise
-        message = str(error).rpartition(f"{BadSample.__module__}.BadSample: ")[2]  # a worker's comes behind its traceback
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+@contextmanager
+def until_closed() -> Iterator[None]:
+    """For tools that print: ends without a traceback where nobody reads on, as in ``... | head``."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _of_worker(error: ValueError) -> str:
+    """What our code raised in a worker of a loader, which torch hands on behind the worker's traceback; "" for anything else."""
+    found = _WORKER.match(str(error))
+    folders = [Path(module.__file__).parent for name in OURS if (module := sys.modules.get(name)) and module.__file__]
+    return found["message"].rstrip() if found and any(Path(found["file"]).is_relative_to(folder) for folder in folders) else ""
 
 
 def _is_ours(error: ValueError) -> bool:

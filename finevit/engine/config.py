@@ -4,16 +4,21 @@ A name of a config file that starts with an underscore (``_steps = 600``) is pri
 loaded config, so an override of it is refused like any unknown setting instead of having no effect.
 """
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, TRANSFORMS, Registry
 
+from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.suggest import did_you_mean
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+EMBEDDED_CAPTIONERS = {"long", "short"}
+"""Other data has captioners of its own, which then weigh the same."""
 OF_WORKERS = ("persistent_workers", "prefetch_factor")
 """What torch refuses in a dataloader without workers."""
 
@@ -28,7 +33,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     The top-level setting ``data_root`` leads every dataloader away from the embedded scenes: a source of type
     ``Scenes`` becomes ``OpenData`` on that path with the same split; any other source has its ``data_root`` set.
     An option that names another ``type`` drops the arguments that the new component does not take, and ``num_workers=0``
-    the settings of workers.
+    the settings of workers. A transform that takes a ``tokenizer`` and names none gets that of ``model.text_encoder``.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
     cfg = _read(Path(path))
@@ -43,6 +48,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
             loader.pop(name, None)
     if cfg.get("data_root") is not None:
         _use_data_root(cfg, str(cfg.data_root))
+    share_tokenizer(cfg)
+    resolve_shares(cfg)
     return cfg
 
 
@@ -94,6 +101,10 @@ def _use_data_root(cfg: Config, data_root: str) -> None:
         source = dataset["source"]
         if source.get("type") in ("Scenes", "finevit.Scenes"):
             dataset["source"] = ConfigDict(type="OpenData", data_root=data_root, split=source.get("split", "train"))
+            for transform in _dicts(dataset):
+                for choice in ("weights", "names"):
+                    if set(transform.get(choice) or ("",)) <= EMBEDDED_CAPTIONERS:
+                        del transform[choice]
         else:
             source["data_root"] = data_root
     if not sources:
@@ -106,3 +117,32 @@ def _sources(cfg: Config) -> Iterator[ConfigDict]:
         dataset = (cfg.get(name) or {}).get("dataset") or {}
         if isinstance(dataset.get("source"), dict):
             yield dataset
+
+
+def share_tokenizer(cfg: Config) -> None:
+    """The loaders read captions with the tokenizer of the text encoder: its ``tokenizer``, or the Hugging Face ``model`` itself."""
+    model = cfg.get("model")
+    encoder = model.get("text_encoder") if isinstance(model, dict) else None
+    if not isinstance(encoder, dict):
+        return
+    parameter = _parameter(cfg, MODELS, encoder, "tokenizer")
+    default = parameter.default if parameter and isinstance(parameter.default, str) else ""
+    tokenizer = encoder.get("tokenizer") or encoder.get("model") or default
+    for transform in [part for loader in DATALOADERS for part in _dicts(cfg.get(loader))]:
+        if tokenizer and not transform.get("tokenizer") and _parameter(cfg, TRANSFORMS, transform, "tokenizer"):
+            transform["tokenizer"] = tokenizer
+
+
+def _parameter(cfg: Config, registry: Registry, part: dict, name: str) -> inspect.Parameter | None:
+    """The argument of that name of a component of that registry."""
+    kind = part.get("type")
+    component = registered(scoped(registry, cfg.get("default_scope") or "mmengine"), kind) if isinstance(kind, str) else None
+    return inspect.signature(component).parameters.get(name) if component else None
+
+
+def _dicts(node: Any) -> Iterator[dict]:
+    """Every dict in a part of a config."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
+        yield from _dicts(child)

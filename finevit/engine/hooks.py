@@ -1,6 +1,8 @@
 """Hooks of the engine: throughput, bad samples, what the run is, and a resume that is exact or refused."""
 
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dist import master_only
@@ -51,18 +53,27 @@ class BadSamplesHook(Hook):
     """Counts the samples that could not be used, lists them in ``bad_samples.txt`` of the work dir, and stops a hopeless run.
 
     Args:
-        max_share: the run stops, with the list, once the bad ones are more than this share of the samples seen; one that is met
-            in every epoch counts once, so that a bad image in a small folder does not stop a long run.
-        after: number of samples seen before ``max_share`` is looked at.
+        max_share: the run stops, with the list, where more than this share of the entries was left out when the data was opened,
+            or once more than this share of the samples seen is bad. A sample that is met in every epoch counts once.
+        after: number of samples seen before ``max_share`` is looked at; at the latest, it is when all of a small data set was.
+        at_least: fewer bad samples than this never stop a run: one bad image of nine is no reason.
         show: how many are printed one by one.
     """
 
     priority = "VERY_HIGH"
 
-    def __init__(self, *, max_share: float = 0.1, after: int = 200, show: int = 5) -> None:
-        self.max_share, self.after, self.show = max_share, after, show
-        self.seen = 0
+    def __init__(self, *, max_share: float = 0.1, after: int = 200, at_least: int = 3, show: int = 5) -> None:
+        self.max_share, self.after, self.at_least, self.show = max_share, after, at_least, show
+        self.seen, self.size = 0, math.inf
         self.bad: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        dataset = runner.train_dataloader.dataset
+        self.size = len(dataset)
+        left_out = getattr(getattr(dataset, "source", None), "skipped", None)
+        if left_out is not None and left_out.count:
+            self._write(runner, left_out.listed)
+            self._judge(left_out.count, left_out.seen, left_out.listed, "entries were left out")
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if data_batch is None:
@@ -72,17 +83,21 @@ class BadSamplesHook(Hook):
         if not skipped:
             return
         self._report(runner, skipped)
-        different = dict.fromkeys(self.bad)
-        if self.seen >= self.after and len(different) > self.max_share * self.seen:
-            listed = "\n".join(different)
-            raise BadSample(
-                f"{len(different)} of {self.seen} samples could not be used, more than the share of {self.max_share:.0%} that "
-                f"BadSamplesHook.max_share allows. Repair or remove them, or raise the share:\n{listed}"
-            )
+        different = list(dict.fromkeys(self.bad))
+        if self.seen >= min(self.after, self.size):
+            self._judge(len(different), int(min(self.seen, self.size)), different, "samples could not be used")
 
     def after_train(self, runner: Runner) -> None:
         if self.bad:
             runner.logger.warning(f"{len(self.bad)} of {self.seen} samples were skipped; the list is {self._file(runner)}")
+
+    def _judge(self, bad: int, seen: int, messages: Sequence[str], what: str) -> None:
+        """Raises ``BadSample`` with the list where too many are bad."""
+        if bad >= self.at_least and bad > self.max_share * seen:
+            raise BadSample(
+                f"{bad:,} of {seen:,} {what}, more than the share of {self.max_share:.0%} that BadSamplesHook.max_share allows. "
+                "Repair or remove them, or raise the share:\n" + "\n".join(messages)
+            )
 
     def _report(self, runner: Runner, skipped: list[str]) -> None:
         for message in skipped:
@@ -91,8 +106,11 @@ class BadSamplesHook(Hook):
             elif len(self.bad) == self.show:
                 runner.logger.warning(f"skipped more; from here on they are only listed in {self._file(runner)}")
             self.bad.append(message)
+        self._write(runner, skipped)
+
+    def _write(self, runner: Runner, messages: Sequence[str]) -> None:
         with self._file(runner).open("a") as file:
-            file.writelines(f"{message}\n" for message in skipped)
+            file.writelines(f"{message}\n" for message in messages)
 
     @staticmethod
     def _file(runner: Runner) -> Path:

@@ -1,18 +1,64 @@
-"""bfloat16 training that needs no loss scaling, on any device; the Muon optimiser."""
+"""Optimiser wrappers that skip steps which are not finite, bfloat16 training that needs no loss scaling; the Muon optimiser."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from finevit.precision import bfloat16_helps
 from finevit.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 
 @OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
+class GuardedOptimWrapper(OptimWrapper):
+    """MMEngine's wrapper; where the loss or the gradient of a step is not finite on any rank, that step changes nothing.
+
+    Weights, optimiser states and the model's buffers stay as they are to the last bit, the gradients are dropped, and ``skipped``
+    says so until the next step; ``NonFiniteHook`` reports it. With ``accumulative_counts`` an accumulation is one sum of gradients
+    and is skipped as a whole; where it ends, and what follows, does not change.
+
+    The backward pass runs in any case, so that all ranks take part in the same exchanges, and the host waits for the device once
+    per optimiser step: for a flag on which the ranks agree. (MMEngine's reading of the gradient's norm waits there anyway.)
+    """
+
+    skipped = False
+    _finite: Tensor | None = None
+    _buffers: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The context of forward passes, which may change buffers: running statistics."""
+        self._buffers = self._buffers or tuple((buffer, buffer.clone()) for buffer in model.buffers())
+        with super().optim_context(model):
+            yield
+
+    def update_params(self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
+        """Backward and, where an accumulation ends, a step."""
+        finite = loss.detach().isfinite()
+        self._finite = finite if self._finite is None else self._finite & finite
+        super().update_params(loss, step_kwargs, zero_kwargs)
+
+    def step(self, **kwargs: dict) -> None:
+        """The optimiser's step, unless it is to be skipped; then buffers get back what they held."""
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        finite = get_total_norm(gradients).isfinite()
+        flag = (finite if self._finite is None else finite & self._finite).float()
+        all_reduce(flag, "min")
+        self.skipped = not bool(flag)
+        if self.skipped:
+            for buffer, before in self._buffers:
+                buffer.copy_(before)
+        else:
+            super().step(**kwargs)
+        self._finite, self._buffers = None, ()
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(GuardedOptimWrapper):
     """Runs the forward pass under bfloat16 autocast where the hardware has it; weights and optimiser states stay float32.
 
     MMEngine's ``AmpOptimWrapper`` refuses the CPU and scales losses, which bfloat16's range makes needless.
@@ -33,8 +79,9 @@ def TimmMuon(  # noqa: N802 - a registered name
     """timm's Muon: orthogonalised momentum for matrices, AdamW for vectors and where ``paramwise_cfg`` sets ``use_fallback=True``.
 
     One learning rate serves both: updates of matrices are scaled to the size of AdamW's. In minutes of training it learns from
-    an image about twice what AdamW does (docs/performance.md).
+    an image about twice what AdamW does (docs/performance.md). Its iteration runs in bfloat16 only where the hardware has it.
     """
-    from timm.optim import Muon
+    from finevit.engine.muon import Float32Muon, Muon
 
-    return Muon(params, lr=lr, weight_decay=weight_decay, momentum=momentum, betas=betas, nesterov=True)
+    kind = Muon if bfloat16_helps() else Float32Muon
+    return kind(params, lr=lr, weight_decay=weight_decay, momentum=momentum, betas=betas, nesterov=True)

@@ -14,7 +14,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @MODELS.register_module()
 class PackedPreprocessor(BaseDataPreprocessor):
-    """Moves a batch to the device, normalises the patches of ``images``, drops the loader's report ``skipped``.
+    """Moves a batch to the device, normalises the patches of ``images``, drops what the loader reports to the hooks.
+
+    These are ``skipped`` and ``counts``, and, in training, ``id``: predictions carry it, losses have no use for it.
 
     Args:
         mean: mean per channel, of values in [0, 1].
@@ -31,7 +33,8 @@ class PackedPreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """``images.pixels`` uint8 -> float, normalised; the other entries as they are."""
-        batch = self.cast_data({key: value for key, value in data.items() if key != "skipped"})
+        reports = ("skipped", "counts", "id") if training else ("skipped", "counts")
+        batch = self.cast_data({key: value for key, value in data.items() if key not in reports})
         images = batch["images"]
         pixels = images.pixels.unflatten(-1, (3, -1)).to(self.mean.dtype) / 255
         return {**batch, "images": images._replace(pixels=((pixels - self.mean) / self.std).flatten(-2))}

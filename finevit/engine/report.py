@@ -2,8 +2,10 @@
 
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.dist import is_main_process
@@ -15,7 +17,6 @@ from torch import Tensor
 from finevit.engine.loops import validate
 from finevit.evaluation.results import Results
 from finevit.registry import HOOKS
-from finevit.visualization.gallery import View, columns, views
 
 if TYPE_CHECKING:
     from finevit.visualization.report import Page
@@ -25,7 +26,10 @@ BEFORE = "report_before.pt"
 
 @HOOKS.register_module()
 class ReportHook(Hook):
-    """Shows what a run has learned.
+    """Shows what a run has learned, on the page that the stage names in its attribute ``page``.
+
+    A page is a module, such as ``finevit.visualization.stage1``, with ``READS`` (which predictions it needs), ``View`` (a
+    NamedTuple: an image with what the model made of it), ``collect`` (adds a batch to the views) and ``page`` (makes the page).
 
     The untrained model is evaluated right after the first step, on a copy of the initial weights, so that training starts without
     waiting and goes on exactly as it would have. A resumed run takes the first evaluation from the work dir.
@@ -41,7 +45,7 @@ class ReportHook(Hook):
     def __init__(self, *, images: int = 6, before: bool | None = None) -> None:
         self.images, self.before = images, before
         self.results: Results | None = None
-        self._views: list[View] = []
+        self._views: list[Any] = []
         self._initial: list[Tensor] = []
         self._evaluated = -1
 
@@ -68,9 +72,9 @@ class ReportHook(Hook):
     ) -> None:
         if batch_idx == 0:
             self._views = []
-        missing = self.images - len(self._views)
-        if self.results and missing > 0 and data_batch and outputs and "prediction" in outputs[0]:
-            self._views += views(data_batch["images"], outputs, missing)
+        page = _page_of(runner)
+        if self.results and page and data_batch and outputs and page.READS.issubset(outputs[0]):
+            page.collect(self._views, data_batch["images"], outputs, self.images)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._evaluated = runner.iter
@@ -84,38 +88,44 @@ class ReportHook(Hook):
     def after_train(self, runner: Runner) -> None:
         if runner.val_loop is not None and self._evaluated != runner.iter:
             validate(runner)
-        if is_main_process() and self.results is not None:
-            self._report(runner, self.results)
+        page = _page_of(runner)
+        if is_main_process() and self.results and page:
+            self._report(runner, self.results, page)
 
     def _wants_before(self, runner: Runner) -> bool:
         return sum(tensor.nbytes for tensor in _state(runner)) < 1e9 if self.before is None else self.before
 
-    def _report(self, runner: Runner, results: Results) -> None:
+    def _report(self, runner: Runner, results: Results, module: ModuleType) -> None:
         """Writes the page; a failure to do so is logged and costs nobody the trained model."""
         from finevit.visualization.report import write
 
         try:
-            path = write(self._page(runner, results), Path(runner.work_dir) / "report.html")
+            path = write(self._page(runner, results, module), Path(runner.work_dir) / "report.html")
             runner.logger.info(f"report: {path}")
         except Exception as error:
             runner.logger.error(f"the report could not be written: {error!r}; the training itself is complete")
             runner.logger.debug(traceback.format_exc())
 
-    def _page(self, runner: Runner, results: Results) -> "Page":
-        from finevit.visualization.stage1 import page
-
+    def _page(self, runner: Runner, results: Results, module: ModuleType) -> "Page":
         file = Path(runner.work_dir) / BEFORE
-        before = [View(**view) for view in torch.load(file)] if results.at(0) and file.exists() else []
-        return page(
+        before = [module.View(**view) for view in torch.load(file)] if results.at(0) and file.exists() else []
+        return module.page(
             scalars=_scalars(runner),
             results=results,
             steps=runner.iter,
             batch=runner.train_dataloader.batch_sampler.batch_size * runner.world_size,
             parameters=sum(parameter.numel() for parameter in _model(runner).backbone.parameters()),
             facts=_facts(runner, results),
-            gallery=columns(before, self._views),
+            before=before,
+            after=self._views,
             config=runner.cfg.pretty_text,
         )
+
+
+def _page_of(runner: Runner) -> ModuleType | None:
+    """The module that makes the stage's page; a stage without one gets ``results.json`` alone."""
+    name = getattr(_model(runner), "page", None)
+    return import_module(name) if name else None
 
 
 def _model(runner: Runner) -> BaseModel:

@@ -20,7 +20,7 @@ class Slot(NamedTuple):
     """A setting that holds a component, or a list of them, or (``many``) components by name.
 
     ``given`` arguments come from the caller, ``extra`` keys are taken out before the constructor is called,
-    ``default`` is the type where none is named.
+    ``default`` is the type where none is named. A ``plain`` setting may also hold a value, where it stands elsewhere.
     """
 
     registry: Registry
@@ -28,6 +28,7 @@ class Slot(NamedTuple):
     extra: tuple[str, ...] = ()
     default: str = ""
     many: bool = False
+    plain: bool = False
 
 
 class Arguments(NamedTuple):
@@ -39,11 +40,12 @@ class Arguments(NamedTuple):
 
 
 SLOTS: dict[str, Slot] = {
-    "model": Slot(registry.MODELS),
+    "model": Slot(registry.MODELS, plain=True),
     "data_preprocessor": Slot(registry.MODELS),
     "backbone": Slot(registry.MODELS),
     "teacher": Slot(registry.MODELS),
-    "head": Slot(registry.MODELS, given=("dim", "target_dim")),
+    "text_encoder": Slot(registry.MODELS),
+    "head": Slot(registry.MODELS, given=("dim", "target_dim", "image_dim", "text_dim")),
     "dataset": Slot(registry.DATASETS),
     "source": Slot(registry.DATASETS),
     "transforms": Slot(registry.TRANSFORMS),
@@ -52,6 +54,8 @@ SLOTS: dict[str, Slot] = {
     "collate_fn": Slot(registry.FUNCTIONS),
     "worker_init_fn": Slot(registry.FUNCTIONS),
     "resolution": Slot(registry.TASK_UTILS),
+    "text_length": Slot(registry.TASK_UTILS, plain=True),
+    "patch_drop": Slot(registry.TASK_UTILS),
     "schedules": Slot(registry.TASK_UTILS, many=True),
     "optim_wrapper": Slot(registry.OPTIM_WRAPPERS, extra=("constructor", "paramwise_cfg"), default="OptimWrapper"),
     "optimizer": Slot(registry.OPTIMIZERS, given=("params",)),

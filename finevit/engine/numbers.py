@@ -1,0 +1,95 @@
+"""Numbers that torch and MMEngine take without looking, or refuse without naming the setting."""
+
+import math
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.registry import PARAM_SCHEDULERS
+
+
+class Kind(NamedTuple):
+    """What a setting must be, in words, and whether a value is that."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def _whole(value: Any, low: float = -math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+INTEGER = Kind("a whole number (-1: never)", _whole)
+WHOLE = Kind("a whole number, at least 0", lambda value: _whole(value, 0))
+COUNT = Kind("a whole number, at least 1", lambda value: _whole(value, 1))
+COUNT_OR_NONE = Kind("a whole number, at least 1, or None", lambda value: value is None or _whole(value, 1))
+SEED = Kind("a whole number from 0 to 2**32 - 1, or None", lambda value: value is None or (_whole(value, 0) and value < 2**32))
+POSITIVE = Kind("a number above 0", lambda value: _real(value) and value > 0)
+NOT_NEGATIVE = Kind("a finite number, at least 0", lambda value: _real(value) and 0 <= value < math.inf)
+RATE = Kind("a finite number, at least 0, or None", lambda value: value is None or NOT_NEGATIVE.fits(value))
+DECAY = Kind("a number from 0 to below 1", lambda value: _real(value) and 0 <= value < 1)
+
+NUMBERS = {
+    "randomness.seed": SEED,
+    "optim_wrapper.accumulative_counts": COUNT,
+    "optim_wrapper.clip_grad.max_norm": POSITIVE,
+    "optim_wrapper.clip_grad.clip_value": POSITIVE,
+    "optim_wrapper.optimizer.lr": RATE,
+    "optim_wrapper.optimizer.weight_decay": NOT_NEGATIVE,
+    "optim_wrapper.optimizer.eps": NOT_NEGATIVE,
+    "optim_wrapper.optimizer.momentum": DECAY,
+    "optim_wrapper.optimizer.betas.*": DECAY,
+    "optim_wrapper.paramwise_cfg.*_mult": NOT_NEGATIVE,
+    "optim_wrapper.paramwise_cfg.layer_decay_rate": POSITIVE,
+    "param_scheduler*.begin": WHOLE,
+    "param_scheduler*.end": COUNT,
+    "param_scheduler*.eta_min": NOT_NEGATIVE,
+    "param_scheduler*_factor": NOT_NEGATIVE,
+    "*_dataloader.batch_size": COUNT,
+    "*_dataloader.num_workers": WHOLE,
+    "*_dataloader.prefetch_factor": COUNT_OR_NONE,
+    "*_dataloader.timeout": NOT_NEGATIVE,
+    "default_hooks.*.interval": INTEGER,
+    "default_hooks.checkpoint.max_keep_ckpts": INTEGER,
+    "log_processor.window_size": COUNT,
+}
+"""By the dotted name of the setting, ``*`` for any part of it."""
+
+
+def wrong_numbers(cfg: dict) -> list[str]:
+    """One line for each setting of the table that is not what it must be."""
+    return [
+        f"{path}={value!r}: give {kind.words}"
+        for path, value in _settings("", cfg)
+        for pattern, kind in NUMBERS.items()
+        if fnmatchcase(path, pattern) and not kind.fits(value)
+    ]
+
+
+def wrong_schedules(cfg: dict) -> list[str]:
+    """One line for each scheduler of the optimiser that cannot be built; they are tried on an optimiser of one parameter."""
+    schedulers, errors = cfg.get("param_scheduler") or [], []
+    steps = (cfg.get("train_cfg") or {}).get("max_iters")
+    for index, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else ()):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.5)
+        ends = {"end": steps} if steps and not scheduler.get("by_epoch", True) else {}
+        try:
+            PARAM_SCHEDULERS.build({**ends, **scheduler}, default_args={"optimizer": optimizer, "epoch_length": 1000})
+        except Exception as error:  # asserts, comparisons of strings with numbers, values out of range
+            given = ", ".join(f"{name}={value!r}" for name, value in scheduler.items() if name != "type")
+            errors.append(f"param_scheduler.{index}: {scheduler.get('type')}({given}) cannot be used: {error}")
+    return errors
+
+
+def _settings(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Every setting with its dotted name."""
+    if path:
+        yield path, value
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, child in children:
+        yield from _settings(f"{path}.{name}" if path else str(name), child)

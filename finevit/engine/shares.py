@@ -1,0 +1,56 @@
+"""Steps of schedules given as shares of the run: ``end=0.5`` is half of ``train_cfg.max_iters``, however long the run is made."""
+
+from typing import Any
+
+from mmengine.config import Config
+
+SCHEDULED = ("resolution", "text_length", "patch_drop", "schedules")
+"""Settings below which schedules stand."""
+STEPS = ("begin", "end")
+
+
+def resolve_shares(cfg: Config) -> None:
+    """Replace shares (floats from 0.0 to 1.0) by steps wherever a schedule names a step: ``begin``, ``end``, ``milestones``.
+
+    Whole numbers are steps already and stay. The resolved numbers are what the saved config shows. In a run too short to hold them
+    all, the last of milestones at one step counts, and a ramp takes at least one step.
+    """
+    steps = (cfg.get("train_cfg") or {}).get("max_iters")
+    for name, value in cfg.items():
+        _walk(name, value, steps, inside=name in SCHEDULED)
+
+
+def _walk(path: str, value: Any, steps: Any, inside: bool) -> None:
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _walk(f"{path}.{index}", item, steps, inside)
+    elif isinstance(value, dict):
+        if inside and isinstance(value.get("milestones"), list | tuple):
+            value["milestones"] = _distinct(f"{path}.milestones", value["milestones"], steps)
+        elif inside and any(isinstance(value.get(name), float) for name in STEPS):
+            value |= {name: _step(f"{path}.{name}", value[name], steps) for name in STEPS if name in value}
+            value["end"] = max(value["end"], value.get("begin", 0) + 1)
+        for name, item in value.items():
+            _walk(f"{path}.{name}", item, steps, inside or name in SCHEDULED)
+
+
+def _distinct(path: str, milestones: Any, steps: Any) -> list:
+    """The milestones in steps; those that rounding brought to one step are one."""
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in milestones):
+        raise ValueError(f"{path}={milestones!r}: give pairs (step, value)")
+    resolved = [(_step(path, step, steps), held) for step, held in milestones]
+    return [
+        milestone
+        for milestone, (share, _), following in zip(resolved, milestones, [*resolved[1:], (None, None)], strict=True)
+        if not (isinstance(share, float) and milestone[0] == following[0])
+    ]
+
+
+def _step(path: str, value: Any, steps: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    if not 0 <= value <= 1:
+        raise ValueError(f"{path}: {value} is no step; give a whole number, or a share of the run from 0.0 to 1.0")
+    if not isinstance(steps, int):
+        raise ValueError(f"{path}: {value} is a share of the run, which needs train_cfg.max_iters; give a whole number of steps")
+    return round(value * steps)

@@ -1,0 +1,69 @@
+"""Tests a checkpoint with MMEngine's Runner and records what came out, beside what it was taken on."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from finevit.engine.checkpoints import taken_over
+from finevit.evaluation.results import Results
+
+
+class CheckpointTested(Hook):
+    """Refuses weights of another model, and collects what the loader says of samples that cannot be used."""
+
+    def __init__(self) -> None:
+        self.iteration = 0
+        self.unusable: list[str] = []
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        weights = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
+        try:
+            taken_over(model.state_dict(), weights, setting="checkpoint")
+        except ValueError as error:
+            raise ValueError(f"{error}; test it with the config that it was trained with") from None
+        self.iteration = checkpoint.get("meta", {}).get("iter", 0)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None
+    ) -> None:
+        self.unusable += (data_batch or {}).get("skipped", [])
+
+
+def evaluate(name: str, cfg: Config, results: Results) -> None:
+    """Tests on the config's test set, and adds what came out to the results."""
+    cfg.experiment_name = name.replace("/", "_")  # tests of one second would share MMEngine's logs and messages
+    runner, hook = Runner.from_cfg(cfg), CheckpointTested()
+    runner.register_hook(hook, priority="VERY_HIGH")
+    metrics = {key: float(value) for key, value in runner.test().items()}
+    dataset = runner.test_loop.dataloader.dataset
+    data, images = dataset.describe(), len(dataset) - len(hook.unusable)
+    if hook.unusable:
+        data += f"; INCOMPLETE: {len(hook.unusable):,} unusable images left out"
+        runner.logger.warning("unusable:\n" + "\n".join(hook.unusable))
+    results.add_benchmark(
+        name,
+        checkpoint=Path(cfg.load_from).name,
+        iteration=hook.iteration,
+        data=data,
+        images=images,
+        protocols={
+            type(metric).__name__: metric.protocol for metric in runner.test_evaluator.metrics if hasattr(metric, "protocol")
+        },
+        metrics=metrics,
+    )
+
+
+def table(benchmarks: Mapping[str, dict]) -> str:
+    """What ``Results.benchmarks`` holds, for people."""
+    lines = []
+    for name, entry in benchmarks.items():
+        images, protocols = entry["data"]["images"], ", ".join(entry["protocols"].values())
+        lines += ["", f"{name}: {images:,} images, {entry['checkpoint']}", f"  {entry['data']['description']}", f"  {protocols}"]
+        width = max(map(len, entry["metrics"]), default=0)
+        lines += [f"  {key:<{width}}  {value:10.4f}" for key, value in entry["metrics"].items()]
+    return "\n".join(lines[1:])

@@ -1,0 +1,101 @@
+"""Tests a checkpoint: ``python tools/test.py CONFIG CHECKPOINT --benchmark coco-karpathy=dataset_coco.json,image_root=images``."""
+
+import argparse
+import math
+from pathlib import Path
+
+from mmengine.config import Config
+
+from finevit.engine.cli import Options, user_errors
+
+TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "val_dataloader", "val_cfg", "val_evaluator")
+"""Settings that a test has no use for."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """OpenMMLab's usual flags, and the evaluation sets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="the config that the checkpoint was trained with")
+    parser.add_argument("checkpoint", help="a checkpoint of tools/train.py")
+    parser.add_argument(
+        "--benchmark",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH[,SETTING=VALUE...]",
+        help="sets to test on, instead of the config's test or validation set; names and settings: docs/evaluation.md",
+    )
+    parser.add_argument("--work-dir", help="where results.json goes (default: work_dirs/<config name>)")
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
+    return parser.parse_args()
+
+
+def configure(arguments: argparse.Namespace) -> Config:
+    """The config as it is for every set."""
+    from finevit.engine.check import check_config
+    from finevit.engine.config import load_config
+
+    cfg = load_config(arguments.config, arguments.cfg_options)
+    cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
+    cfg.load_from, cfg.resume, cfg.visualizer = arguments.checkpoint, False, {"type": "Visualizer"}
+    others = [hook for hook in cfg.get("custom_hooks", []) if not hook["type"].endswith("ZeroShotHook")]
+    cfg.custom_hooks = [*others, {"type": "finevit.ZeroShotHook"}]
+    check_config(cfg)
+    return cfg
+
+
+def on_own_data(cfg: Config) -> tuple[str, Config]:
+    """Name and config of the test set that the config names, or of its validation set."""
+    if cfg.get("test_dataloader"):
+        return "test", cfg
+    if not cfg.get("val_dataloader"):
+        raise ValueError("the config has neither a test_dataloader nor a val_dataloader; name a set with --benchmark NAME=PATH")
+    cfg.update(test_dataloader=cfg.val_dataloader, test_evaluator=cfg.val_evaluator, test_cfg={"type": "TestLoop"})
+    return "val", cfg
+
+
+def on_benchmark(cfg: Config, text: str) -> tuple[str, Config]:
+    """Name and config of one of the evaluation sets, with pixels and text length of the config's validation set."""
+    from finevit.engine.check import check_config
+    from finevit.engine.config import share_tokenizer
+    from finevit.evaluation import benchmarks
+    from finevit.registry import DATASETS
+
+    if not cfg.get("val_dataloader"):
+        raise ValueError("the config has no val_dataloader, whose pixels and text length --benchmark takes over")
+    name, source = benchmarks.parse(text)
+    cfg = Config(cfg.to_dict())
+    cfg.val_dataloader.dataset.source = source
+    check_config(cfg)
+    loader, metrics = benchmarks.configure(name, DATASETS.build(source), cfg.val_dataloader.to_dict())
+    cfg.update(test_dataloader=loader, test_evaluator=metrics, test_cfg={"type": "TestLoop"})
+    share_tokenizer(cfg)
+    return name, cfg
+
+
+def main() -> None:
+    """Opens every set before the first test, so that a wrong path is told at once."""
+    arguments = parse_arguments()
+    with user_errors():
+        from finevit.engine.checkpoints import check_loadable, check_writable
+        from finevit.evaluation.results import Results
+        from finevit.plugins import load_plugins
+
+        load_plugins()
+        cfg = configure(arguments)
+        tests = [on_benchmark(cfg, text) for text in arguments.benchmark] or [on_own_data(cfg)]
+        check_loadable(arguments.checkpoint)
+        check_writable(cfg.work_dir)
+
+        from finevit.engine.testing import evaluate, table
+
+        results = Results(cfg.work_dir)
+        results.resume(math.inf)
+        for name, test in tests:
+            test.update(dict.fromkeys(TRAINING))
+            evaluate(name, test, results)
+        print(table({name: results.benchmarks[name] for name, _ in tests}))
+        print(f"written to {results.path}")
+
+
+if __name__ == "__main__":
+    main()
