@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help environment train test test-slow check format scenes pins
+.PHONY: help environment train learning test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,6 +15,9 @@ environment: ## make or refresh .venv, and nothing else
 
 train: environment ## train the tiny Stage I on the embedded scenes; ends with a report page
 	@$(RUN) tools/train.py configs/finevit_tiny_stage1.py $(ARGS)
+
+learning: environment ## train Stages I and II and open_clip's towers for the same 15 minutes each; prints the table
+	@$(RUN) benchmarks/learning/run.py $(ARGS)
 
 test: environment ## run the tests that take minutes at most
 	@$(RUN) -m pytest -m "not slow" $(ARGS)
