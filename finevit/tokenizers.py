@@ -10,8 +10,12 @@ from typing import Any
 from finevit.locate import PACKAGED, find_model, first_line
 from finevit.suggest import did_you_mean
 
-OWN = {"scenes": Path(__file__).parent / "datasets/scenes/tokenizer"}
-"""Tokenizers that come with this package: byte-level BPE of 1,024 ids for the captions of the embedded scenes."""
+_SCENES = Path(__file__).parent / "datasets/scenes"
+OWN = {"scenes": _SCENES / "tokenizer", "scenes-chat": _SCENES / "chat_tokenizer"}
+"""Tokenizers that come with this package, byte-level BPE of 1,024 ids: ``scenes`` for the captions of the embedded scenes;
+``scenes-chat`` for dialogues about them, with a chat template, upper and lower case, and every digit a token."""
+PLAIN = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""Classes that tokenizer.json describes in full; ``AutoTokenizer`` would make one for the folder's model of their words instead."""
 CHARACTERS = 32
 """A text is cut after so many characters for each token that it may have, so that a huge one costs nothing."""
 
@@ -19,12 +23,12 @@ CHARACTERS = 32
 class Tokenizer:
     """A Hugging Face tokenizer that takes any string and never gives an empty list.
 
-    ``least`` is the smallest limit that it can keep to, ``size`` the number of ids, ``pad_id`` the id that fills up a batch,
-    ``pad_left`` whether it comes first. ``lower`` has texts in lower case first.
+    ``kind`` is its class, ``least`` the smallest limit that it can keep to, ``size`` the number of ids, ``pad_id`` the id that
+    fills up a batch, ``pad_left`` whether it comes first. ``lower`` has texts in lower case first.
     """
 
     def __init__(self, name: str, backend: Any, *, lower: bool = False) -> None:
-        self.name, self.lower, self._backend = name, lower, backend
+        self.name, self.kind, self.lower, self._backend = name, type(backend).__name__, lower, backend
         candidates = (backend.pad_token_id, backend.eos_token_id, backend.unk_token_id, 0)
         self.size, self.pad_id = len(backend), next(each for each in candidates if each is not None)
         self.pad_left = backend.padding_side == "left"
@@ -62,12 +66,23 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 @functools.cache
 def _load(name: str) -> Tokenizer:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers already run in parallel, and fork after its first use
-    from transformers import AutoTokenizer
+    return Tokenizer(name, load_backend(name), lower=_wants_lower_case(place_of(name)))
 
-    place = str(OWN[name]) if name in OWN else find_model(name, setting="tokenizer", file="tokenizer_config.json")
+
+def place_of(name: str) -> str:
+    """What Hugging Face's ``from_pretrained`` takes for the tokenizer ``name``."""
+    return str(OWN[name]) if name in OWN else find_model(name, setting="tokenizer", file="tokenizer_config.json")
+
+
+def load_backend(name: str) -> Any:
+    """Hugging Face's own tokenizer of that name; ``ValueError`` with a remedy where it cannot be had."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers already run in parallel, and fork after its first use
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    place = place_of(name)
     try:
-        return Tokenizer(name, AutoTokenizer.from_pretrained(place), lower=_wants_lower_case(place))
+        saved = _read(place, "tokenizer_config.json").get("tokenizer_class")
+        return (PreTrainedTokenizerFast if saved in PLAIN else AutoTokenizer).from_pretrained(place)
     except Exception as error:  # damaged files raise nearly anything
         remedy = "check the spelling and the connection, give the folder of a downloaded copy, or choose one of"
         names = (*OWN, *PACKAGED)
@@ -77,7 +92,12 @@ def _load(name: str) -> Tokenizer:
 
 def _wants_lower_case(place: str) -> bool:
     """SigLIP and SigLIP2 were trained on lower case; not every one of their checkpoints names a tokenizer that sees to it."""
+    return _read(place, "config.json").get("model_type", "").startswith("siglip")
+
+
+def _read(place: str, name: str) -> dict[str, Any]:
+    """What a JSON file of a folder or of the hub holds; nothing where there is none."""
     from transformers.utils import cached_file
 
-    file = cached_file(place, "config.json", _raise_exceptions_for_missing_entries=False)
-    return file is not None and json.loads(Path(file).read_text()).get("model_type", "").startswith("siglip")
+    file = cached_file(place, name, _raise_exceptions_for_missing_entries=False)
+    return {} if file is None else json.loads(Path(file).read_text())

@@ -73,7 +73,12 @@ def test_imagenet_labels_are_the_sorted_folders(tmp_path):
         assert [source[i].id for i in range(3)] == ["n01440764/a.JPEG", "n01440764/b.JPEG", "n02099601/b.JPEG"]
         assert [red(source[i]) for i in range(3)] == pytest.approx([200, 90, 40], abs=2)
         assert "val, 2 classes; 3 images" in source.describe()
-    assert pickle.loads(pickle.dumps(source))[2].facts == {"label": 1}
+    (tmp_path / "val/n01443537").mkdir()
+    source = DATASETS.build({"type": "ImageNetFolder", "data_root": str(tmp_path)})
+    assert source.classes == ("n01440764", "n01443537", "n02099601")
+    assert [source[i].facts["label"] for i in range(len(source))] == [0, 0, 2]
+    assert "3 classes; 3 images; INCOMPLETE: 1 of 4 images left out" in source.describe()
+    assert pickle.loads(pickle.dumps(source))[2].facts == {"label": 2}
 
 
 def test_imagenet_flat_or_empty_says_how_to_arrange_it(tmp_path):

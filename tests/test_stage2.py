@@ -115,3 +115,26 @@ def test_the_recorded_loss_curve():
         wrapper.update_params(loss)
         curve.append(loss.item())
     assert curve[::5] == pytest.approx([8.709744, 5.904224, 5.529618, 5.229055], abs=1e-4)
+
+
+def test_temperature_comes_back_from_its_bound():
+    """The inverse temperature is held at 100, where its gradient is that of the loss and not nothing."""
+    head = MODELS.build({"type": "SigmoidHead", "image_dim": 8, "text_dim": 8, "embed_dim": 8, "scale": 100.0}).double()
+    with torch.no_grad():
+        head.log_scale.add_(1)
+    image, text = torch.eye(4, 8, dtype=torch.float64), torch.eye(4, 8, dtype=torch.float64).flip(0)
+    head.loss(image, text)["loss_sigmoid"].backward()
+    assert head.scale.item() == pytest.approx(100.0, rel=1e-6)
+    assert head.log_scale.grad.item() > 10
+    torch.optim.SGD([head.log_scale], lr=1e-3).step()
+    assert head.scale.item() < 99.0
+
+
+@pytest.mark.parametrize("kind", ["SigmoidHead", "SoftmaxHead"])
+def test_head_keeps_double_precision(kind):
+    head = MODELS.build({"type": kind, "image_dim": 8, "text_dim": 6, "embed_dim": 5}).double()
+    vectors = torch.randn(3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = head.embed_images(vectors)
+    assert found.dtype == torch.float64
+    assert (found.norm(dim=1) - 1).abs().max() < 1e-15
+    assert head.half().embed_images(vectors.half()).dtype == torch.float32

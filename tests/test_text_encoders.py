@@ -93,7 +93,7 @@ def test_what_tokenizers_refuse(tmp_path):
     with pytest.raises(ValueError, match=r"tokenizer=.*holds no tokenizer_config.json"):
         load_tokenizer(str(tmp_path))
     (tmp_path / "tokenizer_config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"could not be loaded .*choose one of scenes, minilm"):
+    with pytest.raises(ValueError, match=r"could not be loaded .*choose one of scenes, scenes-chat, minilm"):
         load_tokenizer(f"{tmp_path}/")
 
 
@@ -333,6 +333,8 @@ def test_stretched_positions():
 def test_stretching_leaves_short_texts_alone(towers):
     plain, longer = (HuggingFaceText(model=towers["clip"], context=context).eval() for context in (None, 256))
     assert (plain.context, longer.context) == (32, 256)
+    assert longer.describe().endswith("up to 256 tokens, positions stretched from 32")
+    assert plain.describe().endswith("up to 32 tokens")
     short = read(towers["clip"], ["A Red ball.", ""], 32)
     assert torch.equal(plain(short), longer(short))
     long = read(towers["clip"], ["ball " * 5000, "cup"], 256)
@@ -390,6 +392,53 @@ def test_what_towers_refuse(towers, tmp_path):
         HuggingFaceText(model=_copied(towers["clip"], tmp_path / "short", max_position_embeddings=8), context=600, pretrained=False)
     with pytest.raises(ValueError, match=r"the checkpoint lacks \d+ weights, for example .*; give one that holds a text tower"):
         HuggingFaceText(model=_copied(towers["clip"], tmp_path / "deep", num_hidden_layers=3))
+    with pytest.raises(ValueError, match=r"weights do not fit config.json, for example .*fc1.bias' is \[64\], not \[96\]"):
+        HuggingFaceText(model=_copied(towers["clip"], tmp_path / "wide", intermediate_size=96))
+    with pytest.raises(ValueError, match=r"its tokenizer, read as .*, has 1,025 ids, but the text tower embeds 1,000; repair"):
+        HuggingFaceText(model=_copied(towers["clip"], tmp_path / "few", vocab_size=1000), pretrained=False)
+    for context in (0, -1, True, 1.5, "64"):
+        with pytest.raises(ValueError, match=r"context=.*: give a whole number of tokens, at least 1, or None"):
+            HuggingFaceText(model=towers["clip"], context=context)
+
+
+def test_a_tower_of_images_is_refused(towers, tmp_path):
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    config = SiglipVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28)
+    SiglipVisionModel(config).save_pretrained(tmp_path / "images")
+    load_tokenizer(towers["clip"])._backend.save_pretrained(tmp_path / "images")
+    with pytest.raises(ValueError, match=r"could not be loaded \(SiglipVisionModel is no text tower\)"):
+        HuggingFaceText(model=str(tmp_path / "images"))
+
+
+def test_positions_of_another_kind_are_not_stretched(towers, tmp_path):
+    from transformers import GPT2Config, GPT2Model
+
+    GPT2Model(GPT2Config(vocab_size=1025, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path / "gpt")
+    load_tokenizer(towers["clip"])._backend.save_pretrained(tmp_path / "gpt")
+    assert HuggingFaceText(model=str(tmp_path / "gpt")).context == 32
+    with pytest.raises(ValueError, match=r"context=64: .* has 32 positions of a kind that is not stretched"):
+        HuggingFaceText(model=str(tmp_path / "gpt"), context=64)
+
+
+def test_weights_that_are_not_finite_are_refused(towers, tmp_path):
+    model = tiny("clip")
+    with torch.no_grad():
+        next(model.parameters())[0] = torch.nan
+    folder = _copied(towers["clip"], tmp_path / "nan")
+    model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"the weights '.*' are not finite; fetch the checkpoint again"):
+        HuggingFaceText(model=folder)
+
+
+def test_a_tokenizer_is_read_as_it_was_saved(towers, tmp_path):
+    """SigLIP2's class would make its own tokenizer of the words in this file."""
+    from transformers import AutoTokenizer
+
+    folder = Path(_copied(towers["both of siglip2"], tmp_path / "plain"))
+    AutoTokenizer.from_pretrained(OWN["scenes"]).save_pretrained(folder)
+    texts = ["A red ball."]
+    assert load_tokenizer(str(folder))(texts, 24)[0] == load_tokenizer("scenes")(["a red ball."], 24)[0]
 
 
 def _copied(folder: str, to: Path, **changes) -> str:

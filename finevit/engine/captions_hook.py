@@ -8,7 +8,6 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
 from finevit.contracts import TextEncoder
 from finevit.registry import HOOKS
@@ -72,12 +71,13 @@ def check_lengths(lengths: dict[int, int], tokenizer: Tokenizer, encoder: TextEn
 
 
 def check_vocabulary(tokenizer: Tokenizer, encoder: TextEncoder) -> None:
-    """``ValueError`` for a tokenizer with more ids than the text encoder's largest table of embeddings has rows."""
-    rows = max((part.num_embeddings for part in encoder.modules() if isinstance(part, nn.Embedding)), default=tokenizer.size)
-    if tokenizer.size > rows:
+    """``ValueError`` for a tokenizer with more ids than the text encoder embeds."""
+    if tokenizer.size > encoder.vocab:
         remedy = f"leave out Tokenize.tokenizer, which is then {encoder.tokenizer!r}" if tokenizer.name != encoder.tokenizer else ""
         remedy = remedy or f"leave out model.text_encoder.vocab, or set at least {tokenizer.size}"
-        raise ValueError(f"tokenizer={tokenizer.name!r} has {tokenizer.size:,} ids, but the text encoder embeds {rows:,}; {remedy}")
+        raise ValueError(
+            f"tokenizer={tokenizer.name!r} has {tokenizer.size:,} ids, but the text encoder embeds {encoder.vocab:,}; {remedy}"
+        )
 
 
 def _tokenizers(dataset: Any) -> Iterator[Tokenizer]:

@@ -12,7 +12,7 @@ from finevit.ops.contrastive import sigmoid_loss, softmax_loss
 from finevit.registry import MODELS
 
 HIGHEST_SCALE = 100.0
-"""The learned inverse temperature stays below this, as in CLIP."""
+"""The learned inverse temperature goes no higher, as in CLIP."""
 
 
 class ContrastiveHead(BaseModule):
@@ -52,16 +52,19 @@ class ContrastiveHead(BaseModule):
 
     @property
     def scale(self) -> Float[Tensor, ""]:
-        """The inverse temperature ``tau``."""
-        return self.log_scale[0].exp().clamp(max=HIGHEST_SCALE)
+        """The inverse temperature ``tau``. The parameter is held down, not its exponential, whose gradient would be lost there."""
+        if self.training:
+            with torch.no_grad():
+                self.log_scale.clamp_(max=math.log(HIGHEST_SCALE))
+        return self.log_scale[0].exp()
 
     def embed_images(self, vectors: Float[Tensor, "images dim"]) -> Float[Tensor, "images embed"]:
         """Unit vectors of the shared space."""
-        return normalize(self.image(vectors).float(), dim=-1)
+        return _unit(self.image(vectors))
 
     def embed_texts(self, vectors: Float[Tensor, "texts dim"]) -> Float[Tensor, "texts embed"]:
         """Unit vectors of the shared space."""
-        return normalize(self.text(vectors).float(), dim=-1)
+        return _unit(self.text(vectors))
 
 
 @MODELS.register_module()
@@ -113,3 +116,8 @@ class SoftmaxHead(ContrastiveHead):
         """``loss_softmax`` over the pairs of all ranks and the current ``temperature``."""
         loss = softmax_loss(image, text, self.scale, chunk=self.chunk)
         return {"loss_softmax": self.weight * loss, "temperature": 1 / self.scale.detach()}
+
+
+def _unit(vectors: Float[Tensor, "n embed"]) -> Float[Tensor, "n embed"]:
+    """The vectors at length 1, in float32 at least."""
+    return normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)

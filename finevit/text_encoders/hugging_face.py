@@ -37,11 +37,19 @@ class HuggingFaceText(TextEncoder):
         self.model = self.tokenizer = model
         tokenizer = load_tokenizer(model)
         self.pad_id, self.pad_left = tokenizer.pad_id, tokenizer.pad_left
+        if context is not None and (not isinstance(context, int) or isinstance(context, bool) or context < 1):
+            raise ValueError(f"model.text_encoder.context={context!r}: give a whole number of tokens, at least 1, or None")
         self.tower = _load(model, find_model(model), pretrained)
+        self.vocab = self.tower.get_input_embeddings().num_embeddings
+        if tokenizer.size > self.vocab:
+            raise ValueError(
+                f"model.text_encoder.model={model!r}: its tokenizer, read as {tokenizer.kind}, has {tokenizer.size:,} ids, but the "
+                f"text tower embeds {self.vocab:,}; repair tokenizer_config.json, or give another folder"
+            )
         config = self.tower.config
         self.pooled, self.padded = config.model_type in POOLED, config.model_type in PADDED
         self.dim = (self.pooled and getattr(config, "projection_size", None)) or config.hidden_size
-        self.context = _set_context(model, self.tower, context)
+        self.context, self.trained = _set_context(model, self.tower, context)
         if not self.pooled and getattr(self.tower, "pooler", None) is not None:
             self.tower.pooler = None  # of no use here: without gradients
 
@@ -61,7 +69,8 @@ class HuggingFaceText(TextEncoder):
         """One line for people: which model, from where, how large."""
         size = sum(parameter.numel() for parameter in self.parameters()) / 1e6
         pool = "its own pooling" if self.pooled else "mean of the tokens"
-        return f"{type(self.tower).__name__} from {self.model}, {size:.1f} M parameters, {pool}, up to {self.context} tokens"
+        kind = f"{type(self.tower).__name__} from {self.model}, {size:.1f} M parameters, {pool}, up to {self.context} tokens"
+        return kind + (f", positions stretched from {self.trained}" if self.context > self.trained else "")
 
     def _pad(self, texts: PackedTexts) -> tuple[Tensor, Tensor]:
         """Ids and mask ``[texts, width]``: as wide as the limit where the tower was trained so, else as the longest text."""
@@ -86,12 +95,23 @@ def _load(model: str, place: str, pretrained: bool) -> Any:
         tower = _tower(config)
         if not pretrained:
             return tower(config)
-        loaded, report = tower.from_pretrained(place, config=config, dtype=torch.float32, output_loading_info=True)
+        options = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # told below, with their names
+        loaded, report = tower.from_pretrained(place, config=config, dtype=torch.float32, **options)
     except Exception as error:  # damaged files raise nearly anything: KeyError, ValueError, RuntimeError, SafetensorError
         remedy = "check the spelling, the connection and the access rights, or give the folder of a downloaded copy"
         raise ValueError(f"model.text_encoder.model={model!r}: could not be loaded ({first_line(error)}); {remedy}") from error
     finally:
         logging.set_verbosity(verbosity)
+    if mismatched := report["mismatched_keys"]:
+        key, there, wanted = min(mismatched)
+        raise ValueError(
+            f"model.text_encoder.model={model!r}: {len(mismatched)} weights do not fit config.json, for example {key!r} "
+            f"is {[*there]}, not {[*wanted]}; give a folder whose files belong together"
+        )
+    if broken := [name for name, weight in loaded.named_parameters() if not weight.isfinite().all()]:
+        raise ValueError(
+            f"model.text_encoder.model={model!r}: the weights {broken[0]!r} are not finite; fetch the checkpoint again"
+        )
     missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
     if missing:
         raise ValueError(
@@ -108,20 +128,29 @@ def _tower(config: Any) -> Any:
     if config.model_type in POOLED:
         return getattr(transformers, POOLED[config.model_type])
     encoders, models = transformers.MODEL_FOR_TEXT_ENCODING_MAPPING, transformers.MODEL_MAPPING
-    return encoders[type(config)] if type(config) in encoders else models[type(config)]
+    tower = encoders[type(config)] if type(config) in encoders else models[type(config)]
+    if tower.main_input_name != "input_ids":
+        raise ValueError(f"{tower.__name__} is no text tower")
+    return tower
 
 
-def _set_context(model: str, tower: Any, context: int | None) -> int:
-    """Makes the tower read ``context`` tokens; returns how many it reads. Relative positions need no change."""
+def _set_context(model: str, tower: Any, context: int | None) -> tuple[int, int]:
+    """Makes the tower read ``context`` tokens; returns how many it reads, and was trained to. Relative positions need no change."""
     found = [name for name, part in tower.named_modules() if isinstance(part, nn.Embedding) and "position_embedding" in name]
     if not found:
-        return context or int(getattr(tower.config, "max_position_embeddings", 512))
+        longest = int(getattr(tower.config, "max_position_embeddings", 512))
+        relative = any("rotary" in name or "relative" in name for name, _ in tower.named_modules())
+        if context and context > longest and not relative:
+            raise ValueError(
+                f"model.text_encoder.context={context}: {model!r} has {longest} positions of a kind that is not stretched"
+            )
+        return context or longest, context or longest
     table: nn.Embedding = tower.get_submodule(found[0])
     first = 0 if table.padding_idx is None else table.padding_idx + 1  # where RoBERTa and its kin begin to count
     trained = table.num_embeddings - first
     context = context or trained
     if context <= trained:
-        return context
+        return context, trained
     if trained <= KEPT:
         raise ValueError(f"model.text_encoder.context={context}: {model!r} has {trained} positions, too few to stretch")
     table.weight = nn.Parameter(stretch(table.weight.detach(), first + context, first + KEPT))
@@ -131,7 +160,7 @@ def _set_context(model: str, tower: Any, context: int | None) -> int:
         if isinstance(buffer, Tensor):
             places = torch.arange(first + context)[None]
             setattr(owner, name, places if name == "position_ids" else torch.zeros_like(places))
-    return context
+    return context, trained
 
 
 def stretch(table: Tensor, size: int, kept: int = KEPT) -> Tensor:

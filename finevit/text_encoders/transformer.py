@@ -50,7 +50,8 @@ class TextTransformer(BaseModule, TextEncoder):
         hidden = hidden or 3 * dim
         self.tokenizer, self.dim, self.context = tokenizer, dim, context
         self.head_dim, self.rope_theta = dim // heads, rope_theta
-        self.embed = nn.Embedding(vocab or load_tokenizer(tokenizer).size, dim)
+        self.vocab = vocab or load_tokenizer(tokenizer).size
+        self.embed = nn.Embedding(self.vocab, dim)
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)

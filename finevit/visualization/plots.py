@@ -44,6 +44,8 @@ def line_chart(title: str, series: Mapping[str, Series], *, log: bool = False, p
             axes.set_yscale("log")
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        elif not log:
+            axes.ticklabel_format(axis="y", useOffset=False)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         _furnish(axes, over, legend=len(series) > 1)
         return _svg(figure, title)

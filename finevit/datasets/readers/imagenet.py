@@ -1,10 +1,11 @@
 """Classification sets as one folder of images a class: ImageNet and its relatives (zero-shot protocols of the evaluation)."""
 
+import re
 from pathlib import Path
 
 from finevit.registry import DATASETS
 
-from .files import IMAGE_SUFFIXES, existing
+from .files import IMAGE_SUFFIXES, Skipped, existing
 from .fixed import Entry, FixedSet, listed
 
 _REMEDY = (
@@ -17,7 +18,8 @@ _REMEDY = (
 class ImageNetFolder(FixedSet):
     """Images in one folder a class; ``facts["label"]`` is the place of the folder's name among all of them, sorted.
 
-    ``classes`` are the folders' names: WordNet ids for ImageNet, ImageNet-A or -R, any names for other sets.
+    ``classes`` are the folders' names: WordNet ids for ImageNet, ImageNet-A or -R, any names for other sets. A folder without
+    images is no class, unless a WordNet id says that it should be: then the set is incomplete.
 
     Args:
         data_root: the folder of the classes' folders, or one with ``split`` in it.
@@ -28,8 +30,9 @@ class ImageNetFolder(FixedSet):
         root = existing(data_root)
         root = root / split if (root / split).is_dir() else root
         found = {path.name: _images(path) for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "."}
-        self.classes = tuple(name for name, images in found.items() if images)
-        if len(self.classes) < 2:
+        found = {name: images for name, images in found.items() if images or re.fullmatch(r"n\d{8}", name)}
+        self.classes = tuple(found)
+        if sum(map(bool, found.values())) < 2:
             flat = len(_images(root))
             there = f"{flat:,} images in one folder, without their classes" if flat else listed(root)
             raise ValueError(f"data_root={str(data_root)!r}: {root} holds {there}; {_REMEDY}")
@@ -38,8 +41,11 @@ class ImageNetFolder(FixedSet):
             for label, name in enumerate(self.classes)
             for image in found[name]
         ]
+        skipped = Skipped()
+        for name in (name for name, images in found.items() if not images):
+            skipped.add(f"{name}: its folder holds no image")
         about = f"{root.name}, {len(self.classes):,} classes"
-        super().__init__(origin=root, image_root=root, setting="data_root", entries=entries, about=about)
+        super().__init__(origin=root, image_root=root, setting="data_root", entries=entries, about=about, skipped=skipped)
 
 
 def _images(folder: Path) -> list[str]:
