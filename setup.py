@@ -68,7 +68,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["finevit", "finevit.*"]), "finevit_plugins", *PLUGIN_PACKAGES],
     package_dir={"finevit_plugins": "plugins"},
-    package_data={"": ["py.typed", "*.tsv", "*.json", "tokenizer/*.json", "*.txt", "*.html"]},
+    package_data={"": ["py.typed", "*.tsv", "*.json", "tokenizer/*.json", "chat_tokenizer/*", "*.txt", "*.html"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={"finevit": ["bundled = finevit_plugins"]},

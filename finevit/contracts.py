@@ -6,7 +6,7 @@ Axis legend of the whole project: ``images`` (in a pack), ``patches`` (of all im
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ class SampleRequest(NamedTuple):
 
     ``record`` is an index of the source, ``position`` the place in the endless training order: every random choice about
     the sample derives from it. ``text_length`` is the most tokens that a caption may have (0: no text is asked for), ``drop`` the
-    share of patches that is left out.
+    share of patches that is left out, ``mixture`` the weights of the tasks that an image is asked for (empty: the transform's own).
     """
 
     record: int
@@ -39,6 +39,7 @@ class SampleRequest(NamedTuple):
     budget: ImageBudget
     text_length: int = 0
     drop: float = 0.0
+    mixture: tuple[tuple[str, float], ...] = ()
 
 
 class PackedImages(NamedTuple):
@@ -72,6 +73,56 @@ class PackedTexts(NamedTuple):
     offsets: Tensor
     lengths: tuple[int, ...]
     limit: int
+
+
+IMAGE_TOKEN = -1
+"""Stands in a dialogue's tokens where a visual token goes."""
+NOT_LEARNED = -100
+"""Label of what is read but not learned: images, prompts, questions."""
+
+
+class PackedDialogues(NamedTuple):
+    """Questions and answers about the images of a pack, as one sequence without padding (paper, Stage III).
+
+    Each image owns one part of it: a trunk with the places of its visual tokens, which all of its questions read, and one branch
+    for each question with its answer. Branches do not see each other.
+
+    ``tokens``   ``[text]`` int64: token ids; ``IMAGE_TOKEN`` where a visual token goes, one to one.
+    ``labels``   ``[text]`` int64: the token itself where it is learned (answers with their closing token), else ``NOT_LEARNED``.
+    ``places``   ``[text]`` int64: position in the dialogue: counts through the trunk, and in each branch on from its end.
+    ``branches`` ``[text]`` int64: 0 in the trunk, 1, 2, ... in the branches of an image.
+    ``offsets``  ``[images + 1]`` int32: where each image's part starts; the last entry is the number of tokens.
+    ``lengths``  tokens of each image's part, on the host.
+    ``visual``   visual tokens of each image's part, on the host.
+    ``answers``  branches of each image, on the host.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    places: Tensor
+    branches: Tensor
+    offsets: Tensor
+    lengths: tuple[int, ...]
+    visual: tuple[int, ...]
+    answers: tuple[int, ...]
+
+
+class Question(NamedTuple):
+    """One question about an image, with its true answer.
+
+    ``task`` is ``global_caption``, ``box2text``, ``text2box``, ``box2ocr``, ``ocr2box`` or ``counting``. ``text`` and ``answer``
+    are what is read and written, boxes rendered in ``style``; ``size`` are height and width of the image as the model sees it, in
+    pixels. ``boxes`` are the true boxes (canonical xyxy): the answer of ``text2box`` and ``ocr2box``, else what the question names.
+    ``strings`` are the answers that are accepted besides ``answer``.
+    """
+
+    task: str
+    text: str
+    answer: str
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    strings: tuple[str, ...] = ()
+    style: str = ""
+    size: tuple[int, int] = (0, 0)
 
 
 class EncoderOutput(NamedTuple):
@@ -164,11 +215,13 @@ class TextEncoder(nn.Module, ABC):
 
     ``dim`` is the width of its vectors, ``context`` the most tokens of a text that it can read, ``tokenizer`` the name or folder
     with which :func:`finevit.tokenizers.load_tokenizer` finds its tokenizer: the loader's workers tokenise with the same one.
+    ``vocab`` is the number of token ids that it embeds.
     """
 
     dim: int
     context: int
     tokenizer: str
+    vocab: int
 
     @abstractmethod
     def forward(self, texts: PackedTexts) -> Tensor:
@@ -187,6 +240,33 @@ class ResolutionSchedule(ABC):
 
 
 class AlignmentLLM(nn.Module, ABC):
-    """A causal language model that reads projected visual features (paper, Stage III). ``dim`` is its embedding width."""
+    """A causal language model that reads projected visual features (paper, Stage III).
+
+    ``dim`` is the width of its embeddings, ``context`` the most positions of a dialogue, ``tokenizer`` the name or folder with
+    which :func:`finevit.tokenizers.load_chat` finds its tokenizer and chat template: the loader's workers use the same ones.
+    """
 
     dim: int
+    context: int
+    tokenizer: str
+
+    @abstractmethod
+    def embed(self, tokens: Tensor) -> Tensor:
+        """``[text]`` token ids -> ``[text, dim]``."""
+
+    @abstractmethod
+    def forward(self, embeddings: Tensor, dialogues: PackedDialogues) -> Tensor:
+        """``[text, dim]`` -> ``[text, dim]``: what predicts the next token. Attention is causal, within an image's part, and reads
+        from a branch only that branch and the trunk; positions are ``dialogues.places``."""
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """``[n, dim]`` outputs of ``forward`` -> ``[n, vocab]``."""
+
+    @abstractmethod
+    def generate(self, prompts: Sequence[Tensor], *, most: int, stop: int) -> list[list[int]]:
+        """Greedy answers to embedded prompts ``[length, dim]``: at most ``most`` token ids each, without the closing ``stop``."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for people: which model, from where, how large, what of it is trained."""

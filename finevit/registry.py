@@ -12,11 +12,11 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope="finevit", locations=[f"finevit.{name}" for name in locations])
 
 
-MODELS = _child(root.MODELS, "backbones", "text_encoders", "heads", "stages", "engine.preprocess")
+MODELS = _child(root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.preprocess")
 DATASETS = _child(root.DATASETS, "datasets")
-TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms", "datasets.captions", "datasets.all_captions")
+TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms", "datasets.captions", "datasets.all_captions", "datasets.dialogues")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
-FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing", "datasets.all_captions")
+FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing", "datasets.all_captions", "datasets.dialogues")
 HOOKS = _child(
     root.HOOKS,
     "curriculum.hooks",
@@ -37,7 +37,7 @@ PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 VISUALIZERS = _child(root.VISUALIZERS)
 VISBACKENDS = _child(root.VISBACKENDS)
 """Empty so far: MMEngine's own components serve, but it warns where a scope has no registry for a kind that a config uses."""
-METRICS = _child(root.METRICS, "evaluation.metrics", "evaluation.contrastive_metrics")
+METRICS = _child(root.METRICS, "evaluation.metrics", "evaluation.contrastive_metrics", "evaluation.local_metrics")
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from finevit.contracts import ResolutionSchedule, Teacher
+from finevit.contracts import AlignmentLLM, ResolutionSchedule, Teacher
 from finevit.plugins import hookimpl
 
 
@@ -20,3 +20,11 @@ def finevit_resolution_schedules() -> Mapping[str, type[ResolutionSchedule]]:
     from finevit_plugins.schedules import SCHEDULES
 
     return SCHEDULES
+
+
+@hookimpl
+def finevit_alignment_llms() -> Mapping[str, type[AlignmentLLM]]:
+    """Any Hugging Face causal model, and a plain PyTorch one."""
+    from finevit_plugins.llms import LLMS
+
+    return LLMS

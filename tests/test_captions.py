@@ -83,7 +83,7 @@ DROPS = {"type": "Milestones", "milestones": [(0, 0.5), (20, 0.25), (25, 0)]}
 
 def test_requests_carry_the_values_of_their_step():
     batches = sampler(text_length=LENGTHS, patch_drop=DROPS)
-    found = {step: batches.requests(step)[1][2:] for step in (0, 10, 11, 20, 29, 30, 1000)}
+    found = {step: batches.requests(step)[1][2:5] for step in (0, 10, 11, 20, 29, 30, 1000)}
     size = ImageBudget(56 * 56)
     assert found == {
         0: (size, 64, 0.5),
@@ -94,7 +94,7 @@ def test_requests_carry_the_values_of_their_step():
         30: (size, 256, 0.0),
         1000: (size, 256, 0.0),
     }
-    assert sampler().requests(7)[0][2:] == (size, 0, 0.0)
+    assert sampler().requests(7)[0][2:] == (size, 0, 0.0, ())
 
 
 def test_a_resumed_sampler_asks_for_the_same():
@@ -476,7 +476,10 @@ def told(tmp_path) -> JsonLines:
         ),
         ({"type": "AllCaptions", "tokenizer": "scenes", "names": ["lnog"]}, "AllCaptions.names names lnog, which none of 200"),
         ({"type": "AllCaptions", "tokenizer": "scenes", "names": "qwen"}, "AllCaptions.names='qwen': give a list"),
-        ({"type": "Tokenize", "tokenizer": 5}, "tokenizer=5: give the name or folder of one, or choose one of scenes, minilm"),
+        (
+            {"type": "Tokenize", "tokenizer": 5},
+            "tokenizer=5: give the name or folder of one, or choose one of scenes, scenes-chat, minilm",
+        ),
         ({"type": "Tokenize", "tokenizer": ["scenes"]}, r"tokenizer=\['scenes'\]: give the name"),
     ],
 )

@@ -248,4 +248,4 @@ def test_names_of_results_keep_what_tells_protocols_apart():
     }  # fmt: skip
     assert parse("dci=/data/dci") == ("dci", {"type": "finevit.DCI", "data_root": "/data/dci"})
     assert parse("clip-benchmark=/data/wds_pets,split=train")[0] == "clip-benchmark/wds_pets,split=train"
-    assert len(BENCHMARKS) == 8
+    assert len(BENCHMARKS) == 14

@@ -1,20 +1,28 @@
 """Train a compact byte-level BPE tokenizer on captions and save it as a folder that every text encoder can name.
 
     python tools/train_tokenizer.py --size 1024 --out finevit/datasets/scenes/tokenizer
+    python tools/train_tokenizer.py --size 1024 --chat --out finevit/datasets/scenes/chat_tokenizer
     python tools/train_tokenizer.py --data-root data/tuxpaint --size 4096 --out data/tokenizer
 
-The first line made the tokenizer ``scenes``, and makes it again byte for byte: captions of training scenes that no
-experiment of this repository reports on. The second takes a folder of captioned images.
+The first two lines made the tokenizers ``scenes`` and ``scenes-chat``, and make them again byte for byte: captions of training
+scenes that no experiment of this repository reports on. The third takes a folder of captioned images.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from finevit.contracts import BadSample, Source
 from finevit.engine.cli import user_errors
 
 PAD, START, END = "<pad>", "<s>", "</s>"
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+CLOSING = "<|end|>"
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 SCENES = {"easy": range(50_000, 53_000), "medium": range(50_000, 51_500)}
 
 
@@ -23,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", help="captioned images, as for tools/train.py; the embedded scenes where omitted")
     parser.add_argument("--size", type=int, default=1024, help="number of ids, 259 at least (default: %(default)s)")
+    parser.add_argument("--chat", action="store_true", help="for dialogues: a chat template, upper and lower case, single digits")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     return parser.parse_args()
 
@@ -48,23 +57,52 @@ def _told(source: Source, indices: range) -> Iterator[str]:
             print(f"left out: {error}")
 
 
-def train(texts: Iterator[str], size: int, out: Path) -> int:
+def train(texts: Iterator[str], size: int, out: Path, *, chat: bool = False) -> int:
     """Train on ``texts``, write ``out``, return how many ids there are."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.decoder = decoders.ByteLevel()
+    (_set_for_chat if chat else _set_for_captions)(tokenizer)
+    special = [PAD, *ROLES, CLOSING] if chat else [PAD, START, END]
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=_alphabet(), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    if chat:
+        saved = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=CLOSING, chat_template=TEMPLATE)
+    else:
+        _add_start(tokenizer)
+        saved = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=START, eos_token=END)
+    saved.save_pretrained(out)
+    return tokenizer.get_vocab_size()
+
+
+def _set_for_captions(tokenizer: Any) -> None:
+    from tokenizers import normalizers, pre_tokenizers
+
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = [PAD, START, END]
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+
+
+def _set_for_chat(tokenizer: Any) -> None:
+    from tokenizers import pre_tokenizers
+
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+
+
+def _alphabet() -> list[str]:
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.ByteLevel.alphabet()
+
+
+def _add_start(tokenizer: Any) -> None:
+    """A text begins with the start token."""
+    from tokenizers import processors
+
     start = (START, tokenizer.token_to_id(START))
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A", special_tokens=[start])
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=START, eos_token=END).save_pretrained(out)
-    return tokenizer.get_vocab_size()
 
 
 def main() -> None:
@@ -73,7 +111,7 @@ def main() -> None:
     with user_errors():
         if args.size < 259:
             raise ValueError(f"--size {args.size}: 256 bytes and 3 special tokens need 259 ids at least")
-        print(f"{args.out}: {train(captions(args.data_root), args.size, args.out)} ids")
+        print(f"{args.out}: {train(captions(args.data_root), args.size, args.out, chat=args.chat)} ids")
 
 
 if __name__ == "__main__":

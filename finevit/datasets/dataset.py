@@ -103,6 +103,7 @@ class NativeImages(Dataset):
                 "budget": request.budget,
                 "text_length": request.text_length,
                 "drop": request.drop,
+                "mixture": request.mixture,
                 "counts": Counter(),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }

@@ -10,6 +10,7 @@ from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from finevit.contracts import ResolutionSchedule, SampleRequest
+from finevit.datasets.tasks import check_weights
 from finevit.ops.order import shuffled
 from finevit.registry import DATA_SAMPLERS, SCHEDULES
 
@@ -51,6 +52,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         resolution: a resolution schedule's config.
         text_length: a schedule's config: the most tokens of a caption, rounded; None where no text is asked for.
         patch_drop: a schedule's config: the share of each image's patches that ``DropPatches`` leaves out; None for none.
+        mixture: task -> a schedule's config: how much ``AskQuestions`` asks of it; None leaves it to that transform.
 
     ``start_step`` is the step of the next batch: the training loop sets it on resume.
     """
@@ -63,6 +65,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         resolution: dict,
         text_length: dict | None = None,
         patch_drop: dict | None = None,
+        mixture: dict[str, dict] | None = None,
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"train_dataloader.batch_size={batch_size!r}: give a whole number of images, at least 1")
@@ -74,10 +77,11 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
             )
         self._text_length = _schedule("text_length", text_length)
         self._patch_drop = _schedule("patch_drop", patch_drop)
+        self._mixture = {task: _schedule(f"mixture.{task}", schedule) for task, schedule in (mixture or {}).items()}
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
         for step in (0, _LATE):  # both ends of a ramp: better now than after days
-            self.text_length(step), self.patch_drop(step)
+            self.text_length(step), self.patch_drop(step), self.mixture(step)
 
     def text_length(self, step: int) -> int:
         """The most tokens of a caption at a step, 0 without text."""
@@ -95,10 +99,15 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
             raise ValueError(f"batch_sampler.patch_drop is {value!r} at step {step}: give a schedule of shares, from 0 to below 1")
         return float(value)
 
+    def mixture(self, step: int) -> tuple[tuple[str, float], ...]:
+        """The weights of the tasks at a step; empty where the transform has its own."""
+        values = {task: schedule(step) for task, schedule in self._mixture.items() if schedule}
+        return tuple(check_weights(f"batch_sampler.mixture at step {step}", values).items()) if values else ()
+
     def requests(self, step: int) -> list[SampleRequest]:
         """The batch of this rank at a step."""
         first = (step * self.world_size + self.rank) * self.batch_size
-        values = self.resolution(step), self.text_length(step), self.patch_drop(step)
+        values = self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step)
         return [SampleRequest(self.sampler.index_at(p), p, *values) for p in range(first, first + self.batch_size)]
 
     def __len__(self) -> int:

@@ -40,7 +40,8 @@ class ResizeToBudget:
 class RandomFlip:
     """Mirrors the image with a probability, boxes and labels with it; an image whose caption tells left from right stays.
 
-    That is the caption which ``PickCaption`` has drawn, or, without it, any of the record's.
+    That is the caption which ``PickCaption`` has drawn, or, without it, any of the record's, and any of a region. Nor is an image
+    mirrored in which something is written.
     """
 
     def __init__(self, *, probability: float = 0.5) -> None:
@@ -48,7 +49,9 @@ class RandomFlip:
 
     def __call__(self, sample: dict) -> dict:
         said = sample.get("caption") or " ".join(sample["captions"].values())
-        if sample["rng"].random() >= self.probability or _SIDES.search(said):
+        regions = " ".join(f"{region.phrase} {region.caption}" for region in sample["regions"])
+        written = any(region.text for region in sample["regions"])
+        if sample["rng"].random() >= self.probability or written or _SIDES.search(f"{said} {regions}"):
             return sample
         sample["image"] = np.ascontiguousarray(sample["image"][:, ::-1])
         if sample["label_map"] is not None:

@@ -120,9 +120,9 @@ def _sources(cfg: Config) -> Iterator[ConfigDict]:
 
 
 def share_tokenizer(cfg: Config) -> None:
-    """The loaders read captions with the tokenizer of the text encoder: its ``tokenizer``, or the Hugging Face ``model`` itself."""
+    """The loaders read with the tokenizer of the text encoder or LLM: its ``tokenizer``, or the Hugging Face ``model`` itself."""
     model = cfg.get("model")
-    encoder = model.get("text_encoder") if isinstance(model, dict) else None
+    encoder = model.get("text_encoder") or model.get("llm") if isinstance(model, dict) else None
     if not isinstance(encoder, dict):
         return
     parameter = _parameter(cfg, MODELS, encoder, "tokenizer")

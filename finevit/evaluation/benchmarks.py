@@ -1,4 +1,4 @@
-"""Evaluation sets by name: what reads them, and how a config tests on them (evaluation of Stage II)."""
+"""Evaluation sets by name: what reads them, and how a config tests on them (evaluation of Stages II and III)."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from finevit.suggest import did_you_mean
 
 
 class Benchmark(NamedTuple):
-    """``source``: the type that reads the set; ``path``: its argument for the path; ``task``: empty where the set says it."""
+    """``source``: the type that reads the set; ``path``: its argument for the path; ``task``: ``retrieval``, ``classification``,
+    ``questions``, or empty where the set says it."""
 
     source: str
     path: str
@@ -26,6 +27,12 @@ BENCHMARKS = {
     "sharegpt4v-1k": Benchmark("ShareGPT4V1k", "annotations"),
     "dci": Benchmark("DCI", "data_root"),
     "clip-benchmark": Benchmark("ClipBenchmarkTars", "data_root", ""),
+    "refcoco": Benchmark("RefCOCO", "data_root", "questions"),
+    "refcoco+": Benchmark("RefCOCO", "data_root", "questions"),
+    "refcocog": Benchmark("RefCOCO", "data_root", "questions"),
+    "countbench": Benchmark("CountBench", "annotations", "questions"),
+    "ocrbench": Benchmark("OCRBench", "annotations", "questions"),
+    "docvqa": Benchmark("DocVQA", "annotations", "questions"),
 }
 """By the name that ``tools/test.py --benchmark`` takes."""
 REPLACED = ("PickCaption", "Tokenize", "AllCaptions", "Label", "DropPatches", "RandomFlip")
@@ -35,7 +42,8 @@ REPLACED = ("PickCaption", "Tokenize", "AllCaptions", "Label", "DropPatches", "R
 def parse(text: str) -> tuple[str, dict[str, str]]:
     """``NAME=PATH[,SETTING=VALUE...]`` -> what results call it, and the source's config.
 
-    Results call it by its name, the settings that are no paths and, of the many sets of CLIP_benchmark, the folder.
+    Results call it by its name, its settings (of files the names, of the folder of images none) and, of the many sets of
+    CLIP_benchmark, the folder.
     """
     pairs = [part.partition("=") for part in text.split(",")]
     name, _, path = pairs[0]
@@ -47,7 +55,7 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
         raise ValueError(f"--benchmark {text}: give NAME=PATH, and further settings as ,SETTING=VALUE")
     benchmark, settings = BENCHMARKS[name], {key: value for key, _, value in pairs[1:]}
     which = name if benchmark.task else f"{name}/{Path(path).name}"
-    label = ",".join([which, *(f"{key}={value}" for key, value in settings.items() if key != "image_root")])
+    label = ",".join([which, *(f"{key}={Path(value).name}" for key, value in settings.items() if key != "image_root")])
     return label, {"type": f"finevit.{benchmark.source}", benchmark.path: path, **settings}
 
 
@@ -57,22 +65,45 @@ def configure(label: str, source: Source, val: Mapping[str, Any]) -> tuple[dict,
     ``source`` is the opened set, ``val`` the loader with its config.
     """
     task = BENCHMARKS[re.split("[,/]", label)[0]].task or getattr(source, "task", "")
-    own, keys, metric = (_classification if task == "classification" else _retrieval)(source)
     dataset = val["dataset"]
-    kept = [transform for transform in dataset["transforms"] if transform["type"].removeprefix("finevit.") not in REPLACED]
+    kept = [transform for transform in dataset["transforms"] if _name(transform) not in REPLACED]
+    make = {"classification": _classification, "questions": _questions}.get(task, _retrieval)
+    transforms, collate, metric = make(source, kept)
     test = {
         **val,
-        "dataset": {**dataset, "transforms": [*kept, {"type": own}]},
+        "dataset": {**dataset, "transforms": transforms},
         "sampler": {"type": "DefaultSampler", "shuffle": False},
-        "collate_fn": {"type": "finevit.pack_evaluation", "keys": keys},
+        "collate_fn": collate,
     }
     return test, [metric]
 
 
-def _retrieval(source: Source) -> tuple[str, list[str], dict]:
-    return "finevit.AllCaptions", ["captions_list", "truncated"], {"type": "finevit.Retrieval"}
+def _retrieval(source: Source, kept: list[dict]) -> tuple[list[dict], dict, dict]:
+    return [*kept, {"type": "finevit.AllCaptions"}], _pack("captions_list", "truncated"), {"type": "finevit.Retrieval"}
 
 
-def _classification(source: Source) -> tuple[str, list[str], dict]:
+def _classification(source: Source, kept: list[dict]) -> tuple[list[dict], dict, dict]:
     protocols = ["openai80", "siglip81-canonical", *(["own"] if getattr(source, "templates", ()) else [])]
-    return "finevit.Label", ["label"], {"type": "finevit.ZeroShot", "protocols": protocols}
+    return [*kept, {"type": "finevit.Label"}], _pack("label"), {"type": "finevit.ZeroShot", "protocols": protocols}
+
+
+def _questions(source: Source, kept: list[dict]) -> tuple[list[dict], dict, dict]:
+    """The set's own questions where the config asks its own, with boxes in the same style."""
+    if "AskQuestions" not in map(_name, kept):
+        raise ValueError(
+            "val_dataloader.dataset.transforms holds no AskQuestions; give the config of a model that answers questions"
+        )
+    transforms = [_recorded(transform) if _name(transform) == "AskQuestions" else transform for transform in kept]
+    return transforms, {"type": "finevit.pack_dialogues", "keys": ["asked"]}, {"type": "finevit.LocalTasks"}
+
+
+def _recorded(ask: Mapping[str, Any]) -> dict:
+    return {"type": "finevit.AskRecorded", **{key: value for key, value in ask.items() if key == "style"}}
+
+
+def _pack(*keys: str) -> dict:
+    return {"type": "finevit.pack_evaluation", "keys": list(keys)}
+
+
+def _name(transform: Mapping[str, Any]) -> str:
+    return transform["type"].removeprefix("finevit.")

@@ -2,5 +2,6 @@
 
 from finevit.heads.contrastive import SigmoidHead, SoftmaxHead
 from finevit.heads.distillation import DistillationHead
+from finevit.heads.language import LanguageHead
 
-__all__ = ["DistillationHead", "SigmoidHead", "SoftmaxHead"]
+__all__ = ["DistillationHead", "LanguageHead", "SigmoidHead", "SoftmaxHead"]

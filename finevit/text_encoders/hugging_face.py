@@ -128,7 +128,7 @@ def _tower(config: Any) -> Any:
     if config.model_type in POOLED:
         return getattr(transformers, POOLED[config.model_type])
     encoders, models = transformers.MODEL_FOR_TEXT_ENCODING_MAPPING, transformers.MODEL_MAPPING
-    tower = encoders[type(config)] if type(config) in encoders else models[type(config)]
+    tower: Any = encoders[type(config)] if type(config) in encoders else models[type(config)]
     if tower.main_input_name != "input_ids":
         raise ValueError(f"{tower.__name__} is no text tower")
     return tower

@@ -1,0 +1,134 @@
+"""Boxes as text, in named styles: what a language model writes and reads where a box is meant (paper, Stage III).
+
+A box is canonical everywhere else: floats xyxy in [0, 1] of the whole upright image, x2 and y2 exclusive. The style is chosen when
+a question is worded, and named wherever an answer is scored: a box read at the wrong scale is the field's usual wrong result.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from finevit.suggest import did_you_mean
+
+Box = tuple[float, float, float, float]
+
+
+class Style(NamedTuple):
+    """How numbers stand for a box.
+
+    A side has ``units`` of them (0: as many as the resized image has pixels), ``decimals`` after the point where one unit is not 1.
+    A number is the nearest border between units, or with ``bins`` the unit that the coordinate lies in, read back at its centre.
+    ``number`` writes one number, ``pattern`` reads it, ``box`` joins those of a box, ``boxes`` joins boxes; with ``rows_first`` the
+    order is y1 x1 y2 x2.
+    """
+
+    units: int
+    number: str
+    pattern: str
+    box: tuple[str, str, str]
+    boxes: str = ", "
+    decimals: int = 0
+    bins: bool = False
+    rows_first: bool = False
+
+
+_LIST = ("[", ", ", "]")
+STYLES = {
+    "norm1000": Style(1000, "{:.0f}", r"(\d+)", _LIST),
+    "bins1000": Style(1000, "<loc_{:.0f}>", r"<loc_(\d+)>", ("", "", ""), boxes="", bins=True),
+    "unit3": Style(1000, "{:.3f}", r"(\d+(?:\.\d+)?)", ("[", ",", "]"), decimals=3),
+    "abs_resized": Style(0, "{:.0f}", r"(\d+)", _LIST),
+    "loc1024_yxyx": Style(1024, "<loc{:04.0f}>", r"<loc(\d{4})>", ("", "", ""), boxes=" ; ", bins=True, rows_first=True),
+}
+"""By name: ``norm1000`` ``[12, 34, 560, 780]`` (Qwen2-VL, Qwen3-VL, InternVL; the default), ``bins1000``
+``<loc_12><loc_34><loc_560><loc_780>`` (Florence-2's text, 0 to 999), ``unit3`` ``[0.012,0.034,0.560,0.780]`` (Shikra),
+``abs_resized`` ``[12, 34, 560, 780]`` in pixels of the image that the model sees (Qwen2.5-VL), ``loc1024_yxyx``
+``<loc0034><loc0012><loc0780><loc0560>`` (PaliGemma, 0 to 1023, y first). Several boxes: lists are joined by a comma, Florence-2's
+tokens by nothing, PaliGemma's by a semicolon."""
+
+
+def check_style(style: str) -> Style:
+    """The style of that name; ``ValueError`` lists the names."""
+    if style not in STYLES:
+        raise ValueError(f"box style {style!r} is unknown{did_you_mean(style, STYLES)}; choose one of {', '.join(STYLES)}")
+    return STYLES[style]
+
+
+def fault_of_box(box: Sequence[float]) -> str:
+    """Why four numbers are no canonical box; empty where they are one."""
+    if len(box) != 4 or not all(map(math.isfinite, box)):
+        return "it needs four finite numbers"
+    x1, y1, x2, y2 = box
+    if min(box) < 0 or max(box) > 1:
+        return "it lies outside the image; divide pixels by the image's width and height"
+    return "x2 <= x1; give the left edge first" if x2 <= x1 else "y2 <= y1; give the upper edge first" if y2 <= y1 else ""
+
+
+def check_box(box: Sequence[float]) -> None:
+    """``ValueError`` says why a box is none."""
+    if fault := fault_of_box(box):
+        raise ValueError(f"box {tuple(box)} is no xyxy box in [0, 1]: {fault}")
+
+
+def render(boxes: Sequence[Box], style: str, size: tuple[int, int]) -> str:
+    """The boxes in a style; ``size`` are height and width of the image as the model sees it (of use to ``abs_resized`` alone).
+
+    A box that is thinner than a unit may come out without area, which :func:`parse` then does not take for a box.
+    """
+    form = check_style(style)
+    for box in boxes:
+        check_box(box)
+    sides = _sides(form, style, size)
+    start, between, end = form.box
+    return form.boxes.join(start + between.join(_numbers(form, box, sides)) + end for box in boxes)
+
+
+def parse(text: str, style: str, size: tuple[int, int]) -> list[Box]:
+    """All boxes of a style in a text, whatever stands around them; what is out of range or without area is no box.
+
+    The scale is the style's and never guessed: fractions are no ``norm1000``, thousands no ``unit3``.
+    """
+    form = check_style(style)
+    sides = _sides(form, style, size)
+    boxes = [_box(form, found.groups(), sides) for found in _pattern(form).finditer(text)]
+    return [box for box in boxes if not fault_of_box(box)]
+
+
+def _sides(form: Style, style: str, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Units along the side of each of a box's four coordinates, x first."""
+    if form.units:
+        return (form.units,) * 4
+    height, width = size
+    if min(size) < 1:
+        raise ValueError(
+            f"size={tuple(size)} of box style {style!r}: give height and width in pixels of the image that the model sees"
+        )
+    return width, height, width, height
+
+
+def _numbers(form: Style, box: Box, sides: Sequence[int]) -> list[str]:
+    """A box's four numbers as text, in the style's order."""
+    counts = [
+        min(math.floor(value * side) if form.bins else round(value * side), side - form.bins)
+        for value, side in zip(box, sides, strict=True)
+    ]
+    return [form.number.format(count / 10**form.decimals) for count in _swapped(form, counts)]
+
+
+def _box(form: Style, numbers: Sequence[str], sides: Sequence[int]) -> Box:
+    """The box that four numbers stand for, perhaps a faulty one."""
+    counts = _swapped(form, [float(number) * 10**form.decimals for number in numbers])
+    x1, y1, x2, y2 = ((count + 0.5 * form.bins) / side for count, side in zip(counts, sides, strict=True))
+    return x1, y1, x2, y2
+
+
+def _swapped(form: Style, four: Sequence[float]) -> Sequence[float]:
+    return [four[place] for place in (1, 0, 3, 2)] if form.rows_first else four
+
+
+def _pattern(form: Style) -> re.Pattern[str]:
+    """Four numbers as the style writes them, with any white space between."""
+    start, between, end = form.box
+    joined = rf"\s*{re.escape(between.strip())}\s*".join([form.pattern] * 4)
+    return re.compile(rf"{re.escape(start)}\s*{joined}\s*{re.escape(end)}", re.ASCII)

@@ -1,0 +1,62 @@
+"""A language model's tokenizer and chat template, taken apart at the places of image, question and answer (paper, Stage III)."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from finevit.tokenizers import load_backend
+
+_IMAGE, _QUESTION, _ANSWER = "@picture@", "@question@", "@answer@"
+"""Stand in a rendered template for what will be there."""
+PLACEHOLDER = "<image>"
+"""What LLaVA's conversations write where the image goes."""
+
+
+class Chat:
+    """Token ids of a dialogue about one image: ``before``, the image, a question, ``between``, the answer, ``closing``.
+
+    The template is the tokenizer's own; without one, a question ends with a line break and an answer with the end-of-text token.
+    """
+
+    def __init__(self, name: str, backend: Any) -> None:
+        self.name, self._backend = name, backend
+        if backend.chat_template:
+            before, between, after = _template(name, backend)
+        else:
+            before, between, after = backend.bos_token or "", "\n", backend.eos_token or ""
+        self.before, self.between, closing = (self._ids(text, special=True) for text in (before, between, after))
+        if not closing or not self.between:
+            raise ValueError(f"tokenizer={name!r}: nothing ends an answer; give one with a chat template or an eos_token")
+        self.closing, self.size = closing[0], len(backend)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of what a person or a caption says; what looks like a special token in it is plain text."""
+        return self._ids(text, special=False)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of an answer."""
+        return self._backend.decode(list(ids), skip_special_tokens=True).strip()
+
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        text = text.encode(errors="replace").decode()
+        return list(self._backend(text, add_special_tokens=False, split_special_tokens=not special, verbose=False)["input_ids"])
+
+
+@functools.cache
+def load_chat(name: str) -> Chat:
+    """The chat of a tokenizer by hub name, folder or short name; ``ValueError`` with a remedy where there is none."""
+    return Chat(name, load_backend(name))
+
+
+def _template(name: str, backend: Any) -> tuple[str, str, str]:
+    """What the template writes before the image, between question and answer, and after the answer."""
+    asked = [{"role": "user", "content": _IMAGE + _QUESTION}]
+    options = {"tokenize": False, "enable_thinking": False}
+    try:
+        prompt = backend.apply_chat_template(asked, add_generation_prompt=True, **options)
+        told = backend.apply_chat_template([*asked, {"role": "assistant", "content": _ANSWER}], **options)
+        before, between = prompt.split(_IMAGE + _QUESTION)
+        after = told.split(_ANSWER)[1]
+    except Exception as error:  # templates are programs: they raise what they like, or write something else
+        raise ValueError(f"tokenizer={name!r}: its chat template cannot render a question and an answer ({error})") from error
+    return before, between, after

@@ -1,0 +1,58 @@
+"""The connector: 2 x 2 neighbouring patches become one visual token of the language model's width (paper, Stage III)."""
+
+import math
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from finevit.contracts import PackedImages
+from finevit.ops.merge import SIDE, cell_centres, merge_neighbours
+from finevit.ops.patches import check_whole
+from finevit.registry import MODELS
+
+
+@MODELS.register_module()
+class MergeConnector(BaseModule):
+    """Joins 2 x 2 patches and projects them by an MLP of two layers.
+
+    Args:
+        dim: width of the encoder; the stage gives it.
+        llm_dim: width of the language model's embeddings; the stage gives it.
+        hidden: width of the MLP; None is that of four joined patches.
+        frequencies: how many sines and cosines of a token's place in its image are added, per axis; 0, the paper's, for none. The
+            encoder's RoPE tells where patches lie to each other, not where in the image, which a box is about: with few images to
+            learn from, it helps to say so.
+    """
+
+    def __init__(
+        self, *, dim: int, llm_dim: int, hidden: int | None = None, frequencies: int = 0, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(init_cfg)
+        if not isinstance(frequencies, int) or frequencies < 0:
+            raise ValueError(f"model.connector.frequencies={frequencies!r}: give a whole number, at least 0")
+        joined = SIDE * SIDE * dim
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.first = nn.Linear(joined, hidden or joined)
+        self.second = nn.Linear(hidden or joined, llm_dim)
+        self.place = nn.Linear(4 * frequencies, hidden or joined, bias=False) if frequencies else None
+        self.frequencies = frequencies
+
+    def forward(self, tokens: Tensor, images: PackedImages) -> Tensor:
+        """``[patches, dim]`` of whole images -> ``[visual, llm_dim]``, a quarter as many, in raster order."""
+        check_whole(images)
+        hidden = self.first(merge_neighbours(self.norm(tokens), images.shapes))
+        if self.place is not None:
+            hidden = hidden + self.place(self._waves(images, hidden))
+        return self.second(nn.functional.gelu(hidden))
+
+    def visual(self, images: PackedImages) -> list[int]:
+        """Visual tokens of each image."""
+        return [rows * cols // SIDE**2 for rows, cols in images.shapes]
+
+    def _waves(self, images: PackedImages, like: Tensor) -> Tensor:
+        """``[visual, 4 * frequencies]``: sines and cosines of x and y, of wavelengths 2, 1, 1/2, ... of the image's side."""
+        centres = cell_centres(images.shapes, like.device)
+        scales = math.pi * 2.0 ** torch.arange(self.frequencies, device=like.device)
+        angles = (centres[:, :, None] * scales).flatten(1)
+        return torch.cat((angles.sin(), angles.cos()), -1).to(like.dtype)

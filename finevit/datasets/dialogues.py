@@ -1,0 +1,203 @@
+"""From a record to dialogues about its image: questions drawn by task, worded, tokenised and packed (paper, Stage III)."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+import torch
+
+from finevit.boxes import check_style, fault_of_box, render
+from finevit.chat import PLACEHOLDER, load_chat
+from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
+from finevit.datasets.captions import most_tokens
+from finevit.datasets.packing import pack_samples
+from finevit.datasets.tasks import TASKS, WORDINGS, Draft, check_weights, drafts
+from finevit.registry import FUNCTIONS, TRANSFORMS
+
+MERGED = 4
+"""Patches that the connector makes one visual token of: 2 x 2 (paper, Stage III)."""
+
+
+@TRANSFORMS.register_module()
+class AskQuestions:
+    """Adds ``asked``: questions about the image, drawn by the weights of their tasks, with boxes rendered as text.
+
+    Runs after every transform that moves boxes, and after ``ResizeToBudget``, whose size some styles refer to. The caption that
+    ``PickCaption`` drew is the answer of ``global_caption``, without it the record's first. A record without any question is a
+    ``BadSample``; questions left out are counted by reason.
+
+    Args:
+        weights: task -> weight, 0 where none is given; a schedule of the batch sampler (``mixture``) takes their place.
+        most: the most questions of an image.
+        style: how boxes are written, a name of ``finevit.boxes.STYLES``.
+        ill_posed: what becomes of a phrase or string that fits several boxes: ``drop``, or ``answer`` with all of them.
+        draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, float] | None = None,
+        most: int = 8,
+        style: str = "norm1000",
+        ill_posed: str = "drop",
+        draw: bool = True,
+    ) -> None:
+        self.weights = check_weights("AskQuestions.weights", dict.fromkeys(TASKS, 1.0) if weights is None else weights)
+        check_style(style)
+        if ill_posed not in ("drop", "answer"):
+            raise ValueError(f"AskQuestions.ill_posed={ill_posed!r}: choose drop or answer")
+        if not isinstance(most, int) or most < 1:
+            raise ValueError(f"AskQuestions.most={most!r}: give a whole number of questions, at least 1")
+        self.most, self.style, self.ill_posed, self.draw = most, style, ill_posed, draw
+
+    def __call__(self, sample: dict) -> dict:
+        weights = dict(sample.get("mixture") or ()) or self.weights
+        drawn = [draft for draft in self._drafts(sample) if weights.get(draft.task)]
+        drawn = self._draw(drawn, weights, sample["rng"]) if self.draw else _first(drawn, self.most)
+        if not drawn:
+            raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
+        size = sample["image"].shape[:2]
+        return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
+
+    def _drafts(self, sample: dict) -> list[Draft]:
+        """The well-posed questions; the others are counted."""
+        sound = [region for region in sample["regions"] if not fault_of_box(region.box)]
+        caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
+        counts = sample["facts"].get("counts", {})
+        found, dropped = drafts(sound, caption, counts, answer_all=self.ill_posed == "answer")
+        sample["counts"].update(dropped)
+        sample["counts"].update({"impossible boxes": len(sample["regions"]) - len(sound)})
+        return found
+
+    def _draw(self, found: list[Draft], weights: Mapping[str, float], rng: np.random.Generator) -> list[Draft]:
+        """A task by its weight, then one of its questions, none twice."""
+        left = {task: [found[i] for i in rng.permutation(len(found)) if found[i].task == task] for task in TASKS}
+        drawn: list[Draft] = []
+        while len(drawn) < self.most and any(left.values()):
+            tasks = [task for task in TASKS if left[task]]
+            shares = np.array([weights[task] for task in tasks])
+            drawn.append(left[tasks[rng.choice(len(tasks), p=shares / shares.sum())]].pop())
+        return drawn
+
+    def _word(self, draft: Draft, size: tuple[int, int], rng: np.random.Generator) -> Question:
+        """The question in words, its boxes in the style."""
+        wordings = WORDINGS[draft.task]
+        wording = wordings[rng.integers(len(wordings))] if self.draw else wordings[0]
+        boxes = render(draft.boxes, self.style, size) if draft.boxes else ""
+        text = wording.replace("{about}", draft.about).replace("{box}", boxes)
+        return Question(draft.task, text, draft.answer or boxes, draft.boxes, (), self.style, size)
+
+
+@TRANSFORMS.register_module()
+class AskRecorded:
+    """Adds ``asked``: the questions that an evaluation set brings along, in ``facts["asked"]``.
+
+    Those for boxes are worded as in training, and their boxes rendered in the style that the model was trained with.
+    """
+
+    def __init__(self, *, style: str = "norm1000") -> None:
+        check_style(style)
+        self.style = style
+
+    def __call__(self, sample: dict) -> dict:
+        questions: Sequence[Question] = sample["facts"].get("asked", ())
+        if not questions:
+            raise BadSample(f"{sample['id']}: brings no question along")
+        size = sample["image"].shape[:2]
+        return {**sample, "asked": [self._worded(question, size) for question in questions]}
+
+    def _worded(self, question: Question, size: tuple[int, int]) -> Question:
+        question = question._replace(style=self.style, size=size)
+        if question.task != "text2box":
+            return question
+        text = WORDINGS["text2box"][0].replace("{about}", question.text)
+        return question._replace(text=text, answer=render(question.boxes, self.style, size))
+
+
+@TRANSFORMS.register_module()
+class TokenizeDialogue:
+    """After ``Patchify``: the token ids of ``asked`` around the places of the visual tokens, as one part of a pack.
+
+    The image comes first, whatever a question says of its place. A question that does not fit into the request's ``text_length``
+    (visual tokens included) is left out and counted, an answer is never cut; where none fits, the record is a ``BadSample``.
+
+    Args:
+        tokenizer: name or folder of the language model's; ``load_config`` fills in the model's own.
+    """
+
+    def __init__(self, *, tokenizer: str = "") -> None:
+        if not tokenizer:
+            raise ValueError("TokenizeDialogue.tokenizer is not set: give model.llm a tokenizer, or name one here")
+        self.chat = load_chat(tokenizer)
+
+    def __call__(self, sample: dict) -> dict:
+        limit = most_tokens(sample, "TokenizeDialogue")
+        trunk = [*self.chat.before, *[IMAGE_TOKEN] * visual_tokens(sample["shape"])]
+        kept: list[Question] = []
+        branches: list[list[tuple[int, int]]] = []
+        for question in sample["asked"]:
+            prompt, answer = self._turn(sample["id"], question)
+            if len(trunk) + sum(len(branch) for branch in branches) + len(prompt) + len(answer) > limit:
+                sample["counts"].update(["questions too long"])
+                continue
+            kept.append(question)
+            branches.append([(token, NOT_LEARNED) for token in prompt] + [(token, token) for token in answer])
+        if not kept:
+            raise BadSample(f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(trunk)}")
+        return {**sample, "asked": kept, "dialogue": _part(trunk, branches)}
+
+    def _turn(self, identity: str, question: Question) -> tuple[list[int], list[int]]:
+        """Ids of a question with what the template writes around it, and of its answer with the closing token."""
+        if question.text.count(PLACEHOLDER) > 1:
+            raise BadSample(f"{identity}: {question.text.count(PLACEHOLDER)} times {PLACEHOLDER} in a question about one image")
+        text = question.text.replace(PLACEHOLDER, "").strip()
+        return [*self.chat.encode(text), *self.chat.between], [*self.chat.encode(question.answer), self.chat.closing]
+
+
+@FUNCTIONS.register_module()
+def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
+    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`)."""
+    batch = pack_samples(samples, keys=keys)
+    parts = [sample["dialogue"] for sample in samples]
+    tokens, labels, places, branches = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
+    lengths = tuple(len(part[0]) for part in parts)
+    batch["dialogues"] = PackedDialogues(
+        tokens=tokens,
+        labels=labels,
+        places=places,
+        branches=branches,
+        offsets=torch.from_numpy(np.cumsum((0, *lengths)).astype(np.int32)),
+        lengths=lengths,
+        visual=tuple(int((part[0] == IMAGE_TOKEN).sum()) for part in parts),
+        answers=tuple(int(part[3].max()) for part in parts),
+    )
+    return batch
+
+
+def visual_tokens(shape: tuple[int, int]) -> int:
+    """Visual tokens of a grid of patches."""
+    rows, cols = shape
+    if rows % 2 or cols % 2:
+        raise ValueError(f"a grid of {rows} x {cols} patches cannot be merged 2 x 2; sides must be multiples of {2 * PATCH} pixels")
+    return rows * cols // MERGED
+
+
+def _first(found: Iterable[Draft], most: int) -> list[Draft]:
+    """The first questions of each task."""
+    seen = Counter[str]()
+    return [draft for draft in found if not seen.update([draft.task]) and seen[draft.task] <= most]
+
+
+def _part(trunk: list[int], branches: list[list[tuple[int, int]]]) -> tuple[np.ndarray, ...]:
+    """``tokens``, ``labels``, ``places`` and ``branches`` of one image's part."""
+    ids, labels = zip(*chain.from_iterable(branches), strict=True)
+    places = [*range(len(trunk)), *chain.from_iterable(range(len(trunk), len(trunk) + len(branch)) for branch in branches)]
+    numbers = np.repeat(range(len(branches) + 1), [len(trunk), *map(len, branches)])
+    return (
+        np.array([*trunk, *ids], np.int64),
+        np.array([NOT_LEARNED] * len(trunk) + list(labels), np.int64),
+        np.array(places, np.int64),
+        numbers.astype(np.int64),
+    )

@@ -1,0 +1,119 @@
+"""CountBench: how many objects of a kind an image shows, two to ten of them (paper, evaluation of Stage III)."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from finevit.contracts import Question, Record
+from finevit.registry import DATASETS
+
+from .annotations import parse_object
+from .files import FileSource, Skipped, clean, existing, read
+from .fixed import annotation_file, expecting, listed, load_json
+
+IMAGE_FIELDS = ("image", "image_path", "file_name")
+"""Where an entry of JSON names its image; the first of these that it has."""
+WORDING = "Which number is missing in this caption of the image: {caption}"
+"""How is asked where the data brings no question."""
+BLANK = "___"
+_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+class Counted(NamedTuple):
+    """One image, as bytes or as a file, and the question about it."""
+
+    id: str
+    image: bytes | Path
+    question: Question
+
+
+@DATASETS.register_module()
+class CountBench(FileSource):
+    """CountBench as a Parquet file with the images in it (nielsr/countbench), or as JSON or JSON lines beside a folder of images.
+
+    An entry has ``number``, its image, and ``question`` or ``text``, the caption. ``facts["asked"]`` has one question of the task
+    ``counting``. A caption says the number, so it is never shown: where there is no question, its number is blanked and asked for.
+    The published Parquet file has images in 491 of its 540 rows.
+
+    Args:
+        annotations: the ``.parquet`` (which needs pyarrow), ``.json`` or ``.jsonl`` file.
+        image_root: the folder that the paths of JSON entries start at; by default that of the file.
+        questions: CountBenchQA's ``countbench_paired_questions.json``, whose places are the rows of the Parquet file.
+    """
+
+    def __init__(
+        self, *, annotations: str | Path, image_root: str | Path | None = None, questions: str | Path | None = None
+    ) -> None:
+        path, root = annotation_file(annotations, image_root)
+        skipped = Skipped()
+        with expecting(path, "an image with number, and with question or text"):
+            rows = _with_questions(_rows(path), questions)
+            self._counted = list(_counted(rows, root, skipped))
+        if not self._counted:
+            raise ValueError(f"annotations={str(annotations)!r} holds no usable entry: {skipped}; {root} holds {listed(root)}")
+        ids = [entry.id for entry in self._counted]
+        super().__init__(data_root=path, keys=ids, captioned=0, skipped=skipped, split="all", holdout=0.0)
+        lacking = f"; INCOMPLETE: {skipped.count:,} of {len(rows):,} images left out" if skipped.count else ""
+        self._about = f"CountBench; {len(ids):,} images{lacking}"
+
+    def record(self, row: int) -> Record:
+        """The image, read from its file where there is one."""
+        name, image, question = self._counted[row]
+        data = image if isinstance(image, bytes) else read(image, name=name)
+        return Record(id=name, image=data, facts={"asked": (question,)})
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    if path.suffix == ".jsonl":
+        return [parse_object(line) for line in path.read_bytes().splitlines() if line.strip()]
+    rows = load_json(path)
+    if not isinstance(rows, list):
+        raise ValueError(f"annotations={str(path)!r} must hold a list of entries, not {type(rows).__name__}")
+    return rows
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise ValueError(f"annotations={str(path)!r}: Parquet files need pyarrow; run pip install 'finevit[recaption]'") from None
+    return parquet.read_table(path).to_pylist()
+
+
+def _with_questions(rows: list[dict[str, Any]], questions: str | Path | None) -> list[dict[str, Any]]:
+    if questions is None:
+        return rows
+    asked = load_json(existing(questions, setting="questions"))
+    if len(asked) != len(rows):
+        raise ValueError(
+            f"questions={str(questions)!r} has {len(asked):,} questions for {len(rows):,} rows; give the file that fits"
+        )
+    return [{**row, "question": item["question"]} for row, item in zip(rows, asked, strict=True)]
+
+
+def _counted(rows: Sequence[Mapping[str, Any]], root: Path, skipped: Skipped) -> Iterator[Counted]:
+    """The entries that can be used; the others are noted in ``skipped``."""
+    for place, row in enumerate(rows):
+        number, image = int(row["number"]), _image(row, root)
+        text = clean(row.get("question") or "") or _blanked(row["text"], number)
+        if image is None or (isinstance(image, Path) and not image.is_file()):
+            skipped.add(f"row {place}: {image or 'its image'} is missing")
+        elif not text:
+            skipped.add(f"row {place}: its caption {row['text']!r} does not say {number}; give a question")
+        else:
+            yield Counted(str(place), image, Question(task="counting", text=text, answer=str(number)))
+
+
+def _image(row: Mapping[str, Any], root: Path) -> bytes | Path | None:
+    image = next((row[field] for field in IMAGE_FIELDS if row.get(field)), None)
+    return image.get("bytes") if isinstance(image, dict) else root / image if image else None
+
+
+def _blanked(caption: str, number: int) -> str:
+    """The question for the number that a caption says, in digits or as a word; empty where it does not say it."""
+    said = "|".join([str(number), *_WORDS[number - 2 : number - 1]]) if number > 1 else str(number)
+    blanked, found = re.subn(rf"\b(?:{said})\b", BLANK, clean(caption), flags=re.IGNORECASE)
+    return WORDING.format(caption=blanked) if found else ""

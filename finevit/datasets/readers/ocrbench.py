@@ -1,0 +1,48 @@
+"""OCRBench: 1,000 questions about text in images, out of 29 data sets (paper, evaluation of Stage III)."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from finevit.contracts import Question
+from finevit.registry import DATASETS
+
+from .docvqa import answered, by_image
+from .fixed import FixedSet, annotation_file, expecting, load_json
+
+IMAGES = "OCRBench_Images"
+"""The folder of the images, as the authors' archive has it."""
+FORMULAS = "HME100k"
+"""The part with handwritten formulas, whose answers the authors compare without spaces."""
+
+
+@DATASETS.register_module()
+class OCRBench(FixedSet):
+    """``OCRBench.json`` of the authors; ``facts["asked"]`` are the questions about an image, word for word.
+
+    Questions are of the task ``ocrbench``, those about formulas (HME100k) of ``ocrbench_formula``, since they are compared in
+    another way; every answer in the file is accepted.
+
+    Args:
+        annotations: the JSON file.
+        image_root: the folder that the entries' paths (``IIIT5K/...``) start at; by default ``OCRBench_Images`` beside the file, or
+            else the folder of the file.
+    """
+
+    def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
+        path, root = annotation_file(annotations, image_root)
+        if image_root is None and (root / IMAGES).is_dir():
+            root = root / IMAGES
+        content = load_json(path)
+        if not isinstance(content, list):
+            raise ValueError(f"annotations={str(annotations)!r} is no file of OCRBench: it must hold a list of questions")
+        with expecting(path, "a question with dataset_name, image_path, question and answers"):
+            entries = by_image(_questions(content))
+        about = f"OCRBench, {len(content):,} questions"
+        super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about)
+
+
+def _questions(items: Iterable[Any]) -> Iterator[tuple[str, Question]]:
+    for item in items:
+        task = "ocrbench_formula" if item["dataset_name"] == FORMULAS else "ocrbench"
+        yield item["image_path"], answered(task, item["question"], item["answers"])

@@ -1,0 +1,130 @@
+"""Stage III: a language model reads the encoder's tokens and answers; the encoder learns through it (paper, Stage III)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from finevit.chat import load_chat
+from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
+from finevit.ops.dialogues import prompts
+from finevit.registry import MODELS
+from finevit.stages.describe import readable
+
+
+@MODELS.register_module()
+class LLMAlignment(BaseModel):
+    """Autoregressive answers about projected visual tokens.
+
+    Args:
+        backbone: config of the image encoder.
+        connector: config of the connector; ``dim`` and ``llm_dim`` come from its neighbours.
+        llm: config of an :class:`~finevit.contracts.AlignmentLLM`, by the name that a plugin gave it.
+        head: config of the head.
+        backbone_frozen: whether the encoder is kept as it is; a schedule can set it.
+        connector_frozen: the same of the connector.
+        llm_frozen: the same of the language model (of its adapters too, where it is trained by LoRA).
+        answer_length: the most tokens of a generated answer.
+        data_preprocessor: config of the preprocessor.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: dict,
+        connector: dict,
+        llm: dict,
+        head: dict | None = None,
+        backbone_frozen: bool = False,
+        connector_frozen: bool = False,
+        llm_frozen: bool = False,
+        answer_length: int = 64,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor or {"type": "PackedPreprocessor"}, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.llm = MODELS.build(llm)
+        if not isinstance(self.llm, AlignmentLLM):
+            raise ValueError(f"model.llm.type={llm['type']!r} is no alignment LLM")
+        self.connector = MODELS.build({**connector, "dim": self.backbone.dim, "llm_dim": self.llm.dim})
+        self.head = MODELS.build(head or {"type": "LanguageHead"})
+        self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
+        self.answer_length, self.chat = answer_length, load_chat(self.llm.tokenizer)
+        self._trainable = {
+            name: {p for p in self._part(name).parameters() if p.requires_grad} for name in ("backbone", "connector", "llm")
+        }
+
+    def forward(
+        self, images: PackedImages, dialogues: PackedDialogues | None = None, mode: str = "tensor", **extra: Any
+    ) -> dict[str, Tensor] | EncoderOutput | list[dict]:
+        """``loss``: the losses; ``tensor``: the image encoder's output; ``predict``: see :meth:`predict`."""
+        if mode == "tensor":
+            return self.backbone(images)
+        if dialogues is None:
+            remedy = "use the transforms AskQuestions and TokenizeDialogue and the collate function finevit.pack_dialogues"
+            raise ValueError(f"LLMAlignment: the batches have no dialogues; {remedy}")
+        return self.loss(images, dialogues) if mode == "loss" else self.predict(images, dialogues, **extra)
+
+    def loss(self, images: PackedImages, dialogues: PackedDialogues) -> dict[str, Tensor]:
+        """Losses of one batch."""
+        self._freeze()
+        return self.head.loss(self.llm(self.embed(images, dialogues), dialogues), dialogues, self.llm)
+
+    def embed(self, images: PackedImages, dialogues: PackedDialogues) -> Tensor:
+        """``[text, dim]``: what the language model reads, visual tokens in their places.
+
+        Raises ``ValueError`` where an image has more or fewer places than visual tokens.
+        """
+        check_places(dialogues.visual, self.connector.visual(images))
+        here = dialogues.tokens == IMAGE_TOKEN
+        words = self.llm.embed(dialogues.tokens.masked_fill(here, 0))
+        visual = self.connector(self.backbone(images).tokens, images)
+        return words.masked_scatter(here[:, None], visual.to(words.dtype))
+
+    @torch.no_grad()
+    def predict(self, images: PackedImages, dialogues: PackedDialogues, **extra: Any) -> list[dict]:
+        """Per image: ``said``, a generated answer to each of its questions, and the batch's further entries."""
+        asked = prompts(self.embed(images, dialogues), dialogues)
+        said = map(self.chat.decode, self.llm.generate(asked, most=self.answer_length, stop=self.chat.closing))
+        return [
+            {"said": [next(said) for _ in range(answers)], **{key: value[i] for key, value in extra.items()}}
+            for i, answers in enumerate(dialogues.answers)
+        ]
+
+    def describe(self) -> list[str]:
+        """What is trained here, for people."""
+        parameters = readable(sum(p.numel() for p in self.backbone.parameters()))
+        return [
+            "stage: III, LLM alignment",
+            f"encoder: FineViT, {self.backbone.depth} blocks of width {self.backbone.dim}, {parameters} parameters",
+            f"language model: {self.llm.describe()}",
+        ]
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Layer-wise learning-rate decay: the encoder's own layers; everything else of the stage counts as the last."""
+        name = param_name.removeprefix(prefix)
+        if name.startswith("backbone."):
+            return self.backbone.get_layer_depth(name, "backbone.")
+        return self.backbone.depth + 1, self.backbone.depth + 2
+
+    def _part(self, name: str) -> nn.Module:
+        return self.get_submodule(name)
+
+    def _freeze(self) -> None:
+        """Parameters of a frozen part need no gradient; those that were frozen by their own part stay so."""
+        for name, trainable in self._trainable.items():
+            for parameter in trainable:
+                parameter.requires_grad_(not getattr(self, f"{name}_frozen"))
+
+
+def check_places(places: Sequence[int], visual: Sequence[int]) -> None:
+    """``ValueError`` names the first image whose places in the dialogue are not as many as its visual tokens."""
+    for image, (here, there) in enumerate(zip(places, visual, strict=True)):
+        if here != there:
+            raise ValueError(
+                f"image {image} of the batch: {here} places for {there} visual tokens; "
+                "dialogues are to be made of the image's final grid: TokenizeDialogue comes after Patchify, without DropPatches"
+            )

@@ -1,0 +1,301 @@
+"""Readers of Stage III's evaluation sets: small files laid out as their authors lay them out."""
+
+import io
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+from finevit.boxes import parse
+from finevit.contracts import Question
+from finevit.datasets.images import decode
+from finevit.datasets.readers.countbench import CountBench
+from finevit.datasets.readers.docvqa import DocVQA
+from finevit.datasets.readers.ocrbench import OCRBench
+from finevit.datasets.readers.refcoco import RefCOCO, load_pickle
+from finevit.registry import DATASETS
+
+
+def picture(value: int = 0) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 20), (value, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes | list | dict]) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
+    return root
+
+
+def red(record) -> int:
+    return int(decode(record.image, name=record.id)[5, 5, 0])
+
+
+def asked(source, index: int) -> tuple[Question, ...]:
+    return source[index].facts["asked"]
+
+
+# --- RefCOCO --------------------------------------------------------------------------------------------------------
+
+
+def reference(number: int, split: str, *sentences: str, image: int) -> dict:
+    """As refer writes one; its file_name is not that of the image."""
+    return {
+        "ref_id": number, "ann_id": 100 + number, "image_id": image, "category_id": 1, "split": split, "sent_ids": [],
+        "file_name": f"COCO_train2014_{image:012}_{number}.jpg",
+        "sentences": [{"sent_id": i, "sent": sent, "raw": sent.upper(), "tokens": []} for i, sent in enumerate(sentences)],
+    }  # fmt: skip
+
+
+BOXES = {100: [8, 5, 16, 10], 101: [0, 0, 40.004, 20], 102: [20, 10, 20, 10], 103: [1, 2, 3, 4], 104: [2, 2, 2, 2]}
+
+
+def refcoco(root: Path, name: str = "refs(unc).p", protocol: int = 2, **boxes: list) -> Path:
+    references = [
+        reference(0, "testA", "left  man", "man in red", image=7), reference(1, "testB", "everything", image=8),
+        reference(2, "testA", "left man", image=7), reference(3, "testA", "woman", image=9), reference(4, "val", "dog", image=7),
+    ]  # fmt: skip
+    annotations = [
+        {"id": number, "image_id": references[number - 100]["image_id"], "bbox": boxes.get(f"box_{number}", box)}
+        for number, box in BOXES.items()
+    ]
+    images = [{"id": i, "file_name": f"COCO_train2014_{i:012}.jpg", "width": 40, "height": 20} for i in (7, 8, 9)]
+    write(root, {"instances.json": {"images": images, "annotations": annotations, "categories": []}})
+    write(root, {name: pickle.dumps(references, protocol=protocol)})
+    return write(root, {f"train2014/COCO_train2014_{i:012}.jpg": picture(i * 10) for i in (7, 8)})
+
+
+def where(text: str, *box: float) -> Question:
+    return Question("text2box", text, "", boxes=(box,))
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_refcoco_has_one_question_an_expression_and_canonical_boxes(tmp_path, protocol):
+    root = refcoco(tmp_path, protocol=protocol)
+    source = DATASETS.build({"type": "RefCOCO", "data_root": str(root), "split": "testA"})
+    assert len(source) == 1
+    assert source[0].id == "COCO_train2014_000000000007.jpg"
+    assert red(source[0]) == 70
+    assert asked(source, 0) == (
+        where("left man", 0.2, 0.25, 0.6, 0.75), where("man in red", 0.2, 0.25, 0.6, 0.75), where("left man", 0.5, 0.5, 1.0, 1.0),
+    )  # fmt: skip
+    said = source.describe()
+    assert "refs(unc).p, split 'testA', 4 expressions; 1 images; INCOMPLETE: 1 of 2 images left out" in said
+    assert asked(RefCOCO(data_root=root, split="testB"), 0) == (where("everything", 0.0, 0.0, 1.0, 1.0),)
+    assert asked(RefCOCO(data_root=root, image_root=root / "train2014"), 0) == (where("dog", 0.05, 0.1, 0.1, 0.2),)
+    assert pickle.loads(pickle.dumps(source))[0].facts == source[0].facts
+
+
+def test_expressions_are_worded_and_boxes_rendered_by_the_transform(tmp_path):
+    dataset = {
+        "type": "NativeImages", "source": {"type": "RefCOCO", "data_root": str(refcoco(tmp_path)), "split": "testA"},
+        "transforms": [{"type": "finevit.ResizeToBudget"}, {"type": "finevit.AskRecorded", "style": "abs_resized"}],
+    }  # fmt: skip
+    first = DATASETS.build(dataset)[0]["asked"][0]
+    assert (first.text, first.style) == ("Where is left man?", "abs_resized")
+    height, width = first.size
+    assert first.answer == f"[{0.2 * width:.0f}, {0.25 * height:.0f}, {0.6 * width:.0f}, {0.75 * height:.0f}]"
+    assert parse(first.answer, first.style, first.size)[0] == pytest.approx(first.boxes[0], abs=0.5 / min(first.size) + 1e-9)
+
+
+def test_refcoco_takes_the_usual_division_and_names_its_splits(tmp_path):
+    refcoco(tmp_path, "refs(google).p")
+    assert "refs(google).p" in RefCOCO(data_root=tmp_path).describe()
+    refcoco(tmp_path, "refs(umd).p")
+    assert "refs(umd).p" in RefCOCO(data_root=tmp_path).describe()
+    assert "refs(google).p" in RefCOCO(data_root=tmp_path, split_by="google").describe()
+    with pytest.raises(
+        ValueError, match=r"split_by='unc': looked for refs\(unc\)\.p and instances\.json; the folder holds instances"
+    ):
+        RefCOCO(data_root=tmp_path, split_by="unc")
+    with pytest.raises(ValueError, match=r"split='testa' is not in .*\(did you mean 'testA'\?\); it has testA, testB, val"):
+        RefCOCO(data_root=tmp_path, split="testa")
+    (tmp_path / "instances.json").unlink()
+    with pytest.raises(ValueError, match=r"looked for refs\(unc\)\.p or refs\(umd\)\.p or refs\(google\)\.p and instances\.json"):
+        RefCOCO(data_root=tmp_path)
+
+
+def test_refcoco_names_a_box_that_is_none(tmp_path):
+    refcoco(tmp_path, box_100=[8, 5, 0, 10])
+    with pytest.raises(ValueError, match=r"annotation 100 has bbox \[8, 5, 0, 10\] in 40 x 20 pixels: x2 <= x1"):
+        RefCOCO(data_root=tmp_path, split="testA")
+    refcoco(tmp_path, box_100=[8, 5])
+    with pytest.raises(ValueError, match=r"instances\.json: an entry is not an image with id, .*bbox \(IndexError"):
+        RefCOCO(data_root=tmp_path, split="testA")
+
+
+class Harmful:
+    """What a pickle can do to who loads it."""
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("harm",)
+
+
+@pytest.mark.parametrize("harmful", [Harmful(), [{"split": Harmful()}], {Path("x")}])
+def test_a_pickle_that_names_code_is_refused_and_not_run(tmp_path, monkeypatch, harmful):
+    monkeypatch.chdir(tmp_path)
+    refcoco(tmp_path)
+    write(tmp_path, {"refs(unc).p": pickle.dumps(harmful)})
+    with pytest.raises(ValueError, match=r"refs\(unc\)\.p is not a pickle of plain values \(it holds .*\..*; fetch it again"):
+        RefCOCO(data_root=tmp_path)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_torn_and_other_pickles_are_named(tmp_path):
+    data = pickle.dumps(list(range(1000)))
+    write(tmp_path, {"torn.p": data[:-9], "empty.p": b"", "text.p": b"{}", "plain.p": pickle.dumps([{"a": (1, 2.5, "é", None)}])})
+    for name in ("torn.p", "empty.p", "text.p"):
+        with pytest.raises(ValueError, match=rf"{name} is not a pickle of plain values"):
+            load_pickle(tmp_path / name)
+    assert load_pickle(tmp_path / "plain.p") == [{"a": (1, 2.5, "é", None)}]
+    assert load_pickle(write(tmp_path, {"two.p": b"(lp0\nS'caf\\xc3\\xa9'\np1\na."}) / "two.p") == ["café"]  # Python 2
+    refcoco(tmp_path)
+    write(tmp_path, {"refs(unc).p": pickle.dumps([{"ann_id": 1}])})
+    with pytest.raises(ValueError, match="an entry is not a reference with split, ann_id and sentences"):
+        RefCOCO(data_root=tmp_path)
+
+
+# --- CountBench -----------------------------------------------------------------------------------------------------
+
+CAPTION = "Which number is missing in this caption of the image: "
+
+
+def test_countbench_never_shows_the_number(tmp_path):
+    rows = [
+        {"image": "images/a.png", "text": "Set of Six  chairs, 6 pieces, 1965", "number": 6},
+        {"image_path": "images/b.png", "text": "Five dogs", "number": 5, "question": "How many dogs are there in the image?"},
+        {"image": "images/gone.png", "text": "two cats", "number": 2},
+        {"image": None, "image_url": "http://x/y.png", "text": "ten cats", "number": 10},
+        {"file_name": "images/b.png", "text": "a few cats", "number": 3},
+    ]
+    write(tmp_path, {"CountBench.json": rows, "images/a.png": picture(10), "images/b.png": picture(20)})
+    write(tmp_path, {"rows.jsonl": "\n".join(map(json.dumps, [*rows, ""][:5])).encode()})
+    for name in ("CountBench.json", "rows.jsonl"):
+        source = DATASETS.build({"type": "CountBench", "annotations": str(tmp_path / name)})
+        assert [(source[i].id, red(source[i])) for i in range(len(source))] == [("0", 10), ("1", 20)]
+        assert asked(source, 0) == (Question("counting", f"{CAPTION}Set of ___ chairs, ___ pieces, 1965", "6"),)
+        assert asked(source, 1) == (Question("counting", "How many dogs are there in the image?", "5"),)
+        assert source.describe().endswith("CountBench; 2 images; INCOMPLETE: 3 of 5 images left out")
+        assert str(source.skipped).endswith("row 4: its caption 'a few cats' does not say 3; give a question")
+    assert pickle.loads(pickle.dumps(source))[1].facts == source[1].facts
+
+
+def test_countbench_takes_the_questions_of_countbenchqa_by_row(tmp_path):
+    rows = [{"image": None, "text": "two cats", "number": 2}, {"image": "a.png", "text": "ten cats", "number": 10}]
+    write(
+        tmp_path, {"a.json": rows, "a.png": picture(), "q.json": [{"question": "How many dogs?"}, {"question": "How many cats?"}]}
+    )
+    source = CountBench(annotations=tmp_path / "a.json", questions=tmp_path / "q.json")
+    assert asked(source, 0) == (Question("counting", "How many cats?", "10"),)
+    write(tmp_path, {"q.json": [{"question": "How many dogs?"}]})
+    with pytest.raises(ValueError, match="has 1 questions for 2 rows; give the file that fits"):
+        CountBench(annotations=tmp_path / "a.json", questions=tmp_path / "q.json")
+
+
+def test_countbench_reads_parquet_where_pyarrow_is(tmp_path, monkeypatch):
+    """With a stand-in for pyarrow, which is no dependency of the core."""
+    rows = [
+        {"image": {"bytes": picture(30), "path": None}, "text": "three cats", "number": 3, "image_url": "http://x"},
+        {"image": None, "text": "two cats", "number": 2, "image_url": "http://y"},
+    ]
+    path = write(tmp_path, {"train.parquet": pickle.dumps(rows)}) / "train.parquet"
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ValueError, match=r"Parquet files need pyarrow; run pip install 'finevit\[recaption\]'"):
+        CountBench(annotations=path)
+    package, module = ModuleType("pyarrow"), ModuleType("pyarrow.parquet")
+    package.parquet = module
+    module.read_table = lambda path: type("Table", (), {"to_pylist": lambda self: pickle.loads(path.read_bytes())})()
+    monkeypatch.setitem(sys.modules, "pyarrow", package)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", module)
+    source = CountBench(annotations=path)
+    assert (len(source), red(source[0])) == (1, 30)
+    assert asked(source, 0)[0].text == f"{CAPTION}___ cats"
+    assert "INCOMPLETE: 1 of 2" in source.describe()
+
+
+def test_countbench_refuses_other_files(tmp_path):
+    write(tmp_path, {"a.json": {}, "b.json": [{"image": "x.png", "text": "two", "number": 2}], "c.json": [{"image": "x.png"}]})
+    with pytest.raises(ValueError, match="must hold a list of entries, not dict"):
+        CountBench(annotations=tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"holds no usable entry: row 0: .*x\.png is missing; .* holds a\.json"):
+        CountBench(annotations=tmp_path / "b.json")
+    with pytest.raises(ValueError, match="an entry is not an image with number, and with question or text"):
+        CountBench(annotations=tmp_path / "c.json")
+
+
+# --- OCRBench and DocVQA --------------------------------------------------------------------------------------------
+
+
+def ocr(dataset: str, image: str, question: str, answers) -> dict:
+    return {"dataset_name": dataset, "type": "x", "image_path": image, "question": question, "answers": answers}
+
+
+def test_ocrbench_joins_the_questions_of_an_image(tmp_path):
+    items = [
+        ocr("IIIT5K", "IIIT5K/1.png", "what is written in the image?", ["CENTRE"]),
+        ocr("docVQA", "doc/2.png", "what is\nthe date? ", ["1/8/93 ", "", "8 Jan"]),
+        ocr("HME100k", "hme/3.png", "formula?", "\\frac { 1 }"), ocr("docVQA", "doc/2.png", "who?", [7]),
+    ]  # fmt: skip
+    images = {"IIIT5K/1.png": picture(10), "doc/2.png": picture(20), "hme/3.png": picture(30)}
+    write(tmp_path, {"OCRBench.json": items})
+    write(tmp_path / "OCRBench_Images", images)
+    source = DATASETS.build({"type": "OCRBench", "annotations": str(tmp_path / "OCRBench.json")})
+    assert [red(source[i]) for i in range(len(source))] == [10, 20, 30]
+    assert asked(source, 0) == (Question("ocrbench", "what is written in the image?", "CENTRE"),)
+    assert asked(source, 1) == (
+        Question("ocrbench", "what is\nthe date?", "1/8/93", strings=("8 Jan",)), Question("ocrbench", "who?", "7"),
+    )  # fmt: skip
+    assert asked(source, 2) == (Question("ocrbench_formula", "formula?", "\\frac { 1 }"),)
+    assert "OCRBench, 4 questions; 3 images" in source.describe()
+    (tmp_path / "OCRBench_Images").rename(tmp_path / "moved")
+    assert len(OCRBench(annotations=tmp_path / "OCRBench.json", image_root=tmp_path / "moved")) == 3
+
+
+def test_ocrbench_refuses_other_files(tmp_path):
+    write(tmp_path, {"a.json": {}, "b.json": [{"dataset": "x"}], "c.json": [ocr("x", "1.png", "who?", [" "])]})
+    with pytest.raises(ValueError, match="is no file of OCRBench: it must hold a list of questions"):
+        OCRBench(annotations=tmp_path / "a.json")
+    with pytest.raises(ValueError, match="an entry is not a question with dataset_name, image_path, question and answers"):
+        OCRBench(annotations=tmp_path / "b.json")
+    with pytest.raises(ValueError, match=r"the ocrbench question 'who\?' has no answer"):
+        OCRBench(annotations=tmp_path / "c.json")
+
+
+def document(number: int, image: str, **more: object) -> dict:
+    return {
+        "questionId": number, "question": f"what is {number}?", "question_types": ["form"], "image": image, "docId": 1,
+        "ucsf_document_id": "x", "ucsf_document_page_no": "1", "data_split": "val", **more,
+    }  # fmt: skip
+
+
+def test_docvqa_joins_the_questions_of_a_page(tmp_path):
+    data = [
+        document(1, "documents/a_1.png", answers=["ITC Limited", "itc limited"]), document(2, "documents/b_1.png", answers=["5"]),
+        document(3, "documents/a_1.png", answers=["0.28"]), document(4, "documents/gone_1.png", answers=["x"]),
+    ]  # fmt: skip
+    content = {"dataset_name": "SP-DocVQA", "dataset_version": "1.0", "dataset_split": "val", "data": data}
+    write(tmp_path, {"val_v1.0_withQT.json": content, "documents/a_1.png": picture(10), "documents/b_1.png": picture(20)})
+    source = DATASETS.build({"type": "DocVQA", "annotations": str(tmp_path / "val_v1.0_withQT.json")})
+    assert [(source[i].id, red(source[i])) for i in range(len(source))] == [("documents/a_1.png", 10), ("documents/b_1.png", 20)]
+    assert asked(source, 0) == (
+        Question("docvqa", "what is 1?", "ITC Limited", strings=("itc limited",)), Question("docvqa", "what is 3?", "0.28"),
+    )  # fmt: skip
+    assert "DocVQA val, 4 questions; 2 images; INCOMPLETE: 1 of 3 images left out" in source.describe()
+
+
+def test_docvqa_refuses_other_files(tmp_path):
+    write(tmp_path, {"a.json": [], "b.json": {"data": [document(1, "a.png")]}, "c.json": {"data": [{"answers": ["x"]}]}})
+    with pytest.raises(ValueError, match="is no file of DocVQA: looked for 'data', a list of questions"):
+        DocVQA(annotations=tmp_path / "a.json")
+    with pytest.raises(ValueError, match="holds no answers, like DocVQA's test split; give that of val"):
+        DocVQA(annotations=tmp_path / "b.json")
+    with pytest.raises(ValueError, match="an entry is not a question with question, image and answers"):
+        DocVQA(annotations=tmp_path / "c.json")
