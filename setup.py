@@ -43,7 +43,7 @@ EXTRAS = {
     "llm": ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"],
     "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx2"],
     "downstream": ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"],
-    "demo": ["fastapi", "uvicorn"],
+    "demo": ["starlette", "uvicorn"],
     "dev": [
         "pytest>=8",
         "pytest-xdist",
@@ -55,6 +55,11 @@ EXTRAS = {
         "onnxruntime",
         "playwright",
         "open_clip_torch>=3.3",
+        "peft>=0.18",
+        "accelerate>=1.10",
+        "gguf>=0.17",
+        "starlette",
+        "uvicorn",
     ],
 }
 

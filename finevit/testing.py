@@ -6,7 +6,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from finevit.contracts import PATCH, ImageBudget, PackedImages, PackedTexts, ResolutionSchedule, Teacher
+from finevit.contracts import (
+    NOT_LEARNED,
+    PATCH,
+    AlignmentLLM,
+    ImageBudget,
+    PackedDialogues,
+    PackedImages,
+    PackedTexts,
+    ResolutionSchedule,
+    Teacher,
+)
 from finevit.datasets.packing import pack
 
 
@@ -48,3 +58,58 @@ def random_texts(lengths: Sequence[int], *, limit: int, vocab: int = 1000, seed:
     """A pack of random token ids below ``vocab`` with the given lengths."""
     tokens = torch.randint(vocab, (sum(lengths),), generator=torch.Generator().manual_seed(seed))
     return PackedTexts(tokens, torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32), tuple(lengths), limit)
+
+
+def random_dialogues(parts: Sequence[tuple[int, Sequence[tuple[int, int]]]], *, vocab: int, seed: int = 0) -> PackedDialogues:
+    """Dialogues of random token ids without images: of each image the tokens of its trunk, and of each branch those of its
+    question and of its answer."""
+    rng = np.random.default_rng(seed)
+    lengths = tuple(trunk + sum(map(sum, branches)) for trunk, branches in parts)
+    tokens = torch.from_numpy(rng.integers(0, vocab, sum(lengths)))
+    columns: dict[str, list[int]] = {"learned": [], "places": [], "branches": []}
+    for trunk, branches in parts:
+        for number, (question, answer) in enumerate([(trunk, 0), *branches]):
+            columns["learned"] += [0] * question + [1] * answer
+            columns["places"] += range(trunk, trunk + question + answer) if number else range(trunk)
+            columns["branches"] += [number] * (question + answer)
+    learned, places, branch = (torch.tensor(column) for column in columns.values())
+    return PackedDialogues(
+        tokens=tokens,
+        labels=tokens.where(learned == 1, NOT_LEARNED),
+        places=places,
+        branches=branch,
+        offsets=torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32),
+        lengths=lengths,
+        visual=(0,) * len(parts),
+        answers=tuple(len(branches) for _, branches in parts),
+    )
+
+
+@torch.no_grad()
+def check_alignment_llm(llm: AlignmentLLM, *, vocab: int = 200, tolerance: float = 1e-4) -> None:
+    """Asserts the contract of :class:`~finevit.contracts.AlignmentLLM`: shapes, who reads whom, and greedy generation."""
+    llm.eval()
+    whole = random_dialogues([(5, [(3, 4), (2, 3)]), (2, [(1, 2)])], vocab=vocab)
+    hidden = llm(llm.embed(whole.tokens), whole)
+    assert hidden.shape[0] == len(whole.tokens), "one output for each token"
+    assert llm.logits(hidden).shape[1] >= vocab, "a logit for each token id"
+
+    def moved(index: int) -> list[int]:
+        other = whole.tokens.clone()
+        other[index] = (other[index] + 1) % vocab
+        change = (llm(llm.embed(other), whole) - hidden).abs().amax(1)
+        return (change > tolerance).nonzero()[:, 0].tolist()
+
+    assert moved(2) == list(range(2, 17)), "the trunk is read by what follows it and by all branches, of its image alone"
+    assert moved(6) == list(range(6, 12)), "a branch is read by itself alone"
+    prompt = llm.embed(whole.tokens[:8])
+    (short, long) = llm.generate([prompt, llm.embed(whole.tokens[17:20])], most=5, stop=vocab + 10_000)
+    assert len(short) == len(long) == 5, "as many tokens as asked for, where no closing token comes"
+    read = whole.tokens[:8].tolist()
+    for token in short:
+        single = random_dialogues([(len(read) - 1, [(1, 0)])], vocab=vocab)._replace(tokens=torch.tensor(read))
+        best = llm.logits(llm(llm.embed(single.tokens), single)[-1:]).argmax().item()
+        assert token == best, "what is generated is what the outputs say, one token after the other"
+        read.append(token)
+    assert llm.generate([prompt], most=5, stop=short[2])[0] == short[: short.index(short[2])], "the closing token is not part of it"
+    assert llm.describe(), "describe() says what the model is"

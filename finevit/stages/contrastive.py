@@ -42,7 +42,7 @@ class ContrastiveLearning(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or {"type": "PackedPreprocessor"}, init_cfg)
+        super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.text_encoder = MODELS.build(text_encoder)
         if not isinstance(self.text_encoder, TextEncoder):

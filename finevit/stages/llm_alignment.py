@@ -30,6 +30,8 @@ class LLMAlignment(BaseModel):
         data_preprocessor: config of the preprocessor.
     """
 
+    page = "finevit.visualization.stage3"
+
     def __init__(
         self,
         *,
@@ -44,7 +46,7 @@ class LLMAlignment(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or {"type": "PackedPreprocessor"}, init_cfg)
+        super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.llm = MODELS.build(llm)
         if not isinstance(self.llm, AlignmentLLM):

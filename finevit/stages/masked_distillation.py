@@ -46,7 +46,7 @@ class MaskedDistillation(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or {"type": "PackedPreprocessor"}, init_cfg)
+        super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.__dict__["teacher"] = MODELS.build(teacher).eval().requires_grad_(False)
         if not isinstance(self.teacher, Teacher):

@@ -1,0 +1,380 @@
+"""Stage III: dialogues in a pack, the alignment LLMs, the connector, freezing, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from finevit.contracts import NOT_LEARNED, PackedDialogues
+from finevit.ops.dialogues import answer_loss, learned, prompts, readable
+from finevit.ops.merge import cell_centres, merge_neighbours
+from finevit.plugins import load_plugins
+from finevit.registry import MODELS
+from finevit.testing import check_alignment_llm, fill, random_dialogues, random_pack
+
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+CONFIGS = {
+    "llama": {"model_type": "llama", **SIZES},
+    "qwen3": {"model_type": "qwen3", **SIZES, "head_dim": 16, "tie_word_embeddings": True},
+    "gemma2": {"model_type": "gemma2", **SIZES, "head_dim": 16, "sliding_window": 4, "final_logit_softcapping": 5.0},
+    "gemma3": {
+        "model_type": "gemma3_text",
+        **SIZES,
+        "head_dim": 16,
+        "sliding_window": 4,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "smollm3": {"model_type": "smollm3", **SIZES, "no_rope_layers": [1, 0]},
+}
+PARTS = [(4, [(3, 5), (2, 1), (4, 2)]), (6, [(1, 3)])]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins():
+    load_plugins()
+
+
+def plain(**options: object):
+    return MODELS.build({"type": "PlainLLM", "depth": 2, "dim": 32, "heads": 2, "context": 64, **options})
+
+
+def hugging_face(kind: str = "llama", **options: object):
+    torch.manual_seed(0)
+    return MODELS.build({"type": "HuggingFaceLLM", "config": CONFIGS[kind], "tokenizer": "scenes-chat", **options})
+
+
+def llms() -> list:
+    return [pytest.param(plain, id="plain"), *(pytest.param(lambda kind=kind: hugging_face(kind), id=kind) for kind in CONFIGS)]
+
+
+def alone(dialogues: PackedDialogues, image: int, branch: int) -> PackedDialogues:
+    """One question of one image, by itself."""
+    begin, end = dialogues.offsets[image : image + 2].tolist()
+    keep = torch.arange(begin, end)[torch.isin(dialogues.branches[begin:end], torch.tensor([0, branch]))]
+    return PackedDialogues(
+        tokens=dialogues.tokens[keep],
+        labels=dialogues.labels[keep],
+        places=torch.arange(len(keep)),
+        branches=(dialogues.branches[keep] > 0).long(),
+        offsets=torch.tensor([0, len(keep)], dtype=torch.int32),
+        lengths=(len(keep),),
+        visual=(0,),
+        answers=(1,),
+    )
+
+
+def loss_of(llm, dialogues: PackedDialogues) -> torch.Tensor:
+    head = MODELS.build({"type": "LanguageHead"})
+    return head.loss(llm(llm.embed(dialogues.tokens), dialogues), dialogues, llm)["loss_language"]
+
+
+# --- packs of dialogues -------------------------------------------------------------------------------------------------
+
+
+def test_who_reads_whom():
+    mask = readable(random_dialogues([(2, [(1, 1), (2, 0)])], vocab=9))[0]
+    assert mask.int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
+    ]
+
+
+def test_learned_tokens_know_their_answer():
+    index, answer = learned(random_dialogues(PARTS, vocab=9))
+    assert index.tolist() == [7, 8, 9, 10, 11, 14, 19, 20, 28, 29, 30]
+    assert answer.tolist() == [0, 0, 0, 0, 0, 1, 2, 2, 3, 3, 3]
+
+
+def test_loss_by_hand():
+    """Answer 0 has two tokens of probability 1/2 and 1/4, answer 1 one of 1/4: (3/2 + 2) / 2 bits."""
+    rows = torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.75, 0.25]], dtype=torch.float64).log()
+    loss = answer_loss(rows.float(), torch.tensor([0, 0, 1]), torch.tensor([0, 0, 1]), 2)
+    assert loss.item() == pytest.approx(1.75 * torch.log(torch.tensor(2.0)).item(), abs=1e-6)
+
+
+def test_prompts_hold_trunk_and_question():
+    dialogues = random_dialogues(PARTS, vocab=9)
+    found = prompts(torch.arange(31.0)[:, None], dialogues)
+    assert [prompt[:, 0].int().tolist() for prompt in found] == [
+        [0, 1, 2, 3, 4, 5, 6],
+        [0, 1, 2, 3, 12, 13],
+        [0, 1, 2, 3, 15, 16, 17, 18],
+        [21, 22, 23, 24, 25, 26, 27],
+    ]
+
+
+# --- language models -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", llms())
+def test_llm_keeps_the_contract(make):
+    check_alignment_llm(make())
+
+
+@pytest.mark.parametrize("make", llms())
+def test_packed_loss_is_the_mean_of_its_parts(make):
+    llm, dialogues = make().eval(), random_dialogues(PARTS, vocab=200)
+    parts = [loss_of(llm, alone(dialogues, image, branch)) for image, branch in ((0, 1), (0, 2), (0, 3), (1, 1))]
+    assert loss_of(llm, dialogues).item() == pytest.approx(torch.stack(parts).mean().item(), abs=1e-5)
+    assert torch.stack(parts).std() > 1e-3
+
+
+@pytest.mark.parametrize("make", llms())
+def test_gradients_are_those_of_the_parts(make):
+    llm, dialogues = make().eval(), random_dialogues(PARTS, vocab=200)
+    embeddings = llm.embed(dialogues.tokens).detach().requires_grad_()
+    head = MODELS.build({"type": "LanguageHead"})
+    head.loss(llm(embeddings, dialogues), dialogues, llm)["loss_language"].backward()
+    expected = torch.zeros_like(embeddings)
+    for image, branch in ((0, 1), (0, 2), (0, 3), (1, 1)):
+        begin, end = dialogues.offsets[image : image + 2].tolist()
+        keep = torch.arange(begin, end)[torch.isin(dialogues.branches[begin:end], torch.tensor([0, branch]))]
+        part, single = embeddings.detach()[keep].requires_grad_(), alone(dialogues, image, branch)
+        head.loss(llm(part, single), single, llm)["loss_language"].backward()
+        expected[keep] += part.grad / 4
+    torch.testing.assert_close(embeddings.grad, expected, atol=1e-6, rtol=1e-4)
+    assert expected.abs().max() > 1e-4
+
+
+def test_hugging_face_outputs_are_those_of_its_own_forward():
+    llm = hugging_face("qwen3").eval()
+    dialogues = random_dialogues([(6, [(2, 3)])], vocab=200)
+    found = llm.logits(llm(llm.embed(dialogues.tokens), dialogues))
+    torch.testing.assert_close(found, llm.model(input_ids=dialogues.tokens[None]).logits[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3"])
+def test_llm_by_folder(kind, tmp_path):
+    from finevit.tokenizers import load_backend
+
+    first = hugging_face(kind).eval()
+    first.model.save_pretrained(tmp_path)
+    load_backend("scenes-chat").save_pretrained(tmp_path)
+    second = MODELS.build({"type": "HuggingFaceLLM", "model": str(tmp_path)}).eval()
+    dialogues = random_dialogues(PARTS, vocab=200)
+    torch.testing.assert_close(loss_of(first, dialogues), loss_of(second, dialogues))
+    assert second.tokenizer == str(tmp_path)
+
+
+@pytest.mark.parametrize(("train", "moved"), [("full", "all"), ("lora", "lora"), ("frozen", "")])
+def test_what_is_trained(train, moved):
+    llm = hugging_face(train=train, **({"lora": {"r": 2}} if train == "lora" else {}))
+    names = {name for name, parameter in llm.named_parameters() if parameter.requires_grad}
+    everything = {name for name, _ in llm.named_parameters()}
+    wanted = everything if moved == "all" else {name for name in everything if moved and moved in name}
+    assert names == wanted
+    assert (len(wanted) > 0) == bool(moved)
+    assert train in llm.describe()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"config": None}, "give either model .* or config"),
+        ({"model": "x", "config": CONFIGS["llama"]}, "give either model .* or config"),
+        ({"tokenizer": ""}, "model.llm.tokenizer is not set"),
+        ({"train": "half"}, "model.llm.train='half': choose one of full, lora, frozen"),
+        ({"lora": {"r": 4}}, "model.llm.lora is of no use with train='full'"),
+        ({"config": {"model_type": "lama"}}, "no causal model of model_type='lama' can be made"),
+        ({"context": 10**9}, "model.llm.context=1000000000: .* was made for 2048 positions"),
+        ({"config": None, "tokenizer": "", "model": "./nothing"}, "model.llm.model='./nothing': .*does not exist"),
+    ],
+)
+def test_what_the_llm_refuses(options, said):
+    with pytest.raises(ValueError, match=said):
+        MODELS.build({"type": "HuggingFaceLLM", "config": CONFIGS["llama"], "tokenizer": "scenes-chat", **options})
+
+
+# --- connector -----------------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_are_merged_in_raster_order():
+    tokens = torch.arange(8.0)[:, None]  # 2 x 4 patches
+    assert merge_neighbours(tokens, [(2, 4)]).tolist() == [[0, 1, 4, 5], [2, 3, 6, 7]]
+    assert merge_neighbours(torch.cat((tokens, tokens + 10)), [(2, 4), (4, 2)])[2:].tolist() == [[10, 11, 12, 13], [14, 15, 16, 17]]
+    assert cell_centres([(2, 4)], tokens.device).tolist() == [[0.25, 0.5], [0.75, 0.5]]
+    with pytest.raises(ValueError, match="a grid of 3 x 2 patches cannot be merged 2 x 2"):
+        merge_neighbours(torch.zeros(6, 1), [(3, 2)])
+
+
+@pytest.mark.parametrize("frequencies", [0, 3])
+def test_connector(frequencies):
+    connector = MODELS.build({"type": "MergeConnector", "dim": 8, "llm_dim": 6, "frequencies": frequencies}).double()
+    fill(connector)
+    images = random_pack([(2, 4), (4, 4)])
+    tokens = torch.randn(24, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = connector(tokens, images)
+    assert found.shape == (6, 6)
+    assert connector.visual(images) == [2, 4]
+    torch.testing.assert_close(found[2:], connector(tokens[8:], random_pack([(4, 4)])))
+    same = connector(tokens[:1].expand(24, 8), images)[2:]
+    assert (same.std(0).max() > 1e-2) == (frequencies > 0)  # alike patches differ by their places alone
+    with pytest.raises(ValueError, match="patches are left, where whole images are needed"):
+        connector(tokens, images._replace(lengths=(7, 16)))
+
+
+# --- the stage -----------------------------------------------------------------------------------------------------------
+
+
+def stage(llm: dict | None = None, **options: object):
+    torch.manual_seed(0)
+    return MODELS.build(
+        {
+            "type": "LLMAlignment",
+            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 16, "heads": 2, "hidden": 24}},
+            "connector": {"type": "MergeConnector", "hidden": 16},
+            "llm": llm or {"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 64},
+            **options,
+        }
+    )
+
+
+def with_images(dialogues: PackedDialogues, visual: tuple[int, ...]) -> PackedDialogues:
+    """The trunk's first places are those of visual tokens."""
+    tokens = dialogues.tokens.clone()
+    for begin, count in zip(dialogues.offsets.tolist(), visual, strict=False):
+        tokens[begin : begin + count] = -1
+    return dialogues._replace(tokens=tokens, visual=visual)
+
+
+@pytest.mark.parametrize("llm", [None, {"type": "HuggingFaceLLM", "config": CONFIGS["qwen3"], "tokenizer": "scenes-chat"}])
+def test_stage_trains_all_of_its_parts(llm):
+    model = stage(llm)
+    images = random_pack([(2, 4), (4, 4)])._replace()
+    images = images._replace(pixels=images.pixels.float())
+    dialogues = with_images(random_dialogues([(4, [(2, 3)]), (6, [(1, 3), (2, 2)])], vocab=200), (2, 4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(15):
+        optimizer.zero_grad()
+        found = model(images, dialogues, mode="loss")
+        found["loss_language"].backward()
+        optimizer.step()
+        losses.append(found["loss_language"].item())
+    assert losses[-1] < 0.9 * losses[0]
+    for part in ("backbone", "connector", "llm"):
+        assert all(p.grad is not None for name, p in model.get_submodule(part).named_parameters()), part
+    said = model(images, dialogues, mode="predict", id=["a", "b"])
+    assert [(sample["id"], len(sample["said"])) for sample in said] == [("a", 1), ("b", 2)]
+
+
+def test_visual_tokens_stand_in_their_places():
+    model = stage().eval()
+    images = random_pack([(2, 4), (4, 4)])
+    images = images._replace(pixels=images.pixels.float())
+    dialogues = with_images(random_dialogues([(4, [(2, 3)]), (6, [(1, 3)])], vocab=200), (2, 4))
+    found = model.embed(images, dialogues)
+    visual = model.connector(model.backbone(images).tokens, images)
+    torch.testing.assert_close(found[:2], visual[:2])
+    torch.testing.assert_close(found[9:13], visual[2:])
+    torch.testing.assert_close(found[2:9], model.llm.embed(dialogues.tokens[2:9]))
+
+
+@pytest.mark.parametrize("visual", [(1, 4), (3, 4), (0, 0), (2, 5)])
+def test_places_that_do_not_match_are_refused(visual):
+    images = random_pack([(2, 4), (4, 4)])
+    dialogues = with_images(random_dialogues([(4, [(2, 3)]), (6, [(1, 3)])], vocab=200), visual)
+    with pytest.raises(ValueError, match=r"image \d of the batch: \d places for \d visual tokens"):
+        stage()(images._replace(pixels=images.pixels.float()), dialogues, mode="loss")
+
+
+@pytest.mark.parametrize("frozen", ["backbone", "connector", "llm"])
+def test_a_frozen_part_stays_as_it_is(frozen):
+    model = stage(**{f"{frozen}_frozen": True})
+    images = random_pack([(2, 4)])
+    images = images._replace(pixels=images.pixels.float())
+    dialogues = with_images(random_dialogues([(4, [(2, 3)])], vocab=200), (2,))
+    for thawed in (False, True):
+        setattr(model, f"{frozen}_frozen", not thawed)
+        model.zero_grad()
+        model(images, dialogues, mode="loss")["loss_language"].backward()
+        for part in ("backbone", "connector", "llm"):
+            has = any(p.grad is not None for p in model.get_submodule(part).parameters())
+            assert has == (thawed or part != frozen)
+
+
+def test_lora_stays_lora_when_the_llm_thaws():
+    model = stage(
+        {"type": "HuggingFaceLLM", "config": CONFIGS["llama"], "tokenizer": "scenes-chat", "train": "lora"}, llm_frozen=True
+    )
+    model._freeze()
+    assert not any(p.requires_grad for p in model.llm.parameters())
+    model.llm_frozen = False
+    model._freeze()
+    assert {name for name, p in model.llm.named_parameters() if p.requires_grad} == {
+        name for name, _ in model.llm.named_parameters() if "lora" in name
+    }
+
+
+def test_another_part_than_an_llm_is_refused():
+    with pytest.raises(ValueError, match=r"model.llm.type='TextTransformer' is no alignment LLM"):
+        stage({"type": "TextTransformer", "depth": 1, "dim": 16, "heads": 2})
+
+
+def test_batches_without_dialogues_are_refused():
+    with pytest.raises(ValueError, match="the batches have no dialogues; use the transforms AskQuestions"):
+        stage()(random_pack([(2, 2)]), mode="loss")
+
+
+# --- chat ----------------------------------------------------------------------------------------------------------------
+
+
+def saved_tokenizer(folder: Path, **changes: object) -> str:
+    from finevit.tokenizers import load_backend
+
+    load_backend("scenes-chat").save_pretrained(folder)
+    (folder / "chat_template.jinja").unlink()
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, **changes}))
+    return str(folder)
+
+
+QWEN = (
+    "{%- for m in messages %}{{- '<|' + m.role + '|>' + m.content + '<|end|>' + '\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|assistant|>' }}{%- endif %}"
+    "{%- if add_generation_prompt and enable_thinking is false %}{{- '(no thoughts)' }}{%- endif %}"
+)
+
+
+def test_chat_of_the_scenes():
+    from finevit.chat import load_chat
+
+    chat = load_chat("scenes-chat")
+    assert (chat.before, chat.between, chat.closing) == ([2], [4, 3], 4)
+    assert chat.decode(chat.encode("[12, 345, 678, 90] STEEL “é” <|end|>")) == "[12, 345, 678, 90] STEEL “é” <|end|>"
+    assert not {0, 1, 2, 3, 4} & set(chat.encode("<|end|><|user|><pad>"))
+    assert len(chat.encode("123456")) == 6
+
+
+def test_chat_by_template(tmp_path):
+    from finevit.chat import load_chat
+
+    chat = load_chat(saved_tokenizer(tmp_path / "thinking", chat_template=QWEN))
+    assert chat.before == [2]
+    assert chat.between == [4, *chat.encode("\n"), 3, *chat.encode("(no thoughts)")]
+    assert chat.closing == 4
+
+
+def test_chat_without_a_template(tmp_path):
+    from finevit.chat import load_chat
+
+    chat = load_chat(saved_tokenizer(tmp_path / "none"))
+    assert (chat.before, chat.between, chat.closing) == ([], chat.encode("\n"), 4)
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no users here') }}", "{{ messages[0].content | upper }}", "{% if %}"])
+def test_a_template_that_cannot_be_taken_apart(tmp_path, template):
+    from finevit.chat import load_chat
+
+    with pytest.raises(ValueError, match="its chat template cannot render a question and an answer"):
+        load_chat(saved_tokenizer(tmp_path / "bad", chat_template=template))
+
+
+def test_labels_are_the_answers_alone():
+    dialogues = random_dialogues(PARTS, vocab=9)
+    assert (dialogues.labels != NOT_LEARNED).sum() == 11

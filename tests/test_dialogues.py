@@ -1,0 +1,312 @@
+"""From records to dialogues: which questions are asked, how boxes follow augmentations, what is learned, what is left out."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from finevit.boxes import parse
+from finevit.chat import load_chat
+from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, Question, Record, Region, Source
+from finevit.datasets.dialogues import pack_dialogues
+from finevit.datasets.samplers import NativeBatchSampler
+from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits
+from finevit.plugins import load_plugins
+from finevit.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
+
+HOUSE = Region(box=(0.1, 0.2, 0.5, 0.6), phrase="red house", caption="a red house with a door")
+BIRD = Region(box=(0.6, 0.1, 0.9, 0.3), phrase="bird", caption="a small bird")
+BIRD2 = Region(box=(0.6, 0.5, 0.9, 0.7), phrase="Bird", caption="a tall bird")
+SIGN = Region(box=(0.2, 0.7, 0.8, 0.9), kind="text_line", phrase="the text “STOP”", text="STOP")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins():
+    load_plugins()
+
+
+def sample(*regions: Region, size: tuple[int, int] = (112, 224), seed: int = 0, **more: object) -> dict:
+    return {
+        "id": "one",
+        "image": np.zeros((*size, 3), np.uint8),
+        "captions": {"long": "A red house."},
+        "regions": regions,
+        "label_map": None,
+        "facts": {"counts": {"house": 1, "bird": 2}},
+        "text_length": 512,
+        "mixture": (),
+        "counts": Counter(),
+        "rng": np.random.default_rng(seed),
+        **more,
+    }
+
+
+def ask(found: dict, **options: object) -> list[Question]:
+    return TRANSFORMS.build({"type": "AskQuestions", **options})(found)["asked"]
+
+
+def dialogue(found: dict, **options: object) -> dict:
+    for transform in (
+        {"type": "AskQuestions", **options},
+        {"type": "Patchify"},
+        {"type": "TokenizeDialogue", "tokenizer": "scenes-chat"},
+    ):
+        found = TRANSFORMS.build(transform)(found)
+    return found
+
+
+# --- which questions -----------------------------------------------------------------------------------------------------
+
+
+def test_every_task_is_asked_of_a_record_that_has_all():
+    found, dropped = drafts([HOUSE, BIRD, SIGN], "A red house.", {"house": 1})
+    assert [draft.task for draft in found] == [
+        "global_caption",
+        "box2text",
+        "box2text",
+        "box2ocr",
+        "text2box",
+        "text2box",
+        "ocr2box",
+        "counting",
+    ]
+    assert {draft.task for draft in found} == set(TASKS) == set(WORDINGS)
+    assert [(draft.about, draft.boxes, draft.answer) for draft in found[-4:]] == [
+        ("red house", (HOUSE.box,), ""),
+        ("bird", (BIRD.box,), ""),
+        ("STOP", (SIGN.box,), ""),
+        ("house", (), "1"),
+    ]
+    assert not dropped
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "fit"),
+    [
+        ("bird", "Bird", True),
+        ("house", "red house", True),
+        ("red house", "house", False),
+        ("bird", "birdhouse", False),
+        ("a b", "x a b c", True),
+    ],
+)
+def test_what_a_phrase_fits(short, long, fit):
+    assert fits(short, long) is fit
+
+
+def test_ill_posed_questions_are_dropped_or_answered_in_full():
+    house = Region(box=(0, 0, 0.1, 0.1), phrase="house")
+    regions = [HOUSE, house, BIRD, BIRD2, SIGN, SIGN]
+    found, dropped = drafts(regions, "", {})
+    assert [draft.about for draft in found if draft.task in ("text2box", "ocr2box")] == ["red house"]
+    assert dropped == {"ambiguous text2box": 3, "ambiguous ocr2box": 1}
+    found, dropped = drafts(regions, "", {}, answer_all=True)
+    assert {draft.about: len(draft.boxes) for draft in found if draft.task == "text2box"} == {
+        "red house": 1,
+        "house": 2,
+        "bird": 2,
+        "Bird": 2,
+    }
+    assert not dropped
+
+
+def test_evaluations_ask_in_order_and_in_the_first_wording():
+    asked = ask(sample(HOUSE, BIRD, SIGN), draw=False, most=1)
+    assert [(question.task, question.text, question.answer) for question in asked] == [
+        ("global_caption", "Describe this image.", "A red house."),
+        ("box2text", "What is in [100, 200, 500, 600]?", "a red house with a door"),
+        ("box2ocr", "What is written in [200, 700, 800, 900]?", "STOP"),
+        ("text2box", "Where is red house?", "[100, 200, 500, 600]"),
+        ("ocr2box", "Where is the text “STOP”?", "[200, 700, 800, 900]"),
+        ("counting", "How many of these are there: house?", "1"),
+    ]
+    assert all(question.style == "norm1000" and question.size == (112, 224) for question in asked)
+
+
+@pytest.mark.parametrize(("style", "expected"), [("norm1000", "[100, 200, 500, 600]"), ("abs_resized", "[22, 22, 112, 67]")])
+def test_boxes_are_rendered_in_the_style_and_the_size_that_the_model_sees(style, expected):
+    (asked,) = ask(sample(HOUSE), weights={"text2box": 1}, style=style)
+    assert asked.answer == expected
+    (read,) = parse(asked.answer, style, asked.size)
+    assert np.abs(np.subtract(read, HOUSE.box)).max() <= 0.5 / (112 if style == "abs_resized" else 1000) + 1e-9
+
+
+def test_questions_are_drawn_by_weight_and_none_twice():
+    counts = Counter[str]()
+    for seed in range(600):
+        asked = ask(sample(HOUSE, BIRD, SIGN, seed=seed), weights={"text2box": 3, "counting": 1}, most=1)
+        counts[asked[0].task] += 1
+    assert set(counts) == {"text2box", "counting"}
+    assert counts["text2box"] / 600 == pytest.approx(0.75, abs=0.06)
+    asked = ask(sample(HOUSE, BIRD, SIGN), most=100)
+    assert len({(question.task, question.boxes, question.answer) for question in asked}) == len(asked) == 9
+    texts = {ask(sample(HOUSE, seed=seed), weights={"text2box": 1})[0].text for seed in range(40)}
+    assert len(texts) == len(WORDINGS["text2box"])
+
+
+def test_a_schedule_of_the_mixture_takes_the_place_of_the_weights():
+    asked = ask(sample(HOUSE, BIRD, SIGN, mixture=(("counting", 1.0), ("text2box", 0.0))), weights={"text2box": 1}, most=9)
+    assert [question.task for question in asked] == ["counting"] * 2
+
+
+@pytest.mark.parametrize(
+    "box", [(0.5, 0.2, 0.5, 0.6), (0.5, 0.2, 0.4, 0.6), (-0.2, 0, 0.5, 0.5), (0, 0, 1.5, 0.5), (float("nan"), 0, 1, 1)]
+)
+def test_impossible_boxes_are_counted_and_never_asked_for(box):
+    found = sample(Region(box=box, phrase="cloud"), HOUSE)
+    asked = ask(found, draw=False)
+    assert found["counts"]["impossible boxes"] == 1
+    assert not any("cloud" in question.text + question.answer for question in asked)
+
+
+def test_a_record_without_questions_is_a_bad_sample():
+    with pytest.raises(BadSample, match="one: no question can be asked of it; it has 0 regions"):
+        ask(sample(captions={}, facts={}))
+
+
+# --- augmentations move boxes ----------------------------------------------------------------------------------------------
+
+
+def flipped(*regions: Region, **more: object) -> dict:
+    return TRANSFORMS.build({"type": "RandomFlip", "probability": 1.0})(sample(*regions, **more))
+
+
+def test_a_flip_moves_the_boxes_before_they_are_rendered():
+    (asked,) = ask(flipped(HOUSE), weights={"text2box": 1})
+    assert asked.answer == "[500, 200, 900, 600]"
+
+
+@pytest.mark.parametrize(
+    "region",
+    [SIGN, Region(box=HOUSE.box, phrase="house", caption="a house on the left"), Region(box=HOUSE.box, phrase="leftmost house")],
+)
+def test_what_says_left_or_is_written_is_not_mirrored(region):
+    assert flipped(region)["regions"] == (region,)
+
+
+# --- tokens --------------------------------------------------------------------------------------------------------------
+
+
+def test_answers_alone_are_learned_and_each_with_its_closing_token():
+    chat = load_chat("scenes-chat")
+    found = dialogue(sample(HOUSE, SIGN), draw=False)
+    batch = pack_dialogues([{**found, "skipped": []}], keys=["asked"])
+    packed = batch["dialogues"]
+    assert packed.visual == (4 * 8,)
+    assert packed.tokens[:34].tolist() == [2, *[IMAGE_TOKEN] * 32, packed.tokens[33]]
+    assert packed.answers == (len(found["asked"]),)
+    for number, question in enumerate(found["asked"], start=1):
+        branch = packed.branches == number
+        said = [token for token in packed.labels[branch].tolist() if token != NOT_LEARNED]
+        assert said == [*chat.encode(question.answer), 4]
+        asked = packed.tokens[branch & (packed.labels == NOT_LEARNED)].tolist()
+        assert asked == [*chat.encode(question.text), 4, 3]
+        assert packed.places[branch].tolist() == list(range(33, 33 + int(branch.sum())))
+    assert (packed.labels[packed.branches == 0] == NOT_LEARNED).all()
+
+
+def test_what_does_not_fit_is_left_out_whole_and_counted():
+    whole = dialogue(sample(HOUSE, BIRD, SIGN, captions={"long": "word " * 5000}), draw=False)
+    assert whole["counts"]["questions too long"] == 1
+    assert "global_caption" not in {question.task for question in whole["asked"]}
+    short = dialogue(sample(HOUSE, BIRD, SIGN, text_length=100), draw=False)
+    assert 0 < len(short["asked"]) < len(whole["asked"])
+    assert len(short["dialogue"][0]) <= 100
+    with pytest.raises(BadSample, match="one: no question fits into 40 tokens, of which the image takes 33"):
+        dialogue(sample(HOUSE, text_length=40), draw=False)
+
+
+@pytest.mark.parametrize(("text", "fine"), [("What is it?", True), ("<image>\nWhat is it?", True), ("<image> or <image>?", False)])
+def test_placeholders_in_a_question(text, fine):
+    tokenize = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})
+    found = {**sample(HOUSE), "shape": (4, 4), "asked": [Question("global_caption", text, "a house")]}
+    if fine:
+        tokens = tokenize(found)["dialogue"][0]
+        assert (tokens == IMAGE_TOKEN).sum() == 4
+        assert load_chat("scenes-chat").decode([token for token in tokens[5:] if token > 4]) == "What is it?a house"
+    else:
+        with pytest.raises(BadSample, match="one: 2 times <image> in a question about one image"):
+            tokenize(found)
+
+
+def test_odd_sides_cannot_be_merged():
+    with pytest.raises(ValueError, match="a grid of 3 x 4 patches cannot be merged 2 x 2; sides must be multiples of 28 pixels"):
+        TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})({**sample(), "shape": (3, 4), "asked": []})
+
+
+# --- through the dataset -----------------------------------------------------------------------------------------------------
+
+
+class Houses(Source):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Record:
+        if index == 3:
+            raise BadSample("house 3 burnt down")
+        image = np.full((100, 180, 3), 40 * index, np.uint8)
+        return Record(str(index), image, {"long": f"House {index}."}, (HOUSE, SIGN), facts={"counts": {"house": index}})
+
+    def describe(self) -> str:
+        return "houses"
+
+
+def loader(mixture: dict | None = None) -> tuple[object, NativeBatchSampler]:
+    transforms = [
+        {"type": "finevit.ResizeToBudget"},
+        {"type": "finevit.AskQuestions"},
+        {"type": "finevit.Patchify"},
+        {"type": "finevit.TokenizeDialogue", "tokenizer": "scenes-chat"},
+    ]
+    dataset = DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": transforms})
+    order = DATA_SAMPLERS.build({"type": "StatelessSampler", "dataset": dataset, "seed": 0})
+    batches = {"resolution": {"type": "ConstantResolution", "side": 112}, "text_length": {"type": "Constant", "value": 256}}
+    return dataset, DATA_SAMPLERS.build(
+        {"type": "NativeBatchSampler", "sampler": order, "batch_size": 3, **batches, "mixture": mixture}
+    )
+
+
+def test_batches_are_functions_of_the_step_and_follow_the_mixture():
+    ramp = {"type": "Linear", "begin_value": 1.0, "end_value": 0.0, "end": 10}
+    rise = {"type": "Linear", "begin_value": 0.0, "end_value": 1.0, "end": 10}
+    dataset, batches = loader({"global_caption": ramp, "text2box": rise})
+    first, again, last = ([dataset[request] for request in batches.requests(step)] for step in (0, 0, 10))
+    for one, two in zip(first, again, strict=True):
+        assert one["asked"] == two["asked"]
+        assert all(np.array_equal(a, b) for a, b in zip(one["dialogue"], two["dialogue"], strict=True))
+    assert {question.task for found in first for question in found["asked"]} == {"global_caption"}
+    assert {question.task for found in last for question in found["asked"]} == {"text2box"}
+    assert batches.mixture(5) == (("global_caption", 0.5), ("text2box", 0.5))
+
+
+def test_a_bad_sample_is_replaced_and_told():
+    dataset, batches = loader()
+    found = [dataset[request] for step in range(2) for request in batches.requests(step)]
+    assert sum(("house 3 burnt down" in "".join(one["skipped"])) for one in found) == 1
+    packed = pack_dialogues(found, keys=["asked"])["dialogues"]
+    assert sum(packed.lengths) == len(packed.tokens) == packed.offsets[-1]
+
+
+# --- refusals ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weights": {"text2bix": 1}}, r"AskQuestions.weights: 'text2bix' is no task \(did you mean 'text2box'"),
+        ({"weights": {"text2box": -1}}, "AskQuestions.weights=.*: give weights of at least 0, and one above 0"),
+        ({"weights": {"text2box": 0}}, "give weights of at least 0, and one above 0"),
+        ({"style": "norm100"}, "box style 'norm100' is unknown"),
+        ({"ill_posed": "guess"}, "AskQuestions.ill_posed='guess': choose drop or answer"),
+        ({"most": 0}, "AskQuestions.most=0: give a whole number of questions, at least 1"),
+    ],
+)
+def test_what_questions_refuse(options, said):
+    with pytest.raises(ValueError, match=said):
+        TRANSFORMS.build({"type": "AskQuestions", **options})
+
+
+def test_weights_of_a_schedule_are_checked_before_the_run():
+    with pytest.raises(ValueError, match=r"batch_sampler.mixture.*'txt2box' is no task"):
+        loader({"txt2box": {"type": "Constant", "value": 1.0}})
+    assert check_weights("x", {"counting": 2}) == {"counting": 2.0}
