@@ -216,6 +216,15 @@ def test_what_does_not_fit_is_left_out_whole_and_counted():
         dialogue(sample(HOUSE, text_length=40), draw=False)
 
 
+def test_an_evaluation_keeps_every_question_that_fits_alone():
+    found = sample(HOUSE, BIRD, SIGN, captions={"long": "word " * 5000}, text_length=60)
+    for transform in ({"type": "AskQuestions", "draw": False}, {"type": "Patchify"}):
+        found = TRANSFORMS.build(transform)(found)
+    kept = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat", "together": False})(found)
+    assert len(kept["asked"]) == 6
+    assert kept["counts"]["questions too long"] == 3  # those that spell out a box
+
+
 @pytest.mark.parametrize(("text", "fine"), [("What is it?", True), ("<image>\nWhat is it?", True), ("<image> or <image>?", False)])
 def test_placeholders_in_a_question(text, fine):
     tokenize = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})

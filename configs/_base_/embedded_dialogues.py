@@ -19,7 +19,7 @@ val_dataloader = dict(
             dict(type="ResizeToBudget"),
             dict(type="AskQuestions", draw=False, most=4),
             dict(type="Patchify"),
-            dict(type="TokenizeDialogue"),
+            dict(type="TokenizeDialogue", together=False),
         ]
     ),
     collate_fn=dict(type="finevit.pack_dialogues", keys=["asked"]),

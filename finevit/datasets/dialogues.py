@@ -125,12 +125,14 @@ class TokenizeDialogue:
 
     Args:
         tokenizer: name or folder of the language model's; ``load_config`` fills in the model's own.
+        together: whether all questions of an image share the length, as in training. Evaluations, where each is answered alone, say
+            False: then only a question that does not fit by itself is left out, however long its true answer is.
     """
 
-    def __init__(self, *, tokenizer: str = "") -> None:
+    def __init__(self, *, tokenizer: str = "", together: bool = True) -> None:
         if not tokenizer:
             raise ValueError("TokenizeDialogue.tokenizer is not set: give model.llm a tokenizer, or name one here")
-        self.chat = load_chat(tokenizer)
+        self.chat, self.together = load_chat(tokenizer), together
 
     def __call__(self, sample: dict) -> dict:
         limit = most_tokens(sample, "TokenizeDialogue")
@@ -139,7 +141,8 @@ class TokenizeDialogue:
         branches: list[list[tuple[int, int]]] = []
         for question in sample["asked"]:
             prompt, answer = self._turn(sample["id"], question)
-            if len(trunk) + sum(len(branch) for branch in branches) + len(prompt) + len(answer) > limit:
+            beside = sum(len(branch) for branch in branches) + len(answer) if self.together else 0
+            if len(trunk) + beside + len(prompt) > limit:
                 sample["counts"].update(["questions too long"])
                 continue
             kept.append(question)

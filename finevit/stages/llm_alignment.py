@@ -13,6 +13,9 @@ from finevit.ops.dialogues import prompts
 from finevit.registry import MODELS
 from finevit.stages.describe import readable
 
+TOGETHER = 64
+"""At most so many answers are generated at once."""
+
 
 @MODELS.register_module()
 class LLMAlignment(BaseModel):
@@ -90,11 +93,18 @@ class LLMAlignment(BaseModel):
     def predict(self, images: PackedImages, dialogues: PackedDialogues, **extra: Any) -> list[dict]:
         """Per image: ``said``, a generated answer to each of its questions, and the batch's further entries."""
         asked = prompts(self.embed(images, dialogues), dialogues)
-        said = map(self.chat.decode, self.llm.generate(asked, most=self.answer_length, stop=self.chat.closing))
+        said = iter(self.answer(asked))
         return [
             {"said": [next(said) for _ in range(answers)], **{key: value[i] for key, value in extra.items()}}
             for i, answers in enumerate(dialogues.answers)
         ]
+
+    @torch.no_grad()
+    def answer(self, prompts: Sequence[Tensor]) -> list[str]:
+        """Generated answers to embedded prompts ``[length, dim]``, a group of them at a time."""
+        groups = [prompts[start : start + TOGETHER] for start in range(0, len(prompts), TOGETHER)]
+        ids = [each for group in groups for each in self.llm.generate(group, most=self.answer_length, stop=self.chat.closing)]
+        return [self.chat.decode(each) for each in ids]
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""

@@ -1,0 +1,78 @@
+"""A checkpoint of Stage III that answers the requests of a server."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.device import get_device
+
+from finevit.contracts import BadSample, ImageBudget, Question
+from finevit.datasets.dialogues import TokenizeDialogue, pack_dialogues
+from finevit.datasets.transforms import Patchify, ResizeToBudget
+from finevit.engine.check import check_config
+from finevit.engine.checkpoints import check_loadable, taken_over
+from finevit.engine.config import load_config
+from finevit.ops.dialogues import prompts
+from finevit.precision import bfloat16_helps
+from finevit.registry import MODELS
+from finevit.serving.replies import Answer
+from finevit.stages import LLMAlignment
+
+
+class CheckpointAnswerer:
+    """Answers one question about one image at a time, greedily.
+
+    Args:
+        model: the stage, in evaluation mode.
+        name: what clients call it.
+        pixels: area to which larger images are reduced.
+        limit: the most tokens of image and question together.
+    """
+
+    def __init__(self, *, model: LLMAlignment, name: str, pixels: int, limit: int) -> None:
+        self.model, self.name, self.budget, self.limit = model, name, ImageBudget(pixels), limit
+        self.steps = (ResizeToBudget(), Patchify(), TokenizeDialogue(tokenizer=model.llm.tokenizer, together=False))
+
+    @torch.inference_mode()
+    def answer(self, image: np.ndarray, prompt: str, max_tokens: int) -> Answer:
+        """The answer to ``prompt`` about ``image`` (RGB ``uint8 [height, width, 3]``); ``BadSample`` where they are too long."""
+        batch = self.model.data_preprocessor(self._batch(image, prompt))
+        most = min(max_tokens, self.model.llm.context - batch["dialogues"].lengths[0])
+        device = batch["images"].pixels.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16_helps()):
+            (asked,) = prompts(self.model.embed(batch["images"], batch["dialogues"]), batch["dialogues"])
+            (ids,) = self.model.llm.generate([asked], most=most, stop=self.model.chat.closing)
+        return Answer(self.model.chat.decode(ids), len(asked), len(ids), "length" if len(ids) == most else "stop")
+
+    def _batch(self, image: np.ndarray, prompt: str) -> dict[str, Any]:
+        sample: dict[str, Any] = {
+            "id": "the request", "image": image, "label_map": None, "budget": self.budget, "text_length": self.limit,
+            "asked": [Question("global_caption", prompt, "")], "counts": Counter(), "skipped": [],
+        }  # fmt: skip
+        if not prompt.strip():
+            raise BadSample("the request asks nothing: give a text part")
+        for step in self.steps:
+            sample = step(sample)
+        return pack_dialogues([sample])
+
+
+def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
+    """The model of a config with the weights of a checkpoint; ``ValueError`` where they do not belong together.
+
+    Images have the pixels, and image and question the length, of the config's validation set.
+    """
+    cfg = load_config(config, {})
+    check_config(cfg)
+    check_loadable(checkpoint)
+    model = MODELS.build(cfg.model)
+    if not isinstance(model, LLMAlignment):
+        raise ValueError(f"{config}: model.type={cfg.model.type!r} answers no questions; give the config of a Stage III")
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=False).get("state_dict", {})
+    taken_over(model.state_dict(), weights, setting="checkpoint")
+    model.load_state_dict(weights)
+    dataset = cfg.val_dataloader.dataset
+    limit = min(dataset.get("text_length") or model.llm.context, model.llm.context - 1)
+    path = Path(checkpoint)
+    return CheckpointAnswerer(model=model.to(get_device()).eval(), name=path.stem, pixels=dataset.pixels, limit=limit)
