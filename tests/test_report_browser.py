@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
-from sample_pages import stage1_page, stage2_page
+from sample_pages import stage1_page, stage2_page, stage3_page
 
 from finevit.visualization.report import write
 
@@ -50,7 +50,7 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="module", params=[stage1_page, stage2_page], ids=["stage1", "stage2"])
+@pytest.fixture(scope="module", params=[stage1_page, stage2_page, stage3_page], ids=["stage1", "stage2", "stage3"])
 def report(request, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     return write(request.param(folder), folder / "report.html")
@@ -90,9 +90,8 @@ def test_page_shows_pictures_and_charts(browser, report, tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "shot.png").convert("RGB"))
     assert pixels.shape[1] == 1200
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500
-    sizes = page.evaluate(
-        "[...document.querySelectorAll('.card svg, .card img')].map(e => e.getBoundingClientRect()).map(b => [b.width, b.height])"
-    )
+    sizes = page.evaluate("""[...document.querySelectorAll('.card svg, .card img')].filter(e => e.checkVisibility())
+        .map(e => e.getBoundingClientRect()).map(b => [b.width, b.height])""")
     assert min(min(size) for size in sizes) > 20
     page.close()
 
@@ -103,7 +102,7 @@ def test_config_and_captions_unfold_by_mouse_and_keyboard(browser, report):
     assert not config.locator("pre").is_visible()
     config.locator("summary").click()
     assert config.locator("pre").is_visible()
-    captions = page.locator("details.caption")
+    captions = page.locator("details.caption:visible")
     assert bool(captions.count()) == page.title().endswith("II")
     for index in range(min(2, captions.count())):
         summary = captions.nth(index).locator("summary")
@@ -113,4 +112,57 @@ def test_config_and_captions_unfold_by_mouse_and_keyboard(browser, report):
         page.keyboard.press("Enter")
         assert summary.bounding_box()["height"] > folded
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("answers")
+    return write(stage3_page(folder), folder / "report.html")
+
+
+LINES = """article => { const image = article.querySelector('img').getBoundingClientRect();
+  return [...article.querySelectorAll('rect.over')].map(rect => { const at = rect.getBoundingClientRect();
+    return [rect.classList[0], (at.x - image.x) / image.width, (at.y - image.y) / image.height, at.right - image.x, image.width];
+  }); }"""
+"""The boxes over an image: kind, left and upper edge in shares of the image, right edge and width of the image in pixels."""
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+def test_boxes_lie_over_their_image(browser, answers, width):
+    page, faults = opened(browser, answers, width=width)
+    wrong = page.locator("article.answer", has_text="Where is the sun?").first
+    (true, left, top, right, wide), said = wrong.evaluate(LINES)
+    assert (true, said[0]) == ("true", "said")
+    assert (left, top, right / wide) == pytest.approx((0.25, 0.1, 0.55), abs=0.01)
+    assert said[1:3] == pytest.approx([0.25, 0.5], abs=0.01)
+    whole = page.locator(".whole").first
+    asked = whole.locator("li", has_text="Where is the sun?")
+    frames = [whole.locator(".frame").first.bounding_box(), asked.locator(".frame").bounding_box()]
+    assert list(frames[0].values()) == pytest.approx(list(frames[1].values()), abs=0.5)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert faults == []
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+def test_tasks_unfold_and_a_question_shows_its_boxes_alone(browser, answers, width):
+    page, faults = opened(browser, answers, width=width)
+    tasks = page.locator("details.task")
+    assert [tasks.nth(index).locator(".answers").is_visible() for index in range(3)] == [True, False, False]
+    for index in range(1, tasks.count()):
+        tasks.nth(index).locator("summary").first.press("Enter")
+        assert tasks.nth(index).locator(".answer").first.is_visible()
+    verdicts = tasks.nth(3).locator(".verdict b").all_inner_texts()
+    assert (verdicts[0], verdicts[-1]) == ("✗ no number in the answer", "✓ right")
+    shown = "list => list.map(frame => getComputedStyle(frame).opacity).filter(opacity => opacity === '1').length"
+    whole = page.locator(".whole").first
+    everything = whole.locator(".frame.over").evaluate_all(shown)
+    whole.locator("li", has_text="What is written in").first.focus()
+    assert (everything > 1, whole.locator(".frame.over").evaluate_all(shown)) == (True, 1)
+    whole.locator("li", has_text="Where is the sun?").evaluate("element => element.focus()")
+    assert whole.locator("li:focus rect.said.over").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(FAINT) == []
+    assert faults == []
     page.close()

@@ -1,0 +1,152 @@
+"""Questions about unseen images and what a model answers, judged as the metric judges: what the Stage III page shows."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from finevit.boxes import Box, parse
+from finevit.contracts import PackedImages, Question
+from finevit.evaluation.local import iou
+from finevit.evaluation.local_metrics import TASKS
+from finevit.ops.patches import unpatchify
+from finevit.visualization.gallery import jpeg
+
+POOL = 64
+"""Of so many unseen images a page shows answers."""
+SIDE = 320
+"""Longer side of a picture, in pixels."""
+DRAWN = 12
+"""Boxes of an answer that are drawn at most."""
+WANTED = {"iou50": "valid box", "exact": "number"}
+"""What an answer without anything to judge lacks, by the name of its score."""
+BETWEEN = {"score": "ROUGE-L", "anls": "ANLS"}
+"""Scores between right and wrong, by name."""
+
+
+class View(NamedTuple):
+    """An image with its questions and answers, as plain values: ``picture`` (data URI), ``ratio`` (width / height), ``asked`` (the
+    fields of each :class:`~finevit.contracts.Question`), ``said``, and ``whole``: whether the page shows all of its questions."""
+
+    id: str
+    picture: str
+    ratio: float
+    whole: bool
+    asked: list[tuple]
+    said: list[str]
+
+
+class Drawn(NamedTuple):
+    """A box over an image, in percent of its sides: ``kind`` is ``true``, ``said``, or ``named`` (by the question)."""
+
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Answer(NamedTuple):
+    """An answer, judged: ``score`` names what ``value``, in [0, 1], is; an ``unread`` one should hold a box or a number and holds
+    none; ``found`` are the boxes in it, ``untrained`` is what the untrained model said (None where that is not known)."""
+
+    view: View
+    question: Question
+    said: str
+    score: str
+    value: float
+    unread: bool
+    found: list[Box]
+    untrained: str | None
+
+    @property
+    def name(self) -> str:
+        """The task's name in the metric's keys."""
+        return TASKS[self.question.task].name
+
+    @property
+    def truth(self) -> str:
+        """All accepted answers."""
+        return " / ".join(dict.fromkeys((self.question.answer, *self.question.strings)))
+
+    @property
+    def verdict(self) -> str:
+        """In words: right, wrong, without anything to judge, or how far between."""
+        if self.unread:
+            return f"✗ no {WANTED[self.score]} in the answer"
+        return {0.0: "✗ wrong", 1.0: "✓ right"}.get(self.value, f"≈ {BETWEEN.get(self.score, self.score)} {self.value:.2f}")
+
+    @property
+    def tone(self) -> str:
+        """Class of the verdict: ``bad``, ``good``, or ``fair`` between."""
+        return {0.0: "bad", 1.0: "good"}.get(self.value, "fair")
+
+    @property
+    def overlap(self) -> float | None:
+        """IoU of the first box, where one box is true and one was said."""
+        return iou(self.found[0], self.question.boxes[0]) if self.found and len(self.question.boxes) == 1 else None
+
+    @property
+    def drawn(self) -> list[Drawn]:
+        """The question's boxes, then the answer's."""
+        kind = "true" if self.score == "iou50" else "named"
+        return [*(_drawn(kind, box) for box in self.question.boxes), *(_drawn("said", box) for box in self.found[:DRAWN])]
+
+
+def collect(views: list[View], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+    """Adds a loader's batch (pixels still uint8) to the views, until there are ``POOL``; the first ``count`` are shown whole."""
+    patch = round((images.pixels.shape[1] / 3) ** 0.5)
+    for pixels, shape, values in zip(images.pixels.split(list(images.lengths)), images.shapes, predictions, strict=True):
+        if len(views) == POOL or len(pixels) != shape[0] * shape[1]:
+            continue
+        picture = jpeg(unpatchify(pixels, shape, patch).permute(1, 2, 0).cpu(), side=SIDE)
+        asked = [tuple(_plain(Question(*question))) for question in values["asked"]]
+        views.append(View(str(values.get("id", "")), picture, shape[1] / shape[0], len(views) < count, asked, list(values["said"])))
+
+
+def judged(views: Sequence[View], before: Sequence[View] = ()) -> list[Answer]:
+    """Every answer of the views, in their order, next to that of the untrained model."""
+    first = {(view.id, asked): said for view in before for asked, said in zip(view.asked, view.said, strict=True)}
+    return [
+        _judged(view, asked, said, first.get((view.id, asked)))
+        for view in views
+        for asked, said in zip(view.asked, view.said, strict=True)
+    ]
+
+
+def ranked(answers: Iterable[Answer]) -> list[Answer]:
+    """Failures first, of these the ones without anything to judge; right ones last."""
+    return sorted(answers, key=lambda answer: (answer.value, not answer.unread))
+
+
+def chosen(answers: Iterable[Answer], count: int) -> list[Answer]:
+    """Failures, then others, each spread evenly; a third are others where there are so many, more where failures are few."""
+    ordered = ranked(answers)
+    failed = [answer for answer in ordered if not answer.value]
+    others = ordered[len(failed) :]
+    wanted = max(min(len(failed), count - count // 3), count - len(others))
+    return [*_spread(failed, wanted), *_spread(others, count - wanted)]
+
+
+def _judged(view: View, asked: tuple, said: str, untrained: str | None) -> Answer:
+    question = Question(*asked)
+    scores = TASKS[question.task].score(question, said)
+    score, value = next(iter(scores.items()))
+    found = parse(said, question.style, question.size) if score == "iou50" else []
+    return Answer(view, question, said, score, float(value), bool(scores.get("unread")), found, untrained)
+
+
+def _plain(question: Question) -> Question:
+    """Without NumPy's numbers, which a stored view must not hold."""
+    boxes = tuple((float(x), float(y), float(right), float(low)) for x, y, right, low in question.boxes)
+    height, width = map(int, question.size)
+    return question._replace(boxes=boxes, strings=tuple(question.strings), size=(height, width))
+
+
+def _drawn(kind: str, box: Box) -> Drawn:
+    x, y, right, low = (100 * value for value in box)
+    return Drawn(kind, x, y, right - x, low - y)
+
+
+def _spread(values: list[Answer], count: int) -> list[Answer]:
+    """So many of the values, evenly from the first on."""
+    shown = min(count, len(values))
+    return [values[place * len(values) // shown] for place in range(shown)]

@@ -1,0 +1,88 @@
+"""Stage III's report: which figures, charts and pictures tell whether a language model can read the encoder's tokens."""
+
+from collections.abc import Mapping, Sequence
+
+from finevit.evaluation.results import Results
+from finevit.visualization.answers import View, collect
+from finevit.visualization.dialogues import sections
+from finevit.visualization.plots import Series
+from finevit.visualization.report import Chart, Figure, Page
+from finevit.visualization.training import chart, effort, evaluated, further, loss_chart, protocols, rates, smoothed
+
+__all__ = ["READS", "View", "collect", "page"]
+READS = frozenset({"asked", "said"})
+FIGURES = {
+    "local": ("Local mean", "boxes, texts and numbers"),
+    "parse_failures": ("Parse failures", "no box or number in the answer"),
+    "text2box_iou50": ("Words → box", "IoU ≥ 0.5"),
+    "ocr2box_iou50": ("Text → its box", "IoU ≥ 0.5"),
+    "box2ocr_exact": ("Box → its text", "exact"),
+    "counting_exact": ("Counting", "exact"),
+    "box2text_score": ("Box → words", "ROUGE-L"),
+    "global_caption_score": ("Caption", "ROUGE-L"),
+    "docvqa_anls": ("DocVQA", "ANLS"),
+    "ocrbench_share": ("OCRBench", "share right"),
+}
+"""Of each metric that is a figure: label and what it is."""
+CHARTS = {
+    "Boxes, texts and numbers": ("text2box_iou50", "ocr2box_iou50", "box2ocr_exact", "counting_exact"),
+    "Descriptions, ROUGE-L": ("box2text_score", "global_caption_score"),
+    "Documents": ("docvqa_anls", "ocrbench_share"),
+    "Local mean and parse failures": ("local", "parse_failures"),
+}
+"""Which metrics share a chart over the evaluations."""
+
+
+def page(
+    *,
+    scalars: Mapping[str, Sequence[float]],
+    results: Results,
+    steps: int,
+    batch: int,
+    parameters: int,
+    facts: Sequence[tuple[str, str]],
+    before: Sequence[View],
+    after: Sequence[View],
+    config: str,
+) -> Page:
+    """The page of a run of ``steps`` batches of ``batch`` images; ``scalars`` are the training's logged values, one a step."""
+    untrained, measured = results.at(0), results.at(steps)
+    drawn = [loss_chart(scalars), accuracy(scalars), *scores(results), *rates(scalars), *further(scalars, {"token_accuracy"})]
+    return Page(
+        title="FineViT, Stage III",
+        subtitle="LLM alignment: a language model reads the encoder's tokens and answers questions about unseen images.",
+        figures=[*quality(untrained, measured), *effort(scalars, steps, batch, parameters)],
+        sections=sections(before, after, measured, untrained),
+        charts=[chart for chart in drawn if chart],
+        facts=facts,
+        config=config,
+        footnotes=protocols(results),
+    )
+
+
+def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Figure]:
+    """Shares of right answers and mean scores next to the untrained model's; only what was measured."""
+    figures = []
+    for name, (label, what) in FIGURES.items():
+        if (key := f"stage3/{name}") in after:
+            was = f"; untrained {before[key]:.1%}" if key in before else ""
+            asked = after.get(f"stage3/{name.rpartition('_')[0]}_n")
+            count = f"; {asked:,.0f}\N{NO-BREAK SPACE}questions" if asked else ""
+            figures.append(Figure(label, f"{after[key]:.1%}", f"{what}{was}{count}"))
+    return figures
+
+
+def accuracy(scalars: Mapping[str, Sequence[float]]) -> Chart | None:
+    """The share of learned tokens that would be written as they are."""
+    values = scalars.get("token_accuracy", ())
+    return chart("Token accuracy in training", {"token accuracy": smoothed(values)} if len(values) else {}, percent=True)
+
+
+def scores(results: Results) -> list[Chart | None]:
+    """Each task's score over the steps."""
+    return [chart(title, _lines(results, names), percent=True) for title, names in CHARTS.items()]
+
+
+def _lines(results: Results, names: Sequence[str]) -> dict[str, Series]:
+    found = (evaluated(results, f"stage3/{name}", FIGURES[name][0]) for name in names)
+    return {label: line for lines in found for label, line in lines.items()}
