@@ -67,7 +67,7 @@ class PlainLLM(AlignmentLLM):
         self.dim, self.context, self.tokenizer, self.head_dim = dim, context, tokenizer, dim // heads
         self.embedding = nn.Embedding(load_chat(tokenizer).size, dim)
         self.blocks = nn.ModuleList(_Block(dim=dim, heads=heads, hidden=hidden or 3 * dim) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim)
+        self.norm, self.predict = nn.LayerNorm(dim), nn.Linear(dim, self.embedding.num_embeddings, bias=False)
         self._fill()
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -80,8 +80,8 @@ class PlainLLM(AlignmentLLM):
         return packed(x, dialogues)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """``[n, dim]`` -> ``[n, vocab]``: embedding and output share their weights."""
-        return nn.functional.linear(hidden, self.embedding.weight) * self.dim**-0.5
+        """``[n, dim]`` -> ``[n, vocab]``."""
+        return self.predict(hidden)
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Tensor], *, most: int, stop: int) -> list[list[int]]:
