@@ -4,6 +4,9 @@ Scope ``finevit``: any OpenMMLab config reaches a component as ``type='finevit.N
 it meets the scope. ``locations`` are imported at the first look-up, so importing this module costs nothing.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from mmengine import registry as root
 from mmengine.registry import Registry
 
@@ -41,6 +44,17 @@ METRICS = _child(root.METRICS, "evaluation.metrics", "evaluation.contrastive_met
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
+
+
+def build_schedule(setting: str, config: Any) -> Callable[[int], Any]:
+    """The schedule that a setting asks for; ``ValueError`` names the setting with what is wrong."""
+    if not isinstance(config, dict):
+        raise ValueError(f"{setting}={config!r}: give a schedule, such as dict(type='Constant', value={config!r})")
+    try:
+        return SCHEDULES.build(config)
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from error
+
 
 REGISTRIES: dict[str, Registry] = {
     "model": MODELS,

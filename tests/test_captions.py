@@ -19,7 +19,7 @@ from finevit.datasets import JsonLines, NativeImages
 from finevit.datasets.captions import PickCaption, Tokenize, cleaned, fault, loops
 from finevit.datasets.packing import pack_samples
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
-from finevit.datasets.text import pack_texts
+from finevit.datasets.text import pack_texts, printable
 from finevit.datasets.transforms import DropPatches, RandomFlip
 from finevit.engine.captions_hook import CaptionHook
 from finevit.engine.check import check_config
@@ -110,8 +110,8 @@ def test_a_resumed_sampler_asks_for_the_same():
         ({"text_length": {"type": "ConstantResolution", "side": 56}}, "batch_sampler.text_length is ImageBudget"),
         ({"text_length": 64}, r"batch_sampler.text_length=64: .*dict\(type='Constant', value=64\)"),
         (
-            {"patch_drop": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}},
-            "batch_sampler.patch_drop is 1.0 at step 1000000000000:",
+            {"text_length": {"type": "Milestones", "milestones": [("0", 64)]}},
+            r"batch_sampler.text_length: milestones=\[\('0', 64\)\]: give pairs",
         ),
         ({"patch_drop": {"type": "Constant", "value": -0.1}}, r"batch_sampler.patch_drop is -0.1 at step 0: .*below 1"),
     ],
@@ -510,8 +510,8 @@ def about_to_train(text_length: dict | None, *, tokenizer: str = "scenes", **enc
         ({"text_length": None}, "train_dataloader.batch_sampler.text_length is not set, but captions are tokenised"),
         ({"text_length": {"type": "Constant", "value": 1}}, "text_length is 1 at step 0: 'scenes' needs 2 tokens at least"),
         (
-            {"text_length": {"type": "Milestones", "milestones": [(0, 64), (80, 300), (90, 64)]}},
-            "text_length is 300 at step 80, but the text encoder reads 256 tokens; set model.text_encoder.context=300, or end",
+            {"text_length": {"type": "Milestones", "milestones": [(0, 64), (83, 300), (84, 64)]}},
+            "text_length is 300 at step 83, but the text encoder reads 256 tokens; set model.text_encoder.context=300, or end",
         ),
         ({"text_length": LENGTHS, "vocab": 1023}, "'scenes' has 1,024 ids, .* embeds 1,023; leave out model.text_encoder.vocab"),
         (
@@ -535,6 +535,15 @@ def test_halves_of_surrogate_pairs_reach_no_log_or_batch(tmp_path):
     message = dataset[1]["skipped"][0]
     assert message.startswith("x.jsonl line 2 (b\\ud83d.png): ")
     assert (dataset[1]["id"] + message).encode()
+
+
+def test_nothing_in_a_name_reaches_a_terminal_as_a_command(tmp_path):
+    assert printable("a\0b\nc\x1b[31md\ud83d") == "a\\x00b\\nc\\x1b[31md\\ud83d"
+    assert printable("caf\xe9 \u65e5\u672c \U0001f600.jpg") == "caf\xe9 \u65e5\u672c \U0001f600.jpg"
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "x.jsonl").write_text(json.dumps({"image": "0.png", "id": "a\x1b[2J\n\0", "caption": "x"}))
+    dataset = NativeImages(source=JsonLines(data_root=tmp_path, split="all"), transforms=CUT[:3])
+    assert dataset[0]["id"] == "a\\x1b[2J\\n\\x00"
 
 
 def test_dropped_captions_of_own_data_are_counted(tmp_path):

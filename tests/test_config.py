@@ -142,6 +142,11 @@ def test_without_workers_their_settings_go():
             {"visualizer.vis_backends.0.type": "LocalVisBackends"},
             "is no known vis backend (did you mean 'LocalVisBackend'?)",
         ),
+        ({"custom_hooks.6.max_share": 1}, "custom_hooks.6.max_share: ExactResumeHook has no argument 'max_share'; it takes none"),
+        (
+            {"train_dataloader.dataset.transforms": [{"type": "DropPatches", "share": 0.5}]},
+            "transforms.0.share: DropPatches has no argument 'share'; it takes none",
+        ),
         ({"val_evaluator": None}, "val_evaluator is missing; MMEngine needs val_dataloader, val_cfg, val_evaluator"),
         ({"model": None}, "model is missing"),
         (
@@ -177,6 +182,65 @@ def test_data_root_replaces_the_embedded_scenes(tmp_path):
     assert cfg.train_dataloader.dataset.source == {"type": "OpenData", "data_root": str(tmp_path), "split": "train"}
     assert cfg.val_dataloader.dataset.source == {"type": "OpenData", "data_root": str(tmp_path), "split": "val"}
     check_config(cfg)
+
+
+STAGE_2 = ROOT / "configs/finevit_tiny_stage2.py"
+PICKED, ALL = "train_dataloader.dataset.transforms.0.weights", "val_dataloader.dataset.transforms.2.names"
+
+
+@pytest.mark.parametrize(
+    ("options", "weights", "names"),
+    [
+        ({}, None, None),
+        ({f"{PICKED}.short": 0, f"{PICKED}.long": 1}, {"long": 1, "short": 0}, None),
+        ({f"{PICKED}.short": -1}, {"long": 0.9, "short": -1}, None),
+        ({f"{PICKED}.long": 0.9}, {"long": 0.9, "short": 0.1}, None),
+        ({ALL: ["long"]}, None, ["long"]),
+        ({ALL: ["short"]}, None, ["short"]),
+        ({"train_dataloader.dataset.transforms": [{"type": "PickCaption", "weights": {"long": 1}}]}, {"long": 1}, None),
+    ],
+    ids=str,
+)
+def test_with_own_data_only_the_captioners_of_the_embedded_scenes_give_way(tmp_path, options, weights, names):
+    """What somebody chose stays, also where own captioners are called as those of the scenes are."""
+    cfg = load_config(STAGE_2, {"data_root": str(tmp_path), **options})
+    assert cfg.train_dataloader.dataset.transforms[0].get("weights") == weights
+    assert cfg.val_dataloader.dataset.transforms[2].get("names") == names
+
+
+def test_a_config_of_own_data_keeps_its_weights(tmp_path):
+    loader = "dict(dataset=dict(transforms=[dict(type='PickCaption', weights=dict(long=1.0, short=2.0))]))"
+    text = f"_base_ = [{str(STAGE_2)!r}]\ndata_root = {str(tmp_path)!r}\ntrain_dataloader = {loader}"
+    (tmp_path / "own.py").write_text(text)
+    transform = load_config(tmp_path / "own.py").train_dataloader.dataset.transforms[0]
+    assert transform == {"type": "PickCaption", "weights": {"long": 1.0, "short": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("model.text_frozen", "maybe", "True or False"),
+        ("model.text_frozen", 1, "True or False"),
+        ("model.micro_batch", 0, "a whole number, at least 1, or None"),
+        ("model.head.weight", -1, "a finite number, at least 0"),
+        ("model.head.weight", float("inf"), "a finite number, at least 0"),
+        ("model.head.embed_dim", 0, "a whole number, at least 1"),
+        ("model.head.scale", "x", "a number above 0"),
+        ("model.head.bias", float("nan"), "a finite number"),
+        ("model.head.chunk", 2.5, "a whole number, at least 1"),
+        ("model.text_encoder.depth", "a", "a whole number, at least 1"),
+        ("model.text_encoder.dim", 0, "a whole number, at least 1"),
+        ("model.text_encoder.heads", True, "a whole number, at least 1"),
+        ("model.text_encoder.context", -3, "a whole number, at least 1, or None"),
+        ("model.backbone.drop_path", 1.0, "a number from 0 to below 1"),
+        ("train_dataloader.batch_sampler.resolution.milestones", [(0, "wide")], "a whole number, at least 1"),
+    ],
+)
+def test_wrong_values_of_the_model_are_named(option, value, wanted):
+    with pytest.raises(ConfigError) as caught:
+        check_config(load_config(STAGE_2, {option: value}))
+    shown = ".0.1='wide'" if option.endswith("milestones") else f"={value!r}"
+    assert str(caught.value) == f"the config cannot be used:\n  {option}{shown}: give {wanted}"
 
 
 def test_config_files(tmp_path):
@@ -261,9 +325,22 @@ def test_shares_of_a_run_become_its_steps():
 
 
 @pytest.mark.parametrize(
-    ("steps", "end", "message"),
-    [(10, 1.5, r"resolution\.end: 1\.5 is no step"), (None, 0.5, r"0\.5 is a share of the run, which needs train_cfg\.max_iters")],
+    ("steps", "schedule", "message"),
+    [
+        (10, {"end": 1.5}, r"resolution\.end: 1\.5 is no step"),
+        (None, {"end": 0.5}, r"0\.5 is a share of the run, which needs train_cfg\.max_iters"),
+        (10, {"end": "a"}, r"resolution\.end: 'a' is no step; give a whole number, or a share"),
+        (10, {"begin": True, "end": 9}, r"resolution\.begin: True is no step"),
+        (10, {"milestones": [(0, 56), ("a", 84)]}, r"resolution\.milestones: 'a' is no step; give a whole number, or a share"),
+        (10, {"milestones": [(0, 56), (None, 84)]}, r"resolution\.milestones: None is no step"),
+    ],
 )
-def test_what_is_no_share_is_refused(steps, end, message):
+def test_what_is_no_step_is_refused(steps, schedule, message):
     with pytest.raises(ValueError, match=message):
-        resolve_shares(Config({"resolution": {"end": end}, "train_cfg": {"max_iters": steps}}))
+        resolve_shares(Config({"resolution": schedule, "train_cfg": {"max_iters": steps}}))
+
+
+def test_shares_of_a_mixture_become_steps():
+    cfg = Config({"mixture": {"counting": {"begin": 0.5, "end": 1.0}}, "train_cfg": {"max_iters": 10}})
+    resolve_shares(cfg)
+    assert cfg.mixture.counting == {"begin": 5, "end": 10}

@@ -188,8 +188,9 @@ def test_a_run_skips_reports_and_resumes_exactly(tmp_path):
 
 
 def test_too_many_in_a_row_stop_the_run_with_a_checkpoint(tmp_path):
+    milestones = [(0, 0.5), (1, INF), (4, 0.5)]
     with pytest.raises(ValueError, match="3 steps in a row were not finite") as caught:
-        run(tmp_path, "bad", [(0, 0.5), (1, INF)], default_hooks__checkpoint__interval=100)
+        run(tmp_path, "bad", milestones, default_hooks__checkpoint__interval=100)
     work_dir = tmp_path / "bad"
     for said in (str(work_dir / "iter_4.pth"), str(work_dir / LIST), "Samples: ", "optim_wrapper.optimizer.lr", "clip_grad"):
         assert said in str(caught.value)
@@ -199,13 +200,14 @@ def test_too_many_in_a_row_stop_the_run_with_a_checkpoint(tmp_path):
     assert checkpoint["meta"]["iter"] == 4
     assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
     assert checkpoint["param_schedulers"][0]["last_step"] == 4
-    goes_on = run(tmp_path, "on", [(0, 0.5)], load_from=str(work_dir / "iter_4.pth"), resume=True)
+    goes_on = run(tmp_path, "on", milestones, load_from=str(work_dir / "iter_4.pth"), resume=True)
     assert (goes_on / "iter_8.pth").exists()
 
 
 def test_settings():
-    with pytest.raises(ValueError, match=r"NonFiniteHook\.max_in_a_row=0"):
-        NonFiniteHook(max_in_a_row=0)
+    for value in (0, True, 2.0):
+        with pytest.raises(ValueError, match=rf"NonFiniteHook\.max_in_a_row={value}"):
+            NonFiniteHook(max_in_a_row=value)
 
 
 def tensors(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
@@ -240,5 +242,6 @@ def test_what_a_checkpoint_fills_is_said():
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(weights, setting, message):
-    with pytest.raises(ValueError, match=f"^{setting}: the checkpoint is of another model.*{message}"):
+    remedy = {"load_from": "load another checkpoint", "resume": "restore the model's settings, or start a new run"}[setting]
+    with pytest.raises(ValueError, match=f"^{setting}: the checkpoint is of another model.*{message}.*; .*{remedy}"):
         taken_over(STAGE_2, weights, setting=setting)

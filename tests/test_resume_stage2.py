@@ -7,12 +7,17 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from test_train import command, losses, train, weights
+
+from finevit.engine.config import load_config
+from finevit.engine.hooks import ExactResumeHook
+from finevit.plugins import load_plugins
 
 ROOT = Path(__file__).parents[1]
 STEPS = 12
@@ -84,3 +89,69 @@ def test_a_killed_run_draws_the_same_captions_and_ends_with_the_same_weights(con
     found, expected = weights(torn, STEPS), weights(whole, STEPS)
     assert found.keys() == expected.keys()
     assert [name for name, value in expected.items() if not torch.equal(value, found[name])] == []
+
+
+def about_to_resume(**options: object) -> SimpleNamespace:
+    """A runner of Stage II with overrides; ``__`` stands for a dot."""
+    load_plugins()
+    schedules = {"head.weight": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}
+    own = {"custom_hooks": [{"type": "ScheduleHook", "schedules": schedules}], "train_cfg.max_iters": 100}
+    cfg = load_config(ROOT / "configs/finevit_tiny_stage2.py", {**own, **{k.replace("__", "."): v for k, v in options.items()}})
+    dataset = SimpleNamespace(metainfo={"source": "scenes"}, seed=cfg.train_dataloader.dataset.get("seed", 0))
+    loader = SimpleNamespace(dataset=dataset, batch_sampler=SimpleNamespace(batch_size=48, sampler=range(9)))
+    return SimpleNamespace(cfg=cfg, train_dataloader=loader, seed=0, world_size=1, _resume=True)
+
+
+def saved(**options: object) -> dict:
+    checkpoint: dict = {"meta": {}}
+    ExactResumeHook().before_save_checkpoint(about_to_resume(**options), checkpoint)
+    return checkpoint
+
+
+FREED = {
+    "train_dataloader__batch_sampler__resolution": {"_delete_": True, "type": "ConstantResolution", "side": 84},
+    "train_dataloader__batch_sampler__text_length": {"type": "Milestones", "milestones": [(0, 48), (60, 80)]},
+}
+"""Schedules in steps, or constant."""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("train_dataloader__batch_sampler__text_length__milestones", [(0, 32)], "train_dataloader.batch_sampler.text_length: {"),
+        ("train_dataloader__batch_sampler__resolution__milestones", [(0, 84), (70, 112)], "(60, 112)"),
+        (
+            "train_dataloader__batch_sampler__patch_drop",
+            {"type": "Constant", "value": 0.5},
+            "patch_drop: None then, {'type': 'Cons",
+        ),
+        ("train_dataloader__dataset__seed", 3, "train_dataloader.dataset.seed: 0 then, 3 now"),
+        ("train_dataloader__dataset__transforms__0__weights__short", 0.2, "'short': 0.1}}"),
+        (
+            "custom_hooks__0__schedules",
+            {"head.weight": {"type": "Constant", "value": 1}},
+            "ScheduleHook.schedules: [{'head.weight'",
+        ),
+        ("optim_wrapper__optimizer__type", "AdamW", "optim_wrapper.optimizer.type: TimmMuon then, AdamW now"),
+        ("train_cfg__max_iters", 200, "follow train_cfg.max_iters: give the steps of then"),
+    ],
+)
+def test_a_resume_under_changed_settings_is_refused(option, value, said):
+    checkpoint = saved()
+    ExactResumeHook().after_load_checkpoint(about_to_resume(train_dataloader__num_workers=0), checkpoint)
+    with pytest.raises(ValueError, match="resume: the run would not continue") as caught:
+        ExactResumeHook().after_load_checkpoint(about_to_resume(**{option: value}), checkpoint)
+    assert said in str(caught.value)
+    assert str(caught.value).count(" then, ") == (2 if option == "train_cfg__max_iters" else 1)
+
+
+def test_a_run_with_schedules_in_steps_can_be_made_longer():
+    ExactResumeHook().after_load_checkpoint(about_to_resume(train_cfg__max_iters=200, **FREED), saved(**FREED))
+
+
+def test_what_an_older_checkpoint_does_not_say_is_not_compared():
+    checkpoint = saved()
+    order = checkpoint["meta"]["data_order"]
+    checkpoint["meta"]["data_order"] = {name: order[name] for name in ("seed", "global batch size", "records", "data")}
+    ExactResumeHook().after_load_checkpoint(about_to_resume(optim_wrapper__optimizer__type="AdamW"), checkpoint)
+    ExactResumeHook().after_load_checkpoint(about_to_resume(), {"meta": {}})

@@ -10,6 +10,10 @@ from torch import nn
 
 from finevit.curriculum.hooks import ScheduleHook
 from finevit.curriculum.schedules import Constant, Cosine, Linear, Milestones
+from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
+from finevit.engine.knots import turns
+from finevit.engine.scheduled import check_schedules
+from finevit.plugins import load_plugins
 
 
 def test_scalar_schedules():
@@ -38,7 +42,18 @@ def test_resolution_schedules():
         (ConstantResolution, {"side": 14}, "side: a side of 14 pixels .* at least 28"),
         (StepResolution, {"milestones": [(5, 224)]}, "first at step 0"),
         (Milestones, {"milestones": [(0, 1.0), (9, 2.0), (5, 3.0)]}, "ascending order"),
-        (Milestones, {"milestones": []}, "first at step 0"),
+        (Milestones, {"milestones": []}, "from 0 on"),
+        (Milestones, {"milestones": [(0, 1.0), ("9", 2.0)]}, "pairs .* of whole steps"),
+        (Milestones, {"milestones": [(0, 1.0), 9]}, "pairs .* of whole steps"),
+        (
+            Milestones,
+            {"milestones": [(0, True), (9, "no")]},
+            "the milestone at step 9: value='no': give a number, or True or False",
+        ),
+        (Linear, {"begin_value": "a", "end_value": 1, "end": 3}, "begin_value='a': give a number"),
+        (Cosine, {"begin_value": 0, "end_value": None, "end": 3}, "end_value=None: give a number"),
+        (Cosine, {"begin_value": 0, "end_value": 1, "end": "3"}, "end='3': a schedule needs .* in whole steps"),
+        (Constant, {"value": [0.0, 0.75]}, r"value=\[0.0, 0.75\]: give a number"),
     ],
 )
 def test_wrong_settings(schedule, arguments, message):
@@ -55,7 +70,7 @@ class Head(nn.Module):
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
-        self.mask_ratio, self.head = 0.75, Head()
+        self.mask_ratio, self.text_frozen, self.head = 0.75, False, Head()
 
 
 def runner_at(step: int) -> SimpleNamespace:
@@ -93,3 +108,79 @@ def test_hook_refuses_unknown_attributes(name, message):
     hook = ScheduleHook(schedules={name: {"type": "Constant", "value": 1.0}})
     with pytest.raises(ValueError, match=message):
         hook.before_run(runner_at(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "message"),
+    [
+        ("head.weight", 0.5, r"schedules\.head\.weight=0\.5: give a schedule, such as dict\(type='Constant', value=0\.5\)"),
+        (
+            "head.weight",
+            {"type": "Linear", "begin_value": "a", "end_value": 1, "end": 3},
+            r"schedules\.head\.weight: begin_value='a'",
+        ),
+        ("text_frozen", {"type": "Milestones", "milestones": [(0, "yes"), (5, False)]}, r"schedules\.text_frozen: .* value='yes'"),
+    ],
+)
+def test_hook_names_the_schedule_that_cannot_be_built(name, schedule, message):
+    with pytest.raises(ValueError, match=message):
+        ScheduleHook(schedules={name: schedule})
+
+
+def test_the_batch_sampler_names_the_resolution_that_cannot_be_built():
+    load_plugins()
+    with pytest.raises(ValueError, match=r"batch_sampler\.resolution: side: a side of 9 pixels"):
+        NativeBatchSampler(
+            sampler=StatelessSampler(dataset=range(9)), batch_size=2, resolution={"type": "ConstantResolution", "side": 9}
+        )
+
+
+def test_turns_miss_no_milestone_however_short():
+    schedule = Milestones(milestones=[(0, 1), (777_777, 2), (777_778, 1), (2_000_000, 3)])
+    assert {0, 777_777, 777_778, 999_999} <= set(turns([schedule], 10**6))
+    assert 2_000_000 not in turns([schedule], 10**6)
+    ramp = Linear(begin_value=1, end_value=2, begin=333_333, end=333_334)
+    assert {333_333, 333_334} <= set(turns([ramp, lambda step: 5], 10**6))
+
+
+def spike(value: object, usual: object) -> dict:
+    """A value at one step of a million."""
+    return {"type": "Milestones", "milestones": [(0, usual), (777_777, value), (777_778, usual)]}
+
+
+@pytest.mark.parametrize(
+    ("batches", "hook", "message"),
+    [
+        ({"text_length": spike(0.4, 64)}, {}, r"batch_sampler\.text_length is 0\.4 at step 777777"),
+        ({"patch_drop": spike(1.0, 0.5)}, {}, r"batch_sampler\.patch_drop is 1\.0 at step 777777"),
+        ({"mixture": {"counting": spike(-1, 1)}}, {}, r"batch_sampler\.mixture at step 777777"),
+        ({"mixture": {"counting": spike(0, 1)}}, {}, r"batch_sampler\.mixture at step 777777.*one above 0"),
+        ({}, {"text_frozen": spike(0.5, True)}, r"schedules\.text_frozen is 0\.5 at step 777777: .*True and False, .*switch"),
+        ({}, {"mask_ratio": {"type": "ConstantResolution", "side": 56}}, r"schedules\.mask_ratio is ImageBudget.* at step 0"),
+        ({"patch_drop": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}, {}, "patch_drop is 1.0 at step 9:"),
+    ],
+)
+def test_a_value_of_no_use_anywhere_in_the_run_is_named_before_the_first_step(batches, hook, message):
+    load_plugins()
+    resolution = {"type": "ConstantResolution", "side": 56}
+    sampler = NativeBatchSampler(sampler=StatelessSampler(dataset=range(9)), batch_size=2, **{"resolution": resolution, **batches})
+    runner = SimpleNamespace(
+        train_dataloader=SimpleNamespace(batch_sampler=sampler),
+        train_loop=SimpleNamespace(max_iters=10**6),
+        hooks=[ScheduleHook(schedules={"mask_ratio": spike(0.5, 0.75), **hook})],
+        model=Model(),
+    )
+    with pytest.raises(ValueError, match=message):
+        check_schedules(runner)
+
+
+def test_only_steps_of_the_run_count():
+    load_plugins()
+    sampler = NativeBatchSampler(
+        sampler=StatelessSampler(dataset=range(9)),
+        batch_size=2,
+        resolution={"type": "ConstantResolution", "side": 56},
+        patch_drop={"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9},
+    )
+    loader, loop = SimpleNamespace(batch_sampler=sampler), SimpleNamespace(max_iters=9)
+    check_schedules(SimpleNamespace(train_dataloader=loader, train_loop=loop, hooks=[], model=Model()))

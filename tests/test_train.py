@@ -134,6 +134,14 @@ def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(config, wh
         assert torch.equal(value, weights(tmp_path, 12)[name]), name
 
 
+def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(config, whole, tmp_path):
+    weights_of = str(whole[0] / "iter_12.pth")
+    output = train(config, tmp_path, "--resume", "--cfg-options", f"load_from={weights_of}", "train_cfg.max_iters=1")
+    assert f"WARNING - --resume: {str(tmp_path)!r} holds no checkpoint; the run starts anew, at step 0, from the weights" in output
+    assert "load_from: taken over: " in output
+    assert "Resuming" not in output
+
+
 def test_a_torn_checkpoint_is_never_the_newest(tmp_path, monkeypatch):
     def killed(_: object, path: str) -> None:
         Path(path).write_bytes(b"half")
@@ -242,6 +250,22 @@ def test_a_small_set_that_is_bad_stops_and_a_single_bad_image_does_not():
     single = hook(9)
     for step in range(100):
         single.before_train_iter(None, step, {"images": images, "skipped": ["7: torn"]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_share": "lots"}, "max_share='lots': give a share of the samples, from 0 to 1"),
+        ({"max_share": -0.1}, "max_share=-0.1: give a share"),
+        ({"max_share": 10}, "max_share=10: give a share"),
+        ({"after": -5}, "after=-5: give a whole number, at least 0"),
+        ({"at_least": 2.5}, "at_least=2.5: give a whole number, at least 0"),
+        ({"show": True}, "show=True: give a whole number, at least 0"),
+    ],
+)
+def test_what_bad_samples_may_be_is_checked(settings, said):
+    with pytest.raises(ValueError, match=rf"BadSamplesHook\.{said}"):
+        BadSamplesHook(**settings)
 
 
 def test_a_captions_file_of_broken_entries_stops_before_the_first_step(config, tmp_path):

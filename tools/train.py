@@ -34,8 +34,9 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
     if arguments.resume:
         from finevit.engine.checkpoints import newest
 
-        cfg.resume = True
-        cfg.load_from = newest(cfg.work_dir) if arguments.resume == "auto" else arguments.resume
+        checkpoint = newest(cfg.work_dir) if arguments.resume == "auto" else arguments.resume
+        if checkpoint:
+            cfg.resume, cfg.load_from = True, checkpoint
 
 
 def plan(cfg: Config, name: str) -> None:
@@ -73,6 +74,9 @@ def main() -> None:
 
         runner = Runner.from_cfg(cfg)
         runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
+        if arguments.resume and not cfg.resume:
+            start = f"from the weights of load_from={cfg.load_from!r}" if cfg.load_from else "from initial weights"
+            runner.logger.warning(f"--resume: {cfg.work_dir!r} holds no checkpoint; the run starts anew, at step 0, {start}")
         runner.train()
 
 

@@ -4,12 +4,14 @@ What must act inside the loader's workers (resolution) is not set here: it trave
 sampler.
 """
 
+from numbers import Real
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from finevit.registry import HOOKS, SCHEDULES
+from finevit.registry import HOOKS, build_schedule
 from finevit.suggest import did_you_mean
 
 
@@ -22,13 +24,14 @@ class ScheduleHook(Hook):
         end_value=0.75,
             end=1000)}``. A dotted name reaches into a part: ``head.weight``.
 
-    Raises ``ValueError`` before the run if the model has no such attribute, or one that is a parameter or a part.
+    Raises ``ValueError`` before the run if the model has no such attribute, or one that is a parameter or a part, and if a value is
+    no number, or not True or False for what is a switch.
     """
 
     priority = "VERY_HIGH"
 
     def __init__(self, *, schedules: dict[str, dict]) -> None:
-        self.schedules = {name: SCHEDULES.build(schedule) for name, schedule in schedules.items()}
+        self.schedules = {name: build_schedule(f"schedules.{name}", schedule) for name, schedule in schedules.items()}
 
     def before_run(self, runner: Runner) -> None:
         """Check that every attribute exists."""
@@ -39,6 +42,14 @@ class ScheduleHook(Hook):
                 hint = did_you_mean(attribute, settable)
                 known = ", ".join(sorted(settable))
                 raise ValueError(f"schedules: {name!r} is no setting of {type(owner).__name__}{hint}; there are {known}")
+
+    def check(self, model: nn.Module, step: int) -> None:
+        """``ValueError`` for a value of a step that its attribute cannot have."""
+        for name, schedule in self.schedules.items():
+            value, switch = schedule(step), isinstance(getattr(*_find(model, name)), bool)
+            if not isinstance(value, Real) or (switch and value not in (0, 1)):
+                wanted = "True and False, for it is a switch" if switch else "numbers"
+                raise ValueError(f"schedules.{name} is {value!r} at step {step}: give a schedule of {wanted}")
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Set and report the values of this step."""

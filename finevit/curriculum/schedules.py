@@ -1,10 +1,13 @@
 """Scalar schedules: pure functions from the training step to a number (mask ratio, loss weight, ...).
 
-Because they keep no state, resuming a run needs nothing of them, and two processes always agree.
+Because they keep no state, resuming a run needs nothing of them, and two processes always agree. Values are numbers, or True and
+False for a switch; where they may lie is for the setting to say.
 """
 
 import math
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 from finevit.registry import SCHEDULES
 
@@ -14,6 +17,7 @@ class Constant:
     """The same value at every step."""
 
     def __init__(self, *, value: float) -> None:
+        _check("value", value)
         self.value = value
 
     def __call__(self, step: int) -> float:
@@ -25,8 +29,10 @@ class _Ramp:
     """From ``begin_value`` at step ``begin`` to ``end_value`` at step ``end``, constant before and after."""
 
     def __init__(self, *, begin_value: float, end_value: float, end: int, begin: int = 0) -> None:
-        if not 0 <= begin < end:
-            raise ValueError(f"begin={begin}, end={end}: a schedule needs 0 <= begin < end, in steps")
+        if not (_whole(begin) and _whole(end) and 0 <= begin < end):
+            raise ValueError(f"begin={begin!r}, end={end!r}: a schedule needs 0 <= begin < end, in whole steps")
+        _check("begin_value", begin_value)
+        _check("end_value", end_value)
         self.begin_value, self.end_value, self.begin, self.end = begin_value, end_value, begin, end
 
     def progress(self, step: int) -> float:
@@ -57,11 +63,29 @@ class Milestones:
     """``milestones`` are pairs ``(step, value)``: from that step on, that value. The first step is 0."""
 
     def __init__(self, *, milestones: Sequence[tuple[int, float]]) -> None:
-        steps = [step for step, _ in milestones]
+        steps = _steps(milestones)
         if steps[:1] != [0] or steps != sorted(set(steps)):
-            raise ValueError(f"milestones={milestones}: give (step, value) pairs in ascending order of steps, the first at step 0")
+            raise ValueError(f"milestones={milestones!r}: give pairs (step, value) in ascending order of whole steps, from 0 on")
+        for step, value in milestones:
+            _check(f"the milestone at step {step}: value", value)
         self.milestones = tuple(milestones)
 
     def __call__(self, step: int) -> float:
         """The value of the last milestone at or before ``step``."""
         return [value for begin, value in self.milestones if begin <= step][-1]
+
+
+def _steps(milestones: Any) -> list[int]:
+    """The steps of milestones; none where they are no pairs, or no whole numbers."""
+    pairs = list(milestones) if isinstance(milestones, list | tuple) else []
+    sound = all(isinstance(pair, list | tuple) and len(pair) == 2 and _whole(pair[0]) for pair in pairs)
+    return [step for step, _ in pairs] if sound else []
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check(setting: str, value: Any) -> None:
+    if not isinstance(value, Real):
+        raise ValueError(f"{setting}={value!r}: give a number, or True or False for a switch")

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from finevit.contracts import BadSample, ImageBudget, Record, SampleRequest, Source
 from finevit.datasets.captions import ChoosesCaptions
 from finevit.datasets.images import decode
+from finevit.datasets.text import printable
 from finevit.ops.order import seed_of, shuffled
 from finevit.registry import DATASETS
 
@@ -108,8 +109,3 @@ class NativeImages(Dataset):
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }
         )
-
-
-def printable(text: str) -> str:
-    """The text as any log or file takes it: half a surrogate pair, which JSON and file names can hold, becomes its escape."""
-    return text.encode(errors="backslashreplace").decode()

@@ -5,17 +5,15 @@ Exact after a restart, with any number of workers, and with any number of ranks 
 
 import math
 from collections.abc import Callable, Iterator, Sized
+from typing import Any
 
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
-from finevit.contracts import ResolutionSchedule, SampleRequest
+from finevit.contracts import ImageBudget, ResolutionSchedule, SampleRequest
 from finevit.datasets.tasks import check_weights
 from finevit.ops.order import shuffled
-from finevit.registry import DATA_SAMPLERS, SCHEDULES
-
-_LATE = 10**12
-"""A step at which every ramp and milestone has passed."""
+from finevit.registry import DATA_SAMPLERS, build_schedule
 
 
 @DATA_SAMPLERS.register_module()
@@ -70,7 +68,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"train_dataloader.batch_size={batch_size!r}: give a whole number of images, at least 1")
         self.sampler, self.batch_size = sampler, batch_size
-        self.resolution = SCHEDULES.build(resolution)
+        self.resolution = build_schedule("batch_sampler.resolution", resolution)
         if not isinstance(self.resolution, ResolutionSchedule):
             raise ValueError(
                 f"batch_sampler.resolution.type={resolution['type']!r} is no resolution schedule, whose values are budgets"
@@ -80,8 +78,17 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         self._mixture = {task: _schedule(f"mixture.{task}", schedule) for task, schedule in (mixture or {}).items()}
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
-        for step in (0, _LATE):  # both ends of a ramp: better now than after days
-            self.text_length(step), self.patch_drop(step), self.mixture(step)
+        self.values(0)
+
+    @property
+    def schedules(self) -> list[Callable[[int], Any]]:
+        """Everything here that is a function of the step."""
+        optional = (self._text_length, self._patch_drop, *self._mixture.values())
+        return [self.resolution, *(schedule for schedule in optional if schedule)]
+
+    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...]]:
+        """Budget, text length, patch drop and mixture of a step; ``ValueError`` for one that cannot be used."""
+        return self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step)
 
     def text_length(self, step: int) -> int:
         """The most tokens of a caption at a step, 0 without text."""
@@ -107,7 +114,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
     def requests(self, step: int) -> list[SampleRequest]:
         """The batch of this rank at a step."""
         first = (step * self.world_size + self.rank) * self.batch_size
-        values = self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step)
+        values = self.values(step)
         return [SampleRequest(self.sampler.index_at(p), p, *values) for p in range(first, first + self.batch_size)]
 
     def __len__(self) -> int:
@@ -121,8 +128,6 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
             step += 1
 
 
-def _schedule(setting: str, config: dict | None) -> Callable[[int], object] | None:
+def _schedule(setting: str, config: dict | None) -> Callable[[int], Any] | None:
     """The schedule of a config, None for none."""
-    if config is not None and not isinstance(config, dict):
-        raise ValueError(f"batch_sampler.{setting}={config!r}: give a schedule, such as dict(type='Constant', value={config!r})")
-    return None if config is None else SCHEDULES.build(config)
+    return None if config is None else build_schedule(f"batch_sampler.{setting}", config)

@@ -1,4 +1,4 @@
-"""Packs the token ids of a batch's texts into one sequence, in the worker: no padding."""
+"""Texts of a batch, packed in the worker without padding, and texts for people."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -19,3 +19,11 @@ def pack_texts(ids: Sequence[Sequence[int]], limit: int) -> PackedTexts:
         lengths=lengths,
         limit=limit,
     )
+
+
+def printable(text: str) -> str:
+    """The text on one line, as any log, terminal or file takes it: what is not printable becomes its escape.
+
+    JSON and the names of files can hold zero bytes, line ends, commands to a terminal and halves of surrogate pairs.
+    """
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

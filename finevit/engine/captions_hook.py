@@ -10,11 +10,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.contracts import TextEncoder
+from finevit.engine.knots import turns
 from finevit.registry import HOOKS
 from finevit.tokenizers import Tokenizer
-
-_STEPS = 1000
-"""Steps, spread over the run, at which the schedule of the text length is looked at before it starts."""
 
 
 @HOOKS.register_module()
@@ -90,8 +88,7 @@ def _tokenizers(dataset: Any) -> Iterator[Tokenizer]:
 def _lengths(batch_sampler: Any, steps: int) -> dict[int, int]:
     """Step -> the most tokens of a caption; empty for a batch sampler without a schedule of it."""
     schedule = getattr(batch_sampler, "text_length", None)
-    looked_at = {*range(0, steps, max(1, steps // _STEPS)), max(0, steps - 1)}
-    return {step: schedule(step) for step in sorted(looked_at)} if callable(schedule) else {}
+    return {step: schedule(step) for step in turns(getattr(batch_sampler, "schedules", ()), steps)} if callable(schedule) else {}
 
 
 def _so_far(runner: Runner) -> tuple[Counter[str], set[int]]:

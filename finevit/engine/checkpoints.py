@@ -50,6 +50,14 @@ def save_now(runner: Runner) -> str:
     return str(hook.last_ckpt)
 
 
+_REMEDIES = {
+    "resume": "restore the model's settings, or start a new run without --resume",
+    "load_from": "give the backbone the checkpoint's settings, or load another checkpoint",
+    "checkpoint": "test it with the config that it was trained with",
+}
+"""Where a checkpoint does not fit, by the setting that names it."""
+
+
 def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting: str) -> str:
     """Which of the model's parts (first names of its tensors) a checkpoint fills and which start new, for people.
 
@@ -61,7 +69,9 @@ def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting:
     if differ or not fits:
         shapes = [f"{name} {_shape(weights, name)} there, {_shape(model, name)} here" for name in (differ or list(model))[:3]]
         count = len(differ or model)
-        raise ValueError(f"{setting}: the checkpoint is of another model; {count} tensors differ: {'; '.join(shapes)}")
+        raise ValueError(
+            f"{setting}: the checkpoint is of another model; {count} tensors differ: {'; '.join(shapes)}; {_REMEDIES[setting]}"
+        )
     parts: dict[str, list[str]] = {}
     for name in model:
         parts.setdefault(name.partition(".")[0], []).append(name)

@@ -5,7 +5,7 @@ loaded config, so an override of it is refused like any unknown setting instead 
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_o
 from finevit.suggest import did_you_mean
 
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-EMBEDDED_CAPTIONERS = {"long", "short"}
-"""Other data has captioners of its own, which then weigh the same."""
+EMBEDDED_CAPTIONERS: dict[str, Any] = {"weights": {"long": 0.9, "short": 0.1}, "names": ["long"]}
+"""What the configs say of the captioners of the embedded scenes; other data has its own, which then weigh the same."""
 OF_WORKERS = ("persistent_workers", "prefetch_factor")
 """What torch refuses in a dataloader without workers."""
 
@@ -31,7 +31,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     """Load the config file ``path`` and merge ``options`` (dotted name -> value, as ``--cfg-options`` gives them).
 
     The top-level setting ``data_root`` leads every dataloader away from the embedded scenes: a source of type
-    ``Scenes`` becomes ``OpenData`` on that path with the same split; any other source has its ``data_root`` set.
+    ``Scenes`` becomes ``OpenData`` on that path with the same split, and the captioners of the embedded scenes give way; any other
+    source has its ``data_root`` set.
     An option that names another ``type`` drops the arguments that the new component does not take, and ``num_workers=0``
     the settings of workers. A transform that takes a ``tokenizer`` and names none gets that of ``model.text_encoder``.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
@@ -47,7 +48,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         for name in OF_WORKERS:
             loader.pop(name, None)
     if cfg.get("data_root") is not None:
-        _use_data_root(cfg, str(cfg.data_root))
+        _use_data_root(cfg, str(cfg.data_root), options or {})
     share_tokenizer(cfg)
     resolve_shares(cfg)
     return cfg
@@ -95,28 +96,35 @@ def _drop_stale_arguments(cfg: Config, path: str) -> None:
         del node[name]
 
 
-def _use_data_root(cfg: Config, data_root: str) -> None:
-    sources = list(_sources(cfg))
-    for dataset in sources:
+def _use_data_root(cfg: Config, data_root: str, options: Iterable[str]) -> None:
+    sources = dict(_sources(cfg))
+    for path, dataset in sources.items():
         source = dataset["source"]
         if source.get("type") in ("Scenes", "finevit.Scenes"):
             dataset["source"] = ConfigDict(type="OpenData", data_root=data_root, split=source.get("split", "train"))
-            for transform in _dicts(dataset):
-                for choice in ("weights", "names"):
-                    if set(transform.get(choice) or ("",)) <= EMBEDDED_CAPTIONERS:
-                        del transform[choice]
+            _drop_embedded_captioners(f"{path}.transforms", dataset.get("transforms") or (), options)
         else:
             source["data_root"] = data_root
     if not sources:
         raise ConfigError(f"data_root={data_root!r}: no dataloader of this config has a dataset with a source that could read it")
 
 
-def _sources(cfg: Config) -> Iterator[ConfigDict]:
-    """The dataset of each dataloader that reads a source."""
+def _drop_embedded_captioners(path: str, transforms: Sequence[dict], options: Iterable[str]) -> None:
+    """Takes the captioners of the embedded scenes away, unless an option named them: other weights are somebody's choice."""
+    for index, transform in enumerate(transforms):
+        for choice, embedded in EMBEDDED_CAPTIONERS.items():
+            setting = f"{path}.{index}.{choice}."
+            named = any(setting.startswith(f"{option}.") or option.startswith(setting) for option in options)
+            if transform.get(choice) == embedded and not named:
+                del transform[choice]
+
+
+def _sources(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
+    """Dotted name and dataset of each dataloader that reads a source."""
     for name in DATALOADERS:
         dataset = (cfg.get(name) or {}).get("dataset") or {}
         if isinstance(dataset.get("source"), dict):
-            yield dataset
+            yield f"{name}.dataset", dataset
 
 
 def share_tokenizer(cfg: Config) -> None:

@@ -40,7 +40,7 @@ class NonFiniteHook(Hook):
     priority = "HIGHEST"
 
     def __init__(self, *, max_in_a_row: int = 5) -> None:
-        if not isinstance(max_in_a_row, int) or max_in_a_row < 1:
+        if not isinstance(max_in_a_row, int) or isinstance(max_in_a_row, bool) or max_in_a_row < 1:
             raise ValueError(f"NonFiniteHook.max_in_a_row={max_in_a_row!r}: give a whole number of steps, at least 1")
         self.max_in_a_row = max_in_a_row
         self._batches: list[_Batch] = []

@@ -5,12 +5,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.contracts import BadSample
+from finevit.engine.numbers import NOT_NEGATIVE, WHOLE
+from finevit.engine.shares import SCHEDULED
 from finevit.registry import HOOKS
 
 
@@ -63,6 +66,11 @@ class BadSamplesHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(self, *, max_share: float = 0.1, after: int = 200, at_least: int = 3, show: int = 5) -> None:
+        if not NOT_NEGATIVE.fits(max_share) or max_share > 1:
+            raise ValueError(f"BadSamplesHook.max_share={max_share!r}: give a share of the samples, from 0 to 1")
+        for name, value in (("after", after), ("at_least", at_least), ("show", show)):
+            if not WHOLE.fits(value):
+                raise ValueError(f"BadSamplesHook.{name}={value!r}: give {WHOLE.words}")
         self.max_share, self.after, self.at_least, self.show = max_share, after, at_least, show
         self.seen, self.size = 0, math.inf
         self.bad: list[str] = []
@@ -139,7 +147,11 @@ class RunSummaryHook(Hook):
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Stores what the data order depends on in every checkpoint and refuses to resume where it has changed."""
+    """Stores what the coming steps depend on in every checkpoint, and refuses to resume where it has changed.
+
+    That is the order of the data, what becomes of a record, every schedule in steps, and the optimiser's type. What an older
+    checkpoint does not say is not compared.
+    """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint["meta"]["data_order"] = self._facts(runner)
@@ -150,11 +162,12 @@ class ExactResumeHook(Hook):
         then, now = checkpoint["meta"].get("data_order"), self._facts(runner)
         if then is None:
             return
-        changed = [f"{name}: {then[name]!r} then, {now[name]!r} now" for name in now if then.get(name) != now[name]]
+        changed = [f"{name}: {then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]]
         if changed:
             raise ValueError(
-                "resume: the data order would not continue where the checkpoint stopped. Restore the settings, or start a new run "
-                "from these weights with --cfg-options load_from=CHECKPOINT. Changed:\n  " + "\n  ".join(changed)
+                "resume: the run would not continue where the checkpoint stopped. Restore the settings (schedules given as shares "
+                "of the run follow train_cfg.max_iters: give the steps of then), or start a new run from these weights with "
+                "--cfg-options load_from=CHECKPOINT. Changed:\n  " + "\n  ".join(changed)
             )
 
     def before_train(self, runner: Runner) -> None:
@@ -175,4 +188,17 @@ class ExactResumeHook(Hook):
             "global batch size": batches.batch_size * runner.world_size,
             "records": len(batches.sampler),
             "data": runner.train_dataloader.dataset.metainfo["source"],
+            "train_dataloader.dataset.seed": getattr(runner.train_dataloader.dataset, "seed", None),
+            **_printed(runner.cfg),
         }
+
+
+def _printed(cfg: Config) -> dict[str, str]:
+    """What the config says of records, schedules and optimiser, as text: any type of any package has one."""
+    loader, hooks = cfg["train_dataloader"], cfg.get("custom_hooks") or ()
+    batches = loader.get("batch_sampler") or {}
+    settings = {f"train_dataloader.batch_sampler.{name}": batches.get(name) for name in SCHEDULED if name != "schedules"}
+    settings["train_dataloader.dataset.transforms"] = loader["dataset"].get("transforms")
+    settings["ScheduleHook.schedules"] = [hook["schedules"] for hook in hooks if "schedules" in hook]
+    settings["optim_wrapper.optimizer.type"] = (cfg["optim_wrapper"].get("optimizer") or {}).get("type")
+    return {name: str(value) for name, value in settings.items()}

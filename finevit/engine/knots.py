@@ -1,14 +1,15 @@
 """Where a curriculum bends: the few steps that stand for all of them, as everything in between is nearly linear."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice, pairwise
+from typing import Any
 
 COARSE, FINE = 8, 64
 """Parts into which a run is cut: where something moves all the time, and to notice that something does."""
 MOST = 12
 """A schedule with more changes than this moves gradually."""
 
-Schedule = Callable[[int], float]
+Schedule = Callable[[int], Any]
 
 
 def knots(schedules: Iterable[Schedule], steps: int) -> list[int]:
@@ -21,6 +22,22 @@ def knots(schedules: Iterable[Schedule], steps: int) -> list[int]:
     for schedule in schedules:
         found |= _bends(schedule, last)
     return sorted(found)
+
+
+def turns(schedules: Collection[Schedule], steps: int) -> list[int]:
+    """The knots, and each step before ``steps`` that a schedule names, however soon the next one follows.
+
+    Milestones are constant in between and ramps monotone: no value of theirs lies outside of those at the turns.
+    """
+    named = {step for schedule in schedules for step in _named(schedule) if step < steps}
+    return sorted({*knots(schedules, steps), *named})
+
+
+def _named(schedule: Schedule) -> Iterator[int]:
+    """What ``milestones``, ``begin`` and ``end`` of a schedule say."""
+    pairs = getattr(schedule, "milestones", ())
+    steps = [pair[0] for pair in pairs if isinstance(pair, list | tuple)]
+    yield from (step for step in (*steps, *(getattr(schedule, end, None) for end in ("begin", "end"))) if isinstance(step, int))
 
 
 def _bends(schedule: Schedule, last: int) -> set[int]:

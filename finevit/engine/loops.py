@@ -5,6 +5,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from finevit.contracts import BadSample
+from finevit.engine.scheduled import check_schedules
 from finevit.ops.order import seed_of
 from finevit.registry import LOOPS
 
@@ -27,6 +28,7 @@ class StatelessTrainLoop(IterBasedTrainLoop):
     def run(self) -> torch.nn.Module:
         """Trains from the current step to ``max_iters``."""
         runner = self.runner
+        check_schedules(runner)
         runner.call_hook("before_train")
         runner.call_hook("before_train_epoch")
         self.dataloader.batch_sampler.start_step = self._iter

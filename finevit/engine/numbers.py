@@ -32,6 +32,8 @@ SEED = Kind("a whole number from 0 to 2**32 - 1, or None", lambda value: value i
 POSITIVE = Kind("a number above 0", lambda value: _real(value) and value > 0)
 NOT_NEGATIVE = Kind("a finite number, at least 0", lambda value: _real(value) and 0 <= value < math.inf)
 RATE = Kind("a finite number, at least 0, or None", lambda value: value is None or NOT_NEGATIVE.fits(value))
+FINITE = Kind("a finite number", lambda value: _real(value) and math.isfinite(value))
+SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
 DECAY = Kind("a number from 0 to below 1", lambda value: _real(value) and 0 <= value < 1)
 
 NUMBERS = {
@@ -57,8 +59,30 @@ NUMBERS = {
     "default_hooks.*.interval": INTEGER,
     "default_hooks.checkpoint.max_keep_ckpts": INTEGER,
     "log_processor.window_size": COUNT,
+    "model.*_frozen": SWITCH,
+    "model.micro_batch": COUNT_OR_NONE,
+    "model.backbone.arch.*": COUNT,
+    "model.backbone.drop_path": DECAY,
+    "model.backbone.rope_theta": POSITIVE,
+    "model.backbone.locality": NOT_NEGATIVE,
+    "model.text_encoder.depth": COUNT,
+    "model.text_encoder.dim": COUNT,
+    "model.text_encoder.heads": COUNT,
+    "model.text_encoder.hidden": COUNT_OR_NONE,
+    "model.text_encoder.context": COUNT_OR_NONE,
+    "model.text_encoder.vocab": COUNT_OR_NONE,
+    "model.text_encoder.rope_theta": POSITIVE,
+    "model.head.embed_dim": COUNT,
+    "model.head.chunk": COUNT,
+    "model.head.scale": POSITIVE,
+    "model.head.bias": FINITE,
+    "model.head.weight": NOT_NEGATIVE,
+    "model.head.visible_weight": NOT_NEGATIVE,
+    "*.resolution.side": COUNT,
+    "*.resolution.*_side": COUNT,
+    "*.resolution.milestones.*.1": COUNT,
 }
-"""By the dotted name of the setting, ``*`` for any part of it."""
+"""By the dotted name of the setting, ``*`` for any part of it. Values that a schedule sets are the schedule's own."""
 
 
 def wrong_numbers(cfg: dict) -> list[str]:

@@ -15,13 +15,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from finevit.curriculum.hooks import ScheduleHook
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.engine.calibration import Calibration, Line, Trial, calibrate, fit, same_parts
 from finevit.engine.flops import step_flops
-from finevit.engine.knots import Schedule, knots
+from finevit.engine.knots import knots
 from finevit.engine.plan import Plan, Point, device_name, key_of
 from finevit.engine.sampled import RECORDS, Sampled, sample, typical
+from finevit.engine.scheduled import check_schedules, schedule_hooks, scheduled
 
 COUNTED = 4
 """Typical images of a step, whose FLOPs are counted."""
@@ -35,19 +35,6 @@ def make_plan(cfg: Config, *, name: str, progress: Callable[[str], None]) -> Pla
         return _Planner(Runner.from_cfg(private), progress).plan(name, key_of(cfg))
 
 
-def scheduled(runner: Runner) -> dict[str, Schedule]:
-    """Everything that is a function of the step, by its name in the plan; the resolution as the side of a square."""
-    batches = runner.train_dataloader.batch_sampler
-    found: dict[str, Schedule] = {
-        "resolution": lambda step: round(batches.resolution(step).pixels ** 0.5, 1),
-        "text_length": batches.text_length,
-        "patch_drop": batches.patch_drop,
-    }
-    for hook in _schedule_hooks(runner):
-        found |= hook.schedules
-    return found
-
-
 class _Planner:
     """The parts of a plan, in the order in which they are made."""
 
@@ -57,8 +44,9 @@ class _Planner:
         if not isinstance(batches, NativeBatchSampler):
             raise ValueError(f"--plan: batch_sampler.type={type(batches).__name__!r} has no schedules; use NativeBatchSampler")
         self.batch, self.progress, self.device = batches.batch_size, progress, next(self.model.parameters()).device
-        for hook in _schedule_hooks(runner):
+        for hook in schedule_hooks(runner):
             hook.before_run(runner)
+        check_schedules(runner)
 
     def plan(self, config: str, key: str) -> Plan:
         """All of it."""
@@ -170,7 +158,7 @@ class _Planner:
 
     def prepare(self, step: int) -> None:
         """Bring the model into the state of a step."""
-        for hook in _schedule_hooks(self.runner):
+        for hook in schedule_hooks(self.runner):
             hook.apply(self.model, step)
 
     def notes(self, calibration: Calibration) -> list[str]:
@@ -185,10 +173,6 @@ class _Planner:
         ]
         less = f"EXTRAPOLATED: time and memory, from steps of at most {tried} of {self.batch} images."
         return notes if tried == self.batch else [*notes, less]
-
-
-def _schedule_hooks(runner: Runner) -> list[ScheduleHook]:
-    return [hook for hook in runner.hooks if isinstance(hook, ScheduleHook)]
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-SCHEDULED = ("resolution", "text_length", "patch_drop", "schedules")
+SCHEDULED = ("resolution", "text_length", "patch_drop", "mixture", "schedules")
 """Settings below which schedules stand."""
 STEPS = ("begin", "end")
 
@@ -27,11 +27,18 @@ def _walk(path: str, value: Any, steps: Any, inside: bool) -> None:
     elif isinstance(value, dict):
         if inside and isinstance(value.get("milestones"), list | tuple):
             value["milestones"] = _distinct(f"{path}.milestones", value["milestones"], steps)
-        elif inside and any(isinstance(value.get(name), float) for name in STEPS):
-            value |= {name: _step(f"{path}.{name}", value[name], steps) for name in STEPS if name in value}
-            value["end"] = max(value["end"], value.get("begin", 0) + 1)
+        elif inside:
+            _resolve_ends(path, value, steps)
         for name, item in value.items():
             _walk(f"{path}.{name}", item, steps, inside or name in SCHEDULED)
+
+
+def _resolve_ends(path: str, value: dict, steps: Any) -> None:
+    """``begin`` and ``end`` of a ramp in steps; given as shares, they are at least one apart."""
+    given = {name: value[name] for name in STEPS if not isinstance(value.get(name), dict | None)}
+    value |= {name: _step(f"{path}.{name}", step, steps) for name, step in given.items()}
+    if "end" in given and any(isinstance(step, float) for step in given.values()):
+        value["end"] = max(value["end"], (value.get("begin") or 0) + 1)
 
 
 def _distinct(path: str, milestones: Any, steps: Any) -> list:
@@ -47,8 +54,10 @@ def _distinct(path: str, milestones: Any, steps: Any) -> list:
 
 
 def _step(path: str, value: Any, steps: Any) -> Any:
-    if not isinstance(value, float):
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if not isinstance(value, float):
+        raise ValueError(f"{path}: {value!r} is no step; give a whole number, or a share of the run from 0.0 to 1.0")
     if not 0 <= value <= 1:
         raise ValueError(f"{path}: {value} is no step; give a whole number, or a share of the run from 0.0 to 1.0")
     if not isinstance(steps, int):

@@ -120,12 +120,15 @@ def slot_of(key: str, value: dict) -> Slot | None:
 def arguments(component: Callable) -> Arguments:
     """The keyword arguments of a class or function. A function's positional ones are left to its caller.
 
-    ``**kwargs`` is followed into the base class for MMEngine's optimiser wrappers and schedulers, which hand it on.
+    A class without an ``__init__`` takes none. ``**kwargs`` is followed into the base class for MMEngine's optimiser wrappers and
+    schedulers, which hand it on.
     """
     if not inspect.isclass(component):
         parameters = list(inspect.signature(component).parameters.values())
         return _arguments([p for p in parameters if p.kind is not p.POSITIONAL_ONLY], required=(inspect.Parameter.KEYWORD_ONLY,))
     initialisers = [cls.__init__ for cls in component.__mro__ if "__init__" in vars(cls)]  # type: ignore[misc]
+    if initialisers[0] is object.__init__ and component.__new__ is object.__new__:
+        return Arguments(frozenset(), frozenset())
     if not component.__module__.startswith("mmengine.optim."):
         initialisers = initialisers[:1]
     found = Arguments(frozenset(), frozenset(), open=True)

@@ -22,10 +22,7 @@ class CheckpointTested(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         weights = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
-        try:
-            taken_over(model.state_dict(), weights, setting="checkpoint")
-        except ValueError as error:
-            raise ValueError(f"{error}; test it with the config that it was trained with") from None
+        taken_over(model.state_dict(), weights, setting="checkpoint")
         self.iteration = checkpoint.get("meta", {}).get("iter", 0)
 
     def after_test_iter(

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Record, Source
+from finevit.datasets.text import printable
 from finevit.suggest import did_you_mean
 
 from .splits import select
@@ -30,7 +31,7 @@ class Skipped:
         """Count an entry; ``what`` names it and says why."""
         self.count += 1
         if len(self.listed) < self.kept:
-            self.listed.append(what)
+            self.listed.append(printable(what))
 
     def __str__(self) -> str:
         more = f"; and {self.count - self.named:,} more" if self.count > self.named else ""

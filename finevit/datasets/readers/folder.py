@@ -19,20 +19,23 @@ class ImageFolder(FileSource):
 
     Endings may be in upper or lower case; hidden files and folders are ignored; links are followed. The caption of
     ``a/b.jpg`` is the whole of ``a/b.txt`` (UTF-8; undecodable bytes become U+FFFD; several lines are one caption).
-    ``split`` and ``holdout`` are explained at ``splits.select``.
+    A text file beside images that belongs to none of them is left out and named. ``split`` and ``holdout`` are explained at
+    ``splits.select``.
     """
 
     def __init__(self, *, data_root: str | Path, split: str = "train", holdout: float = 0.02):
-        root, endings = existing(data_root), Counter[str]()
+        root, endings, lone = existing(data_root), Counter[str](), list[str]()
         if not root.is_dir():
             raise ValueError(f"data_root={str(data_root)!r} is not a folder; ImageFolder needs one")
-        pairs = sorted(_pairs(root, endings))
+        pairs = sorted(_pairs(root, endings, lone))
         if not pairs:
             raise ValueError(f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {_found(endings)}")
         self._images = Strings(image for image, _ in pairs)
         self._texts = Strings(text for _, text in pairs)
-        captioned = sum(bool(text) for _, text in pairs)
-        super().__init__(data_root=root, keys=self._images, captioned=captioned, skipped=Skipped(), split=split, holdout=holdout)
+        captioned, skipped = sum(bool(text) for _, text in pairs), Skipped()
+        for text in sorted(lone):
+            skipped.add(f"{text} has no image; restore the image or remove the text")
+        super().__init__(data_root=root, keys=self._images, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
 
     def record(self, row: int) -> Record:
         """Read an image file and its text file."""
@@ -42,8 +45,11 @@ class ImageFolder(FileSource):
         return Record(id=name, image=image, captions=caption)
 
 
-def _pairs(root: Path, endings: Counter[str]) -> Iterator[tuple[str, str]]:
-    """Yield (image, its text file or nothing) as paths relative to the root; count the endings of all files."""
+def _pairs(root: Path, endings: Counter[str], lone: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (image, its text file or nothing) as paths relative to the root; count the endings of all files.
+
+    ``lone`` collects text files without an image; those of a folder without any image are no captions, but labels for instance.
+    """
     seen = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
@@ -52,9 +58,11 @@ def _pairs(root: Path, endings: Counter[str]) -> Iterator[tuple[str, str]]:
         endings.update(ending.lower() for _, ending in split)
         texts = {stem: stem + ending for stem, ending in split if ending.lower() == ".txt"}
         prefix = "" if (inner := Path(folder).relative_to(root).as_posix()) == "." else f"{inner}/"
-        for stem, ending in split:
-            if ending.lower() in IMAGE_SUFFIXES:
-                yield prefix + stem + ending, prefix + texts[stem] if stem in texts else ""
+        images = [(stem, ending) for stem, ending in split if ending.lower() in IMAGE_SUFFIXES]
+        for stem, ending in images:
+            yield prefix + stem + ending, prefix + texts[stem] if stem in texts else ""
+        if images:
+            lone += [prefix + texts[stem] for stem in texts.keys() - dict(images).keys()]
 
 
 def _found(endings: Counter[str]) -> str:

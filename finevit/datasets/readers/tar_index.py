@@ -19,7 +19,7 @@ from .files import IMAGE_SUFFIXES
 
 PARTS = ("image", "txt", "json", "cls")
 """The parts of a sample, in the order of ``TarIndex.spans``."""
-_VERSION = 2
+_VERSION = 3
 
 
 class TarIndex(NamedTuple):
@@ -75,20 +75,26 @@ def _save(index: TarIndex, cached: Path) -> None:
 def _list(path: Path) -> TarIndex:
     samples: dict[str, np.ndarray] = {}
     problems: list[str] = []
+    whole = _list_members(path, samples, problems)
+    listed, samples = samples, _readable(samples, path.stat().st_size)
+    lost = [key for key in listed if key not in samples]
+    if not whole:
+        found = f"{len(samples):,} samples are readable, seen without a whole image: {len(lost):,}, what followed is unknown"
+        problems.append(f"damaged, compressed or ends early; {found}; fetch or decompress it")
+    problems += [f"{key} has no whole image" for key in lost]
+    spans = np.array(list(samples.values()), dtype=np.int64).reshape(-1, len(PARTS), 2)
+    return TarIndex(np.array(list(samples), dtype=np.str_), spans, np.array(problems, dtype=np.str_))
+
+
+def _list_members(path: Path, samples: dict[str, np.ndarray], problems: list[str]) -> bool:
+    """Place the members of a tar; whether it was read to its end."""
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 _place(member, samples, problems)
-            whole = _at_end_mark(path, tar.offset)
+            return _at_end_mark(path, tar.offset)
     except (tarfile.TarError, ValueError, EOFError):
-        whole = False
-    samples, kept = _readable(samples, path.stat().st_size), len(samples)
-    if not whole:
-        problems.append(f"damaged, compressed or ends early; {len(samples):,} samples are readable: fetch or decompress it")
-    if len(samples) < kept:
-        problems.append(f"{kept - len(samples):,} samples have no whole image")
-    spans = np.array(list(samples.values()), dtype=np.int64).reshape(-1, len(PARTS), 2)
-    return TarIndex(np.array(list(samples), dtype=np.str_), spans, np.array(problems, dtype=np.str_))
+        return False
 
 
 def _place(member: tarfile.TarInfo, samples: dict[str, np.ndarray], problems: list[str]) -> None:

@@ -1,0 +1,38 @@
+"""What is a function of the step in a run, and that all of its values can be used: said before the first step."""
+
+from mmengine.runner import Runner
+
+from finevit.curriculum.hooks import ScheduleHook
+from finevit.datasets.samplers import NativeBatchSampler
+from finevit.engine.knots import Schedule, turns
+
+
+def schedule_hooks(runner: Runner) -> list[ScheduleHook]:
+    """Those that set scheduled values on the model."""
+    return [hook for hook in runner.hooks if isinstance(hook, ScheduleHook)]
+
+
+def scheduled(runner: Runner) -> dict[str, Schedule]:
+    """Everything that is a function of the step, by its name in the plan; the resolution as the side of a square."""
+    batches = runner.train_dataloader.batch_sampler
+    found: dict[str, Schedule] = {
+        "resolution": lambda step: round(batches.resolution(step).pixels ** 0.5, 1),
+        "text_length": batches.text_length,
+        "patch_drop": batches.patch_drop,
+    }
+    for hook in schedule_hooks(runner):
+        found |= hook.schedules
+    return found
+
+
+def check_schedules(runner: Runner) -> None:
+    """``ValueError`` for a value of the batch sampler or of a ``ScheduleHook``, at any step of the run, that cannot be used."""
+    batches, hooks = runner.train_dataloader.batch_sampler, schedule_hooks(runner)
+    native = [batches] if isinstance(batches, NativeBatchSampler) else []
+    schedules = [schedule for part in native for schedule in part.schedules]
+    schedules += [schedule for hook in hooks for schedule in hook.schedules.values()]
+    for step in turns(schedules, int(runner.train_loop.max_iters)):
+        for part in native:
+            part.values(step)
+        for hook in hooks:
+            hook.check(runner.model, step)
