@@ -139,14 +139,14 @@ def test_questions_are_drawn_by_weight_and_none_twice():
     assert set(counts) == {"text2box", "counting"}
     assert counts["text2box"] / 600 == pytest.approx(0.75, abs=0.06)
     asked = ask(sample(HOUSE, BIRD, SIGN), most=100)
-    assert len({(question.task, question.boxes, question.answer) for question in asked}) == len(asked) == 9
+    assert len({(question.task, question.boxes, question.answer) for question in asked}) == len(asked) == 10
     texts = {ask(sample(HOUSE, seed=seed), weights={"text2box": 1})[0].text for seed in range(40)}
     assert len(texts) == len(WORDINGS["text2box"])
 
 
 def test_a_schedule_of_the_mixture_takes_the_place_of_the_weights():
     asked = ask(sample(HOUSE, BIRD, SIGN, mixture=(("counting", 1.0), ("text2box", 0.0))), weights={"text2box": 1}, most=9)
-    assert [question.task for question in asked] == ["counting"] * 2
+    assert [question.task for question in asked] == ["counting"] * 3
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,19 @@ def test_impossible_boxes_are_counted_and_never_asked_for(box):
     asked = ask(found, draw=False)
     assert found["counts"]["impossible boxes"] == 1
     assert not any("cloud" in question.text + question.answer for question in asked)
+
+
+def test_what_is_there_all_of_it_and_what_is_not_there_are_counted():
+    facts = {"counts": {"house": 1, "bird": 2}, "absent": ["boat", "car", "cup"]}
+    asked = ask(sample(facts=facts), weights={"counting": 1}, draw=False)
+    assert [(question.text[29:-1], question.answer) for question in asked] == [
+        ("house", "1"),
+        ("bird", "2"),
+        ("objects of any kind", "3"),
+        ("cup", "0"),
+    ]
+    zeros = {question.text for seed in range(40) for question in ask(sample(facts=facts, seed=seed)) if question.answer == "0"}
+    assert sum(any(name in text for text in zeros) for name in facts["absent"]) == 3
 
 
 def test_a_record_without_questions_is_a_bad_sample():
@@ -221,7 +234,7 @@ def test_an_evaluation_keeps_every_question_that_fits_alone():
     for transform in ({"type": "AskQuestions", "draw": False}, {"type": "Patchify"}):
         found = TRANSFORMS.build(transform)(found)
     kept = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat", "together": False})(found)
-    assert len(kept["asked"]) == 6
+    assert len(kept["asked"]) == 7
     assert kept["counts"]["questions too long"] == 3  # those that spell out a box
 
 

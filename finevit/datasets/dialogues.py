@@ -15,6 +15,8 @@ from finevit.datasets.packing import pack_samples
 from finevit.datasets.tasks import TASKS, WORDINGS, Draft, check_weights, drafts
 from finevit.registry import FUNCTIONS, TRANSFORMS
 
+EVERYTHING = "objects of any kind"
+"""What is counted when all objects are; facts about counts tell of every object that there is."""
 MERGED = 4
 """Patches that the connector makes one visual token of: 2 x 2 (paper, Stage III)."""
 
@@ -65,11 +67,17 @@ class AskQuestions:
         """The well-posed questions; the others are counted."""
         sound = [region for region in sample["regions"] if not fault_of_box(region.box)]
         caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
-        counts = sample["facts"].get("counts", {})
-        found, dropped = drafts(sound, caption, counts, answer_all=self.ill_posed == "answer")
+        found, dropped = drafts(sound, caption, self._counts(sample), answer_all=self.ill_posed == "answer")
         sample["counts"].update(dropped)
         sample["counts"].update({"impossible boxes": len(sample["regions"]) - len(sound)})
         return found
+
+    def _counts(self, sample: dict) -> dict[str, int]:
+        """What can be counted: every class that is there, all objects, and one class that is not there."""
+        counts, absent = dict(sample["facts"].get("counts", {})), sample["facts"].get("absent", ())
+        missing = absent[sample["rng"].integers(len(absent)) if self.draw else len(counts) % len(absent)] if absent else None
+        whole = {EVERYTHING: sum(counts.values())} if counts else {}
+        return {**counts, **whole, **({missing: 0} if missing else {})}
 
     def _draw(self, found: list[Draft], weights: Mapping[str, float], rng: np.random.Generator) -> list[Draft]:
         """A task by its weight, then one of its questions, none twice."""

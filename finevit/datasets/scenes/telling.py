@@ -88,13 +88,14 @@ def make_regions(truth: Truth, painting: Painting) -> tuple[Region, ...]:
 
 
 def make_facts(truth: Truth, painting: Painting) -> dict[str, object]:
-    """Counts by class, relations as (subject, relation, object) with indices into the regions, the visible fraction of
+    """Counts by class, classes that do not occur (where there are few), relations as (subject, relation, object) with indices into the regions, the visible fraction of
     each object, the background, the strings that are written, and as ``label`` the class of the object that covers most."""
     back = truth.plan.background
     largest = max(painting.objects, key=lambda seen: seen.pixels, default=None)
     return {
         **({"label": largest.placement.thing} if largest else {}),
         "counts": dict(Counter(told.name for told in truth.objects)),
+        "absent": truth.absent,
         "relations": [tuple(relation) for relation in truth.relations],
         "visible": [round(float(seen.visible), 3) for seen in painting.objects],
         "background": back.photograph.subject if back.photograph else f"{back.texture}: {back.first}, {back.second}",
