@@ -17,6 +17,8 @@ PATCH = 14
 """Side of a patch in pixels (paper, section on the encoder)."""
 SNAP = 28
 """Image sides are snapped to the nearest multiple of this many pixels: two patches."""
+MERGE = 2
+"""Side of the square of patches that becomes one visual token (paper, Stage III)."""
 
 
 class ImageBudget(NamedTuple):

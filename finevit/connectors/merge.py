@@ -6,8 +6,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from finevit.contracts import PackedImages
-from finevit.ops.merge import SIDE, cell_centres, merge_neighbours
+from finevit.contracts import MERGE, PackedImages
+from finevit.ops.merge import cell_centres, merge_neighbours
 from finevit.ops.patches import check_whole
 from finevit.registry import MODELS
 
@@ -31,7 +31,7 @@ class MergeConnector(BaseModule):
         super().__init__(init_cfg)
         if not isinstance(frequencies, int) or frequencies < 0:
             raise ValueError(f"model.connector.frequencies={frequencies!r}: give a whole number, at least 0")
-        joined = SIDE * SIDE * dim
+        joined = MERGE * MERGE * dim
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.first = nn.Linear(joined, hidden or joined)
         self.second = nn.Linear(hidden or joined, llm_dim)
@@ -48,7 +48,7 @@ class MergeConnector(BaseModule):
 
     def visual(self, images: PackedImages) -> list[int]:
         """Visual tokens of each image."""
-        return [rows * cols // SIDE**2 for rows, cols in images.shapes]
+        return [rows * cols // MERGE**2 for rows, cols in images.shapes]
 
     def _waves(self, images: PackedImages, like: Tensor) -> Tensor:
         """``[visual, 4 * frequencies]``: sines and cosines of x and y, of wavelengths 2, 1, 1/2, ... of the image's side."""

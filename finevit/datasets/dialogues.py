@@ -9,7 +9,7 @@ import torch
 
 from finevit.boxes import check_style, fault_of_box, render
 from finevit.chat import PLACEHOLDER, load_chat
-from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
+from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
 from finevit.datasets.captions import most_tokens
 from finevit.datasets.packing import pack_samples
 from finevit.datasets.tasks import TASKS, WORDINGS, Draft, check_weights, drafts
@@ -17,8 +17,6 @@ from finevit.registry import FUNCTIONS, TRANSFORMS
 
 EVERYTHING = "objects of any kind"
 """What is counted when all objects are; facts about counts tell of every object that there is."""
-MERGED = 4
-"""Patches that the connector makes one visual token of: 2 x 2 (paper, Stage III)."""
 
 
 @TRANSFORMS.register_module()
@@ -190,9 +188,12 @@ def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict
 def visual_tokens(shape: tuple[int, int]) -> int:
     """Visual tokens of a grid of patches."""
     rows, cols = shape
-    if rows % 2 or cols % 2:
-        raise ValueError(f"a grid of {rows} x {cols} patches cannot be merged 2 x 2; sides must be multiples of {2 * PATCH} pixels")
-    return rows * cols // MERGED
+    if rows % MERGE or cols % MERGE:
+        raise ValueError(
+            f"a grid of {rows} x {cols} patches cannot be merged {MERGE} x {MERGE}; "
+            f"sides must be multiples of {MERGE * PATCH} pixels"
+        )
+    return rows * cols // MERGE**2
 
 
 def _first(found: Iterable[Draft], most: int) -> list[Draft]:

@@ -7,8 +7,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-SIDE = 2
-"""Patches along a side of what is merged."""
+from finevit.contracts import MERGE
 
 
 def merge_neighbours(tokens: Float[Tensor, "patches dim"], shapes: Sequence[tuple[int, int]]) -> Float[Tensor, "visual four_dim"]:
@@ -17,14 +16,14 @@ def merge_neighbours(tokens: Float[Tensor, "patches dim"], shapes: Sequence[tupl
     Raises ``ValueError`` for a grid with an odd side.
     """
     for rows, cols in shapes:
-        if rows % SIDE or cols % SIDE:
+        if rows % MERGE or cols % MERGE:
             raise ValueError(
-                f"a grid of {rows} x {cols} patches cannot be merged {SIDE} x {SIDE}: give sides of even numbers of patches"
+                f"a grid of {rows} x {cols} patches cannot be merged {MERGE} x {MERGE}: give sides of even numbers of patches"
             )
     parts = tokens.split([rows * cols for rows, cols in shapes])
     return torch.cat(
         [
-            rearrange(part, "(r a c b) d -> (r c) (a b d)", a=SIDE, b=SIDE, c=cols // SIDE)
+            rearrange(part, "(r a c b) d -> (r c) (a b d)", a=MERGE, b=MERGE, c=cols // MERGE)
             for part, (_, cols) in zip(parts, shapes, strict=True)
         ]
     )
@@ -34,7 +33,7 @@ def cell_centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Flo
     """Where the merged tokens lie in their images: x and y of the centres, in [0, 1]."""
     grids = [
         torch.stack(
-            torch.meshgrid(_centres(rows // SIDE, device), _centres(cols // SIDE, device), indexing="ij")[::-1], -1
+            torch.meshgrid(_centres(rows // MERGE, device), _centres(cols // MERGE, device), indexing="ij")[::-1], -1
         ).flatten(0, 1)
         for rows, cols in shapes
     ]

@@ -88,8 +88,9 @@ def make_regions(truth: Truth, painting: Painting) -> tuple[Region, ...]:
 
 
 def make_facts(truth: Truth, painting: Painting) -> dict[str, object]:
-    """Counts by class, classes that do not occur (where there are few), relations as (subject, relation, object) with indices into the regions, the visible fraction of
-    each object, the background, the strings that are written, and as ``label`` the class of the object that covers most."""
+    """Counts by class, classes that do not occur (where there are few), relations as (subject, relation, object) with indices
+    into the regions, the visible fraction of each object, the background, the strings that are written, and as ``label`` the
+    class of the object that covers most."""
     back = truth.plan.background
     largest = max(painting.objects, key=lambda seen: seen.pixels, default=None)
     return {
