@@ -32,7 +32,8 @@ class AskQuestions:
         most: the most questions of an image.
         style: how boxes are written, a name of ``finevit.boxes.STYLES``.
         ill_posed: what becomes of a phrase or string that fits several boxes: ``drop``, or ``answer`` with all of them.
-        draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations.
+        draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations. They look for
+            regions by their phrases alone, training by their captions too.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class AskQuestions:
         """The well-posed questions; the others are counted."""
         sound = [region for region in sample["regions"] if not fault_of_box(region.box)]
         caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
-        found, dropped = drafts(sound, caption, self._counts(sample), answer_all=self.ill_posed == "answer")
+        found, dropped = drafts(sound, caption, self._counts(sample), answer_all=self.ill_posed == "answer", captions=self.draw)
         sample["counts"].update(dropped)
         sample["counts"].update({"impossible boxes": len(sample["regions"]) - len(sound)})
         return found

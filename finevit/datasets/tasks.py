@@ -37,11 +37,12 @@ TASKS = tuple(WORDINGS)
 
 
 def drafts(
-    regions: Sequence[Region], caption: str, counts: Mapping[str, int], *, answer_all: bool = False
+    regions: Sequence[Region], caption: str, counts: Mapping[str, int], *, answer_all: bool = False, captions: bool = False
 ) -> tuple[list[Draft], Counter[str]]:
     """Every well-posed question about a record, and how many were left out, by reason.
 
-    A phrase or string that fits several regions is left out, or answered with all their boxes (``answer_all``).
+    A phrase or string that fits several regions is left out, or answered with all their boxes (``answer_all``). With ``captions``,
+    regions are also looked for by their captions.
     """
     found, dropped = list[Draft](), Counter[str]()
     objects = [region for region in regions if region.phrase and not region.text]
@@ -50,6 +51,8 @@ def drafts(
     found += [Draft("box2text", boxes=(region.box,), answer=region.caption or region.phrase) for region in objects]
     found += [Draft("box2ocr", boxes=(region.box,), answer=region.text) for region in lines]
     found += _located("text2box", [(region.phrase, region.box) for region in objects], answer_all, dropped)
+    told = [(region.caption, region.box) for region in objects if captions and region.caption]
+    found += _located("text2box", told, answer_all, dropped)
     found += _located("ocr2box", [(region.text, region.box) for region in lines], answer_all, dropped)
     found += [Draft("counting", about=name, answer=str(count)) for name, count in counts.items()]
     return found, dropped
