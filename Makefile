@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help environment train learning test test-slow check format scenes pins
+.PHONY: help environment train learning ablation test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,9 @@ train: environment ## train the tiny Stage I on the embedded scenes; ends with a
 
 learning: environment ## train Stages I and II and open_clip's towers for the same 15 minutes each; prints the table
 	@$(RUN) benchmarks/learning/run.py $(ARGS)
+
+ablation: environment ## train encoders by Stages I to III, tune a language model on each frozen one; prints the table, draws the plot
+	@$(RUN) benchmarks/ablation/run.py $(ARGS)
 
 test: environment ## run the tests that take minutes at most
 	@$(RUN) -m pytest -m "not slow" $(ARGS)

@@ -344,3 +344,16 @@ def test_shares_of_a_mixture_become_steps():
     cfg = Config({"mixture": {"counting": {"begin": 0.5, "end": 1.0}}, "train_cfg": {"max_iters": 10}})
     resolve_shares(cfg)
     assert cfg.mixture.counting == {"begin": 5, "end": 10}
+
+
+@pytest.mark.parametrize("value", ["model.head=dict(a=1,b=2)", "model.head=[1,2"])
+def test_options_that_cannot_be_read_are_answered_with_usage_help(value, capsys):
+    import argparse
+
+    from finevit.engine.cli import Options
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=Options)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--cfg-options", value])
+    assert "cannot be read; name the settings of a dict one by one: A.B=1 A.C=2" in capsys.readouterr().err

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageFile
@@ -706,9 +706,9 @@ SPEC.loader.exec_module(tool)
 @pytest.fixture
 def start(monkeypatch):
     """Runs the tool with a model and a server that are not there: what they were asked for."""
-    answering, asked = ModuleType("finevit.engine.answering"), {}
-    answering.load_answerer = lambda config, checkpoint: asked.update(model=(config, checkpoint)) or Parrot()
-    monkeypatch.setitem(sys.modules, "finevit.engine.answering", answering)
+    asked: dict = {}
+    found = lambda config, checkpoint: asked.update(model=(config, checkpoint)) or Parrot()  # noqa: E731
+    monkeypatch.setattr("finevit.serving.checkpoint.load_answerer", found)
     monkeypatch.delenv("FINEVIT_API_KEY", raising=False)
 
     def fake_server(app, *, host, port, limits):

@@ -69,6 +69,20 @@ def test_a_frozen_text_tower_keeps_still():
     assert model.text_encoder.training
 
 
+@pytest.mark.parametrize("size", [None, 2])
+def test_a_frozen_encoder_keeps_still(size):
+    """It gets no gradients and is run as in evaluation; all the rest gets those that it would get beside a trained encoder."""
+    options = {"backbone": {"type": "FineViT", "arch": ARCH, "drop_path": 0.9}, "micro_batch": size}
+    model = stage(backbone_frozen=True, **options)
+    found, expected = gradients(model), gradients(stage())
+    assert found.keys() == {name for name in expected if not name.startswith("backbone.")}
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-12, msg=name)
+    assert model.backbone.training
+    model.backbone_frozen = False  # as a schedule does
+    assert gradients(model).keys() == expected.keys()
+
+
 def test_the_value_is_siglips():
     """``-1/n sum log sigmoid`` of all pairs, from the stage's own embeddings."""
     model = stage()

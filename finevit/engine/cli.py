@@ -26,7 +26,10 @@ class Options(DictAction):
         for value in values:
             if "=" not in value[1:]:
                 parser.error(f"{self.option_strings[0]}: {value!r} is not of the form KEY=VALUE")
-        super().__call__(parser, namespace, values, *rest)
+        try:
+            super().__call__(parser, namespace, values, *rest)
+        except (AssertionError, RecursionError):  # a dict, or brackets that do not close
+            parser.error(f"{self.option_strings[0]}: {values} cannot be read; name the settings of a dict one by one: A.B=1 A.C=2")
 
 
 @contextmanager

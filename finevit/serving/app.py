@@ -21,7 +21,7 @@ from finevit.serving.turns import Turns, while_waited_for
 
 
 class Answerer(Protocol):
-    """A model that answers questions about images, as ``finevit.engine.answering.load_answerer`` makes one.
+    """A model that answers questions about images, as ``finevit.serving.checkpoint.load_answerer`` makes one.
 
     ``name`` is what requests call it. ``answer`` gets ``uint8 [height, width, 3]`` RGB pixels and is never called twice at once.
     It raises ``BadSample`` for a question that it cannot take, which becomes a refusal with that message.

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from finevit.contracts import EncoderOutput, PackedImages, PackedTexts, TextEncoder
@@ -22,7 +22,8 @@ class ContrastiveLearning(BaseModel):
         backbone: config of the image encoder.
         text_encoder: config of a :class:`~finevit.contracts.TextEncoder`.
         head: config of the head; ``image_dim`` and ``text_dim`` come from the towers.
-        text_frozen: whether the text tower is kept as it is; a schedule can set it: the paper freezes it first, then trains both.
+        backbone_frozen: whether the encoder is kept as it is; a schedule can set it. Only texts then learn (locked-image tuning).
+        text_frozen: the same of the text tower: the paper freezes it first, then trains both.
         micro_batch: exact gradient accumulation: the towers are run on so many images at a time and once more in the backward pass,
             so that memory is that of a micro-batch, while the loss still sees all pairs of the batch. (MMEngine's
             ``accumulative_counts`` averages the losses of separate batches: fewer pairs.) None runs the batch in one piece.
@@ -37,6 +38,7 @@ class ContrastiveLearning(BaseModel):
         backbone: dict,
         text_encoder: dict,
         head: dict,
+        backbone_frozen: bool = False,
         text_frozen: bool = False,
         micro_batch: int | None = None,
         data_preprocessor: dict | None = None,
@@ -50,7 +52,7 @@ class ContrastiveLearning(BaseModel):
         self.head = MODELS.build({**head, "image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim})
         if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
             raise ValueError(f"model.micro_batch={micro_batch!r}: give a whole number of images, at least 1, or None")
-        self.text_frozen, self.micro_batch = text_frozen, micro_batch
+        self.backbone_frozen, self.text_frozen, self.micro_batch = backbone_frozen, text_frozen, micro_batch
 
     def forward(
         self, images: PackedImages, texts: PackedTexts | None = None, mode: str = "tensor", **extra: Any
@@ -68,8 +70,8 @@ class ContrastiveLearning(BaseModel):
     def loss(self, images: PackedImages, texts: PackedTexts) -> dict[str, Tensor]:
         """Losses of one batch, whose texts are the images' captions in the same order."""
         if self.micro_batch is None or self.micro_batch >= len(images.lengths):
-            return self.head.loss(self.embed_images(images), self._captions(texts))
-        image = [recompute(self.embed_images, part, use_reentrant=False) for part in split_images(images, self.micro_batch)]
+            return self.head.loss(self._images(images), self._captions(texts))
+        image = [recompute(self._images, part, use_reentrant=False) for part in split_images(images, self.micro_batch)]
         text = [recompute(self._captions, part, use_reentrant=False) for part in split_texts(texts, self.micro_batch)]
         return self.head.loss(torch.cat(image), torch.cat(text))
 
@@ -121,12 +123,21 @@ class ContrastiveLearning(BaseModel):
             return self.backbone.get_layer_depth(name, "backbone.")
         return self.backbone.depth + 1, self.backbone.depth + 2
 
+    def _images(self, images: PackedImages) -> Tensor:
+        """Embeddings of the images to learn from; a frozen encoder's projection in the head is still trained."""
+        return self.head.embed_images(_run(self.backbone, images, self.backbone_frozen).pooled)
+
     def _captions(self, texts: PackedTexts) -> Tensor:
-        """Embeddings of the captions. A frozen tower runs without a graph; its projection in the head is still trained."""
-        if not self.text_frozen:
-            return self.embed_texts(texts)
-        training = self.text_encoder.training
-        with torch.no_grad():
-            vectors = self.text_encoder.eval()(texts)
-        self.text_encoder.train(training)
-        return self.head.embed_texts(vectors)
+        """Embeddings of the captions to learn from; a frozen tower's projection in the head is still trained."""
+        return self.head.embed_texts(_run(self.text_encoder, texts, self.text_frozen))
+
+
+def _run(tower: nn.Module, batch: PackedImages | PackedTexts, frozen: bool) -> Any:
+    """The tower's output; that of a frozen one without a graph, and as in evaluation."""
+    if not frozen:
+        return tower(batch)
+    training = tower.training
+    with torch.no_grad():
+        output = tower.eval()(batch)
+    tower.train(training)
+    return output

@@ -1,0 +1,157 @@
+"""The paper's ablation: encoders after Stage I, I + II and I + II + III, each kept frozen and read by parts that are tuned alike.
+
+    python benchmarks/ablation/run.py --minutes1 3 --minutes2 12 --minutes3 30 --seeds 0 1 2
+    python benchmarks/ablation/run.py --checkpoints stage1.pth stage2.pth stage3.pth
+
+Of each checkpoint the encoder alone is taken. A new connector and language model answer questions about what it sees (caption,
+grounding, OCR, counting), a new text tower meets it in one space (zero-shot, retrieval): so many steps each, on the same batches
+for every encoder, scored on unseen scenes. What is finished holds a ``part.json``, and is not run again by the same command.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import runs
+from ablation import show
+
+from finevit.engine.checkpoints import write
+
+STAGES = (1, 2, 3)
+
+
+def main() -> None:
+    """Run what is not finished; after each seed, print the table and write ``results.json`` and ``ablation.svg``."""
+    arguments = parse()
+    rows: list[dict] = []
+    for seed in arguments.seeds:
+        folder, options = arguments.work_dir / f"seed{seed}", common(seed, arguments)
+        checkpoints = given(seed, arguments) if arguments.checkpoints else trained(folder, options, arguments)
+        for stage, (checkpoint, minutes) in zip(STAGES, checkpoints, strict=True):
+            rows.append({"seed": seed, **tuned(folder / f"encoder{stage}", checkpoint, options, arguments)})
+            rows[-1] |= {"encoder": show.ENCODERS[stage - 1], "minutes": {"encoder": minutes, **rows[-1]["minutes"]}}
+        report(rows, arguments)
+
+
+def common(seed: int, arguments: argparse.Namespace) -> list[str]:
+    """The settings of all parts of a seed."""
+    levels = [f"{loader}.dataset.source.level={arguments.level}" for loader in ("train_dataloader", "val_dataloader")]
+    return [f"randomness.seed={seed}", *levels, *arguments.cfg_options]
+
+
+def given(seed: int, arguments: argparse.Namespace) -> Iterator[tuple[Path, None]]:
+    """The checkpoints of the command line; nobody here knows what they cost."""
+    for name in arguments.checkpoints:
+        yield Path(name.format(seed=seed)).absolute(), None
+
+
+def trained(folder: Path, options: Sequence[str], arguments: argparse.Namespace) -> Iterator[tuple[Path, float]]:
+    """Trains one stage from the other's checkpoint; of each the checkpoint, and the minutes up to it."""
+    minutes, start = 0.0, []
+    for stage in STAGES:
+        place, length = folder / f"stage{stage}", {key: getattr(arguments, f"{key}{stage}") for key in ("steps", "minutes")}
+        done = part(place, f"configs/finevit_tiny_stage{stage}.py", [*options, *start], **length)
+        minutes, checkpoint = minutes + done["minutes"], place / f"iter_{done['steps']}.pth"
+        yield checkpoint, minutes
+        start = [f"load_from={checkpoint}"]
+
+
+def tuned(folder: Path, checkpoint: Path, options: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tunes both readers on the encoder of a checkpoint: ``scores``, and by reader ``minutes``, ``steps``, ``metrics`` and more."""
+    options = [*options, f"load_from={take_encoder(checkpoint, folder / 'encoder.pth')}"]
+    lengths = {"language": arguments.steps_language, "contrastive": arguments.steps_contrastive}
+    parts = {name: part(folder / name, f"benchmarks/ablation/{name}.py", options, steps=steps) for name, steps in lengths.items()}
+    by_key = {
+        key: {name: done[key] for name, done in parts.items()} for key in ("minutes", "steps", "metrics", "protocols", "data")
+    }
+    return {"scores": show.scores({**by_key["metrics"]["language"], **by_key["metrics"]["contrastive"]}), **by_key}
+
+
+def take_encoder(checkpoint: Path, file: Path) -> Path:
+    """Writes the encoder of a checkpoint, and nothing else of it, as a checkpoint of its own."""
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    encoder = {name: value for name, value in weights.items() if name.startswith("backbone.")}
+    if not encoder:
+        raise ValueError(f"--checkpoints: {str(checkpoint)!r} holds no encoder; give a checkpoint of Stage I, II or III")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write({"meta": {}, "state_dict": encoder}, str(file))
+    return file
+
+
+def part(folder: Path, config: str, options: Sequence[str], *, steps: int | None, minutes: float | None = None) -> dict[str, Any]:
+    """One training with its evaluation, for so many steps or else minutes, unless it was done before.
+
+    ``minutes`` of the result are those of the clock, with planning, start and evaluation: what the part costs.
+    """
+    asked = {"config": config, "options": list(options), **({"steps": steps} if steps else {"minutes": minutes})}
+    note = folder / "part.json"
+    if note.exists():
+        return finished(note, asked)
+    begin = time.monotonic()
+    steps = steps or runs.steps_for(minutes, config, folder, options)
+    results = runs.train(config, folder, steps=steps, options=options)
+    found = {"metrics": results["evaluations"][-1], "protocols": results["protocols"], "data": results["data"]}
+    done = {"asked": asked, "steps": steps, "minutes": (time.monotonic() - begin) / 60, **found}
+    save(note, done)
+    return done
+
+
+def finished(note: Path, asked: dict) -> dict[str, Any]:
+    """What a part has left behind; ``ValueError`` where it was another one."""
+    done = json.loads(note.read_text())
+    changed = [
+        f"{key} were {done['asked'].get(key)}, are {asked.get(key)}" for key in asked if done["asked"].get(key) != asked[key]
+    ]
+    if changed:
+        raise ValueError(f"{note.parent} is of another run ({'; '.join(changed)}): give another --work-dir, or remove it")
+    return done
+
+
+def report(rows: list[dict], arguments: argparse.Namespace) -> None:
+    """Prints the table; table, numbers and plot go into the work dir, and with ``--out`` the last two to be committed too."""
+    folder, text = arguments.work_dir, show.table(rows)
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    save(folder / "results.json", {"machine": runs.machine(), "settings": settings, "rows": rows})
+    (folder / "table.md").write_text(text + "\n")
+    show.plot(rows, folder / "ablation.svg")
+    for name, suffix in (("results.json", "json"), ("ablation.svg", "svg")) if arguments.out else ():
+        shutil.copy(folder / name, f"{arguments.out}.{suffix}")
+    print(f"\n{text}\n\nwritten to {folder}")
+
+
+def save(file: Path, content: dict) -> None:
+    """Writes JSON, whole or not at all."""
+    draft = file.with_suffix(".part")
+    draft.write_text(json.dumps(content, indent=1) + "\n")
+    draft.replace(file)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for stage, minutes in zip(STAGES, (3.0, 12.0, 30.0), strict=True):
+        parser.add_argument(f"--minutes{stage}", type=float, default=minutes, help=f"of training in Stage {'I' * stage}")
+        parser.add_argument(f"--steps{stage}", type=int, help="the same in steps")
+    parser.add_argument("--checkpoints", nargs=3, help="of Stages I, II, III, trained before; {seed} in a name is the seed")
+    parser.add_argument("--steps-language", type=int, default=600, help="of tuning a connector and language model on each encoder")
+    parser.add_argument("--steps-contrastive", type=int, default=300, help="of tuning a text tower on each encoder")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--level", default="easy", choices=("easy", "medium", "hard"))
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="further settings of every part")
+    parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/ablation")
+    parser.add_argument("--out", help="copies numbers and plot to OUT.json and OUT.svg, such as benchmarks/results/ablation_NAME")
+    arguments = parser.parse_args()
+    arguments.work_dir = arguments.work_dir.absolute()
+    return arguments
+
+
+if __name__ == "__main__":
+    main()
