@@ -27,6 +27,7 @@ HOOKS = _child(
     "engine.guard",
     "engine.hooks",
     "engine.captions_hook",
+    "engine.dialogues_hook",
     "engine.plan_check",
     "engine.zero_shot_hook",
     "engine.report",

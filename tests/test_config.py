@@ -142,7 +142,7 @@ def test_without_workers_their_settings_go():
             {"visualizer.vis_backends.0.type": "LocalVisBackends"},
             "is no known vis backend (did you mean 'LocalVisBackend'?)",
         ),
-        ({"custom_hooks.6.max_share": 1}, "custom_hooks.6.max_share: ExactResumeHook has no argument 'max_share'; it takes none"),
+        ({"custom_hooks.7.max_share": 1}, "custom_hooks.7.max_share: ExactResumeHook has no argument 'max_share'; it takes none"),
         (
             {"train_dataloader.dataset.transforms": [{"type": "DropPatches", "share": 0.5}]},
             "transforms.0.share: DropPatches has no argument 'share'; it takes none",

@@ -11,8 +11,9 @@ from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, Question, Rec
 from finevit.datasets.dialogues import pack_dialogues
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits
+from finevit.engine.dialogues_hook import check_lengths, check_tokenizer, summary
 from finevit.plugins import load_plugins
-from finevit.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
+from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
 
 HOUSE = Region(box=(0.1, 0.2, 0.5, 0.6), phrase="red house", caption="a red house with a door")
 BIRD = Region(box=(0.6, 0.1, 0.9, 0.3), phrase="bird", caption="a small bird")
@@ -332,3 +333,23 @@ def test_weights_of_a_schedule_are_checked_before_the_run():
     with pytest.raises(ValueError, match=r"batch_sampler.mixture.*'txt2box' is no task"):
         loader({"txt2box": {"type": "Constant", "value": 1.0}})
     assert check_weights("x", {"counting": 2}) == {"counting": 2.0}
+
+
+def test_a_run_tells_what_it_asked_and_left_out():
+    totals = Counter({"images": 40, "answers": 1234, "ambiguous text2box": 5, "impossible boxes": 0, "questions too long": 2})
+    assert summary(totals) == "dialogues: 40 images, 1,234 questions asked; left out: 5 ambiguous text2box, 2 questions too long"
+    assert summary(Counter(images=1, answers=1)).endswith("left out: none")
+
+
+def test_what_the_language_model_cannot_read_is_refused_before_the_run():
+    llm = MODELS.build({"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 128})
+    check_lengths({0: 64, 10: 128}, llm)
+    with pytest.raises(
+        ValueError, match=r"text_length is 129 at step 10, but the language model reads 128 positions; end the schedule"
+    ):
+        check_lengths({0: 64, 10: 129}, llm)
+    with pytest.raises(ValueError, match=r"text_length is not set, the most tokens of a dialogue"):
+        check_lengths({0: 0}, llm)
+    check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"}), llm)
+    with pytest.raises(ValueError, match=r"tokenizer='scenes', but the language model's is 'scenes-chat'; leave out"):
+        check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes"}), llm)

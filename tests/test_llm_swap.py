@@ -47,6 +47,7 @@ def train(folder: Path, *options: str, path: Path | None = None) -> dict:
 def test_one_line_swaps_the_llm(tmp_path, options, said):
     found = train(tmp_path / "run", *options)
     assert said in found["log"]
+    assert "dialogues: 4 images, " in found["log"]
     assert len(found["losses"]) == 2
     assert all(5 < loss < 9 for loss in found["losses"])  # ln 1,024 is 6.9
     assert [entry["iteration"] for entry in found["evaluations"]] == [0, 2]

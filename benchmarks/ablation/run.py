@@ -55,7 +55,7 @@ def given(seed: int, arguments: argparse.Namespace) -> Iterator[tuple[Path, None
 
 def trained(folder: Path, options: Sequence[str], arguments: argparse.Namespace) -> Iterator[tuple[Path, float]]:
     """Trains one stage from the other's checkpoint; of each the checkpoint, and the minutes up to it."""
-    minutes, start = 0.0, []
+    minutes, start = 0.0, list[str]()
     for stage in STAGES:
         place, length = folder / f"stage{stage}", {key: getattr(arguments, f"{key}{stage}") for key in ("steps", "minutes")}
         done = part(place, f"configs/finevit_tiny_stage{stage}.py", [*options, *start], **length)

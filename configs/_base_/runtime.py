@@ -24,6 +24,7 @@ custom_hooks = [
     dict(type="PlanHook"),
     dict(type="BadSamplesHook"),
     dict(type="CaptionHook"),
+    dict(type="DialogueHook"),
     dict(type="NonFiniteHook"),
     dict(type="ExactResumeHook"),
     dict(type="ReportHook"),

@@ -29,7 +29,7 @@ class CaptionHook(Hook):
         encoder = getattr(model, "text_encoder", None)
         if not isinstance(encoder, TextEncoder):
             return
-        lengths = _lengths(loader.batch_sampler, runner.max_iters)
+        lengths = text_lengths(loader.batch_sampler, runner.max_iters)
         for tokenizer in _tokenizers(loader.dataset):
             check_lengths(lengths, tokenizer, encoder)
             check_vocabulary(tokenizer, encoder)
@@ -85,7 +85,7 @@ def _tokenizers(dataset: Any) -> Iterator[Tokenizer]:
             yield tokenizer
 
 
-def _lengths(batch_sampler: Any, steps: int) -> dict[int, int]:
+def text_lengths(batch_sampler: Any, steps: int) -> dict[int, int]:
     """Step -> the most tokens of a caption; empty for a batch sampler without a schedule of it."""
     schedule = getattr(batch_sampler, "text_length", None)
     return {step: schedule(step) for step in turns(getattr(batch_sampler, "schedules", ()), steps)} if callable(schedule) else {}

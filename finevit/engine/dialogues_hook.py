@@ -1,0 +1,83 @@
+"""What becomes of a run's dialogues: whether the language model can read them, and how many questions were asked and left out."""
+
+from collections import Counter
+
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from finevit.contracts import AlignmentLLM
+from finevit.datasets.dialogues import TokenizeDialogue
+from finevit.engine.captions_hook import text_lengths
+from finevit.registry import HOOKS
+
+
+@HOOKS.register_module()
+class DialogueHook(Hook):
+    """Logs ``train/answers`` (questions of an image) and ``train/text_tokens`` (of an image, visual ones included) of each batch,
+    and at the end what the run has asked and left out, by reason.
+
+    Totals go into checkpoints, so that a resumed run's are those of the whole. Before the run, ``ValueError`` names a text length
+    or tokenizer that the language model cannot read. Does nothing where there are no dialogues.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(llm := getattr(model, "llm", None), AlignmentLLM):
+            return
+        check_lengths(text_lengths(runner.train_dataloader.batch_sampler, runner.max_iters), llm)
+        for transform in getattr(runner.train_dataloader.dataset.transforms, "transforms", ()):
+            if isinstance(transform, TokenizeDialogue):
+                check_tokenizer(transform, llm)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
+        if not data_batch or "dialogues" not in data_batch:
+            return
+        dialogues, images = data_batch["dialogues"], len(data_batch["dialogues"].lengths)
+        totals = _so_far(runner)
+        totals.update({**data_batch["counts"], "images": images, "answers": sum(dialogues.answers)})
+        runner.message_hub.update_info("dialogues", dict(totals))
+        runner.message_hub.update_scalar("train/answers", sum(dialogues.answers) / images)
+        runner.message_hub.update_scalar("train/text_tokens", sum(dialogues.lengths) / images)
+
+    def after_train(self, runner: Runner) -> None:
+        totals = sum(all_gather_object(_so_far(runner)), Counter())
+        if totals["images"]:
+            runner.logger.info(summary(totals))
+
+
+def check_lengths(lengths: dict[int, int], llm: AlignmentLLM) -> None:
+    """``ValueError`` for a text length (step -> tokens) that is not set or too long for the language model."""
+    setting = "train_dataloader.batch_sampler.text_length"
+    for step, length in lengths.items():
+        if not length:
+            raise ValueError(
+                f"{setting} is not set, the most tokens of a dialogue: give a schedule, as dict(type='Constant', value=1024)"
+            )
+        if length > llm.context:
+            raise ValueError(
+                f"{setting} is {length} at step {step}, but the language model reads {llm.context} positions; "
+                f"end the schedule at {llm.context}, or take a model of a longer context"
+            )
+
+
+def check_tokenizer(transform: TokenizeDialogue, llm: AlignmentLLM) -> None:
+    """``ValueError`` for another tokenizer than the language model's: its ids would mean other words."""
+    if transform.chat.name != llm.tokenizer:
+        raise ValueError(
+            f"TokenizeDialogue.tokenizer={transform.chat.name!r}, but the language model's is {llm.tokenizer!r}; "
+            "leave out TokenizeDialogue.tokenizer, which is then the model's"
+        )
+
+
+def _so_far(runner: Runner) -> Counter[str]:
+    """Totals of this rank; they stand in the message hub, and so in checkpoints (those of the first rank)."""
+    return Counter(runner.message_hub.get_info("dialogues", {}))
+
+
+def summary(totals: Counter[str]) -> str:
+    """The line for people."""
+    left_out = [f"{count:,} {reason}" for reason, count in sorted(totals.items()) if reason not in ("images", "answers") and count]
+    said = f"dialogues: {totals['images']:,} images, {totals['answers']:,} questions asked"
+    return f"{said}; left out: {', '.join(left_out) or 'none'}"
