@@ -42,7 +42,7 @@ class DialogueHook(Hook):
         runner.message_hub.update_scalar("train/text_tokens", sum(dialogues.lengths) / images)
 
     def after_train(self, runner: Runner) -> None:
-        totals = sum(all_gather_object(_so_far(runner)), Counter())
+        totals: Counter[str] = sum(all_gather_object(_so_far(runner)), Counter())
         if totals["images"]:
             runner.logger.info(summary(totals))
 
