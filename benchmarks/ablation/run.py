@@ -35,9 +35,10 @@ def main() -> None:
     for seed in arguments.seeds:
         folder, options = arguments.work_dir / f"seed{seed}", common(seed, arguments)
         checkpoints = given(seed, arguments) if arguments.checkpoints else trained(folder, options, arguments)
-        for stage, (checkpoint, minutes) in zip(STAGES, checkpoints, strict=True):
-            rows.append({"seed": seed, **tuned(folder / f"encoder{stage}", checkpoint, options, arguments)})
-            rows[-1] |= {"encoder": show.ENCODERS[stage - 1], "minutes": {"encoder": minutes, **rows[-1]["minutes"]}}
+        for stage, (checkpoint, steps, minutes) in zip(STAGES, checkpoints, strict=True):
+            row = {"encoder": show.ENCODERS[stage - 1], "seed": seed}
+            rows.append(row | tuned(folder / f"encoder{stage}", checkpoint, options, arguments))
+            rows[-1]["steps"]["encoder"], rows[-1]["minutes"]["encoder"] = steps, minutes
         report(rows, arguments)
 
 
@@ -47,20 +48,20 @@ def common(seed: int, arguments: argparse.Namespace) -> list[str]:
     return [f"randomness.seed={seed}", *levels, *arguments.cfg_options]
 
 
-def given(seed: int, arguments: argparse.Namespace) -> Iterator[tuple[Path, None]]:
-    """The checkpoints of the command line; nobody here knows what they cost."""
+def given(seed: int, arguments: argparse.Namespace) -> Iterator[tuple[Path, None, None]]:
+    """The checkpoints of the command line; what they cost is not known here."""
     for name in arguments.checkpoints:
-        yield Path(name.format(seed=seed)).absolute(), None
+        yield Path(name.format(seed=seed)).absolute(), None, None
 
 
-def trained(folder: Path, options: Sequence[str], arguments: argparse.Namespace) -> Iterator[tuple[Path, float]]:
-    """Trains one stage from the other's checkpoint; of each the checkpoint, and the minutes up to it."""
+def trained(folder: Path, options: Sequence[str], arguments: argparse.Namespace) -> Iterator[tuple[Path, int, float]]:
+    """Trains each stage from the checkpoint of the one before: its checkpoint, its steps, and the minutes of all so far."""
     minutes, start = 0.0, list[str]()
     for stage in STAGES:
         place, length = folder / f"stage{stage}", {key: getattr(arguments, f"{key}{stage}") for key in ("steps", "minutes")}
         done = part(place, f"configs/finevit_tiny_stage{stage}.py", [*options, *start], **length)
         minutes, checkpoint = minutes + done["minutes"], place / f"iter_{done['steps']}.pth"
-        yield checkpoint, minutes
+        yield checkpoint, done["steps"], minutes
         start = [f"load_from={checkpoint}"]
 
 
@@ -118,7 +119,7 @@ def finished(note: Path, asked: dict) -> dict[str, Any]:
 def report(rows: list[dict], arguments: argparse.Namespace) -> None:
     """Prints the table; table, numbers and plot go into the work dir, and with ``--out`` the last two to be committed too."""
     folder, text = arguments.work_dir, show.table(rows)
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("work_dir", "out")}
     save(folder / "results.json", {"machine": runs.machine(), "settings": settings, "rows": rows})
     (folder / "table.md").write_text(text + "\n")
     show.plot(rows, folder / "ablation.svg")

@@ -60,7 +60,8 @@ def plot(rows: Sequence[dict], file: Path) -> None:
         for panel, (group, tasks) in zip(axes, GROUPS.items(), strict=True):
             _bars(panel, rows, [name for name in (*tasks, group) if name in rows[0]["scores"]], group)
         axes[0].set_ylim(0, 1)
-        axes[0].legend(frameon=False, title="encoder after")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
         figure.savefig(file, format="svg", metadata={"Date": None, "Title": "The ablation"})
 
 
@@ -72,7 +73,7 @@ def _bars(axes: "Axes", rows: Sequence[dict], names: Sequence[str], group: str) 
         means = [fmean(each) for each in values]
         ranges = [[mean - min(each) for mean, each in zip(means, values, strict=True)]]
         ranges += [[max(each) - mean for mean, each in zip(means, values, strict=True)]]
-        axes.bar(places, means, width, yerr=ranges, color=LINES[index], ecolor="#555555", capsize=2, label=encoder)
+        axes.bar(places, means, width, yerr=ranges, color=LINES[index], ecolor="#555555", capsize=2, label=f"after {encoder}")
     axes.set_xticks(range(len(names)), [f"{name}, mean" if name == group else name for name in names])
     axes.spines[["top", "right"]].set_visible(False)
 

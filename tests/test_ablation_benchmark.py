@@ -1,0 +1,151 @@
+"""The benchmark of the ablation: the encoder alone is taken, all are tuned alike, and nothing is done twice."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from finevit.engine.checkpoints import taken_over
+from finevit.engine.config import load_config
+from finevit.evaluation.local_metrics import LOCAL
+from finevit.plugins import load_plugins
+from finevit.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from ablation import run, show  # noqa: E402
+
+KEYS = [key for tasks in show.GROUPS.values() for key in tasks.values()]
+SMALL = {"val_dataloader.dataset.source.length": 2}
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[tuple[str, int, list[str]]]:
+    """What would be trained: config, steps and options; each writes a checkpoint with a weight of its own."""
+    calls: list[tuple[str, int, list[str]]] = []
+
+    def train(config: str, folder: Path, *, steps: int, options: list[str]) -> dict:
+        calls.append((config, steps, list(options)))
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {"backbone.w": torch.tensor(len(calls)), "head.w": torch.zeros(1)}
+        torch.save({"state_dict": weights}, folder / f"iter_{steps}.pth")
+        metrics = dict.fromkeys(KEYS, len(calls) / 100)
+        return {"evaluations": [{"iteration": steps, **metrics}], "protocols": {}, "data": {}}
+
+    monkeypatch.setattr(run.runs, "train", train)
+    monkeypatch.setattr(run.runs, "steps_for", lambda minutes, *rest: round(10 * minutes))
+    return calls
+
+
+def command(monkeypatch, folder: Path, *options: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "--work-dir", str(folder / "runs"), "--out", str(folder / "out.v1"), *options])
+    run.main()
+
+
+def test_every_encoder_is_tuned_alike(trainings, tmp_path, monkeypatch):
+    """Same steps, seed and data, another encoder; Stages II and III start where the one before ended."""
+    command(monkeypatch, tmp_path, "--seeds", "0", "7", "--minutes2", "5", "--steps3", "9")
+    assert len(trainings) == 2 * (3 + 3 * 2)
+    stages = [call for call in trainings if call[0].startswith("configs/")]
+    assert [steps for _, steps, _ in stages] == [30, 50, 9] * 2
+    assert [call[2][-1] for call in stages[4:]] == [
+        f"load_from={tmp_path}/runs/seed7/stage{n}" for n in ("1/iter_30.pth", "2/iter_50.pth")
+    ]
+    for name in ("language", "contrastive"):
+        own = [call for call in trainings if call[0] == f"benchmarks/ablation/{name}.py"]
+        for seed, calls in ((0, own[:3]), (7, own[3:])):
+            assert len({(steps, *options[:-1]) for _, steps, options in calls}) == 1
+            assert f"randomness.seed={seed}" in calls[0][2]
+            starts = [f"load_from={tmp_path}/runs/seed{seed}/encoder{stage}/encoder.pth" for stage in (1, 2, 3)]
+            assert [options[-1] for *_, options in calls] == starts
+    rows = json.loads((tmp_path / "out.v1.json").read_text())["rows"]
+    assert [(row["seed"], row["encoder"]) for row in rows] == [(seed, name) for seed in (0, 7) for name in show.ENCODERS]
+    assert rows[0]["minutes"]["encoder"] < rows[1]["minutes"]["encoder"] < rows[2]["minutes"]["encoder"]
+    assert (tmp_path / "out.v1.svg").read_text().count("</svg>") == 1
+
+
+def test_what_is_finished_is_not_run_again(trainings, tmp_path, monkeypatch, capsys):
+    command(monkeypatch, tmp_path, "--seeds", "0")
+    table = capsys.readouterr().out
+    (tmp_path / "runs/seed0/encoder2/language/part.json").unlink()  # as if it had been interrupted
+    trainings.clear()
+    command(monkeypatch, tmp_path, "--seeds", "0")
+    assert [config for config, *_ in trainings] == ["benchmarks/ablation/language.py"]
+    assert len(capsys.readouterr().out.splitlines()) == len(table.splitlines())
+    with pytest.raises(ValueError, match=r"stage2 is of another run \(minutes were 12\.0, are 13\.0\): give another --work-dir"):
+        command(monkeypatch, tmp_path, "--seeds", "0", "--minutes2", "13")
+    with pytest.raises(ValueError, match=r"stage1 is of another run \(steps were None, are 3\)"):
+        command(monkeypatch, tmp_path, "--seeds", "0", "--steps1", "3")
+
+
+def test_given_checkpoints_are_not_trained(trainings, tmp_path, monkeypatch, capsys):
+    for stage in (1, 2, 3):
+        torch.save({"state_dict": {"backbone.w": torch.tensor(stage), "llm.w": torch.zeros(1)}}, tmp_path / f"{stage}-4.pth")
+    command(monkeypatch, tmp_path, "--seeds", "4", "--checkpoints", *(f"{tmp_path}/{stage}-{{seed}}.pth" for stage in (1, 2, 3)))
+    assert len(trainings) == 6
+    for stage in (1, 2, 3):
+        encoder = torch.load(tmp_path / f"runs/seed4/encoder{stage}/encoder.pth")["state_dict"]
+        assert encoder == {"backbone.w": torch.tensor(stage)}
+    assert "| minutes, trained | not known | not known | not known |" in capsys.readouterr().out
+
+
+def test_the_encoder_alone_is_taken(tmp_path):
+    """A run that starts from it says so; what holds no encoder is refused."""
+    load_plugins()
+    configs = {name: load_config(ROOT / f"benchmarks/ablation/{name}.py", SMALL) for name in ("contrastive", "language")}
+    models = {name: MODELS.build({**cfg.model.to_dict(), "_scope_": "finevit"}) for name, cfg in configs.items()}
+    torch.save({"state_dict": models["contrastive"].state_dict()}, tmp_path / "stage2.pth")
+    file = run.take_encoder(tmp_path / "stage2.pth", tmp_path / "new/encoder.pth")
+    weights = torch.load(file, weights_only=False)["state_dict"]
+    said = {name: taken_over(model.state_dict(), weights, setting="load_from") for name, model in models.items()}
+    assert said["contrastive"] == "taken over: backbone; start new: text_encoder, head"
+    assert said["language"] == "taken over: backbone; start new: llm, connector"
+    torch.save({"state_dict": {"head.w": torch.zeros(1)}}, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match=r"none\.pth' holds no encoder"):
+        run.take_encoder(tmp_path / "none.pth", tmp_path / "new/encoder.pth")
+
+
+@pytest.mark.parametrize("name", ["language", "contrastive"])
+def test_the_readers_are_scored(name, tmp_path):
+    """The encoder is frozen, the evaluation gives every key of the table, and is made once, at the end."""
+    load_plugins()
+    options = SMALL | {"model.llm.config.num_hidden_layers": 1, "model.answer_length": 4} if name == "language" else SMALL
+    cfg = load_config(ROOT / f"benchmarks/ablation/{name}.py", options)
+    assert cfg.model.backbone_frozen
+    assert [hook.get("before") for hook in cfg.custom_hooks if hook.type == "ReportHook"] == [False]
+    cfg.update(dict.fromkeys(("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler")))
+    cfg.update(
+        work_dir=str(tmp_path), visualizer={"type": "Visualizer"}, custom_hooks=[{"type": "ZeroShotHook"}], log_level="ERROR"
+    )
+    cfg.experiment_name = tmp_path.name
+    metrics = Runner.from_cfg(cfg).val()
+    prefix = {"language": "stage3/", "contrastive": "stage2/"}[name]
+    assert {key for key in KEYS if key.startswith(prefix)} <= set(metrics)
+
+
+def test_groups_are_means():
+    """The local mean is the one that ``LocalTasks`` calls ``local``; what was not asked does not count."""
+    metrics = {key: index / 10 for index, key in enumerate(KEYS)}
+    found = show.scores(metrics)
+    assert found["general"] == pytest.approx(0.1)
+    assert found["local"] == pytest.approx(0.45)
+    assert {f"stage3/{key}" for key in LOCAL} == set(show.GROUPS["local"].values())
+    del metrics["stage3/counting_exact"]
+    assert show.scores(metrics)["local"] == pytest.approx(0.4)
+
+
+def test_the_table_by_hand():
+    rows = [
+        {"encoder": name, "scores": {"caption": 0.1 * place + 0.01 * seed}, "minutes": dict.fromkeys(show.COSTS, place + seed)}
+        for seed in (0, 2)
+        for place, name in enumerate(show.ENCODERS, start=1)
+    ]
+    assert show.table(rows).splitlines()[0] == "|  | I | I + II | I + II + III |"
+    assert (
+        show.table(rows).splitlines()[2] == "| caption | 0.110 (0.100 to 0.120) | 0.210 (0.200 to 0.220) | 0.310 (0.300 to 0.320) |"
+    )
+    assert show.table(rows).splitlines()[3] == "| minutes, trained | 2.0 | 3.0 | 4.0 |"
+    assert show.table(rows[:3]).splitlines()[2] == "| caption | 0.100 | 0.200 | 0.300 |"
