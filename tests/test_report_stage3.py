@@ -229,4 +229,4 @@ def test_a_run_of_stage_three_makes_its_page(tmp_path):
         assert text in outline.text
     evaluations = json.loads((tmp_path / "run/results.json").read_text())["evaluations"]
     assert evaluations[0]["iteration"] == 0
-    assert evaluations[-1]["stage3/counting_n"] == 20
+    assert evaluations[-1]["stage3/counting_n"] == 40  # each colour, and all objects
