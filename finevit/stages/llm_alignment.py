@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from finevit.chat import load_chat
 from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
@@ -59,7 +59,7 @@ class LLMAlignment(BaseModel):
         self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
         self.answer_length, self.chat = answer_length, load_chat(self.llm.tokenizer)
         self._trainable = {
-            name: {p for p in self._part(name).parameters() if p.requires_grad} for name in ("backbone", "connector", "llm")
+            name: {p for p in self.get_submodule(name).parameters() if p.requires_grad} for name in ("backbone", "connector", "llm")
         }
 
     def forward(
@@ -103,8 +103,17 @@ class LLMAlignment(BaseModel):
     def answer(self, prompts: Sequence[Tensor]) -> list[str]:
         """Generated answers to embedded prompts ``[length, dim]``, a group of them at a time."""
         groups = [prompts[start : start + TOGETHER] for start in range(0, len(prompts), TOGETHER)]
-        ids = [each for group in groups for each in self.llm.generate(group, most=self.answer_length, stop=self.chat.closing)]
-        return [self.chat.decode(each) for each in ids]
+        return [self.chat.decode(ids) for group in groups for ids in self._generate(group)]
+
+    def _generate(self, prompts: Sequence[Tensor]) -> list[list[int]]:
+        """Token ids, as many as the language model's context leaves room for."""
+        room = self.llm.context - max(map(len, prompts))
+        if room < 1:
+            longest = max(map(len, prompts))
+            raise ValueError(
+                f"a prompt of {longest} tokens fills the language model's {self.llm.context}; lower dataset.text_length"
+            )
+        return self.llm.generate(prompts, most=min(self.answer_length, room), stop=self.chat.closing)
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
@@ -122,14 +131,14 @@ class LLMAlignment(BaseModel):
             return self.backbone.get_layer_depth(name, "backbone.")
         return self.backbone.depth + 1, self.backbone.depth + 2
 
-    def _part(self, name: str) -> nn.Module:
-        return self.get_submodule(name)
-
     def _freeze(self) -> None:
-        """Parameters of a frozen part need no gradient; those that were frozen by their own part stay so."""
+        """A frozen part needs no gradient, a frozen encoder does as in evaluation; what its own part froze stays so."""
+        if self.backbone_frozen and self.connector_frozen and self.llm_frozen:
+            raise ValueError("model.backbone_frozen, connector_frozen and llm_frozen: nothing is left to train; thaw one of them")
         for name, trainable in self._trainable.items():
             for parameter in trainable:
                 parameter.requires_grad_(not getattr(self, f"{name}_frozen"))
+        self.backbone.train(self.training and not self.backbone_frozen)
 
 
 def check_places(places: Sequence[int], visual: Sequence[int]) -> None:
