@@ -49,11 +49,10 @@ def alone(tmp_path):
 @pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("first", [(), ("backbone",)])
 def test_parts_freeze_and_thaw_on_ranks(first):
-    """With the wrapper of the configs: DistributedDataParallel waits for gradients of every parameter unless it is told."""
-    wrapper = Config.fromfile("configs/_base_/runtime.py").model_wrapper_cfg
-    assert wrapper.pop("type") == "MMDistributedDataParallel"
+    """As the configs have it: DistributedDataParallel waits for gradients of every parameter unless it is told."""
+    unused = Config.fromfile("configs/_base_/runtime.py").find_unused_parameters
     model = stage(**{f"{part}_frozen": True for part in first})
-    ranks = MMDistributedDataParallel(module=model, **wrapper)
+    ranks = MMDistributedDataParallel(module=model, find_unused_parameters=unused)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for frozen in (first, ("backbone",), ("llm",), (), ("backbone", "llm")):
         for part in PARTS:

@@ -8,7 +8,7 @@ resume = False
 launcher = "none"
 log_level = "INFO"
 randomness = dict(seed=0)
-model_wrapper_cfg = dict(type="MMDistributedDataParallel", find_unused_parameters=True)  # parts may be frozen, by a schedule too
+find_unused_parameters = True  # on several ranks: parts may be frozen, by a schedule too
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0), dist_cfg=dict(backend="nccl"))
 
 default_hooks = dict(
