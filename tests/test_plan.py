@@ -563,3 +563,32 @@ def test_bad_settings_are_reported_as_by_training(command, capsys, option, messa
 def test_a_schedule_of_nothing_is_refused(load):
     with pytest.raises(ValueError, match=r"'text_frosen' is no setting of ContrastiveLearning"):
         make_plan(load(STAGE2.replace("text_frozen=", "text_frosen=")), name="", progress=quiet)
+
+
+def test_a_plan_counts_the_tokens_of_dialogues():
+    from finevit.engine.sampled import typical
+
+    samples = [{"patches": range(4 * n), "dialogue": (range(10 * n), range(10 * n))} for n in (1, 2, 3, 4)]
+    assert [len(each["dialogue"][0]) for each in typical(samples, 2)] == [20, 40]
+
+
+def test_stage_three_can_be_planned(tmp_path):
+    from finevit.engine.config import load_config
+    from finevit.engine.planner import make_plan
+    from finevit.plugins import load_plugins
+
+    load_plugins()
+    options = {
+        "model.llm.config.num_hidden_layers": 1,
+        "train_cfg.max_iters": 4,
+        "train_dataloader.batch_size": 2,
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.batch_sampler.resolution.side": 56,
+        "work_dir": str(tmp_path),
+        "experiment_name": "plan_of_stage_three",
+    }
+    plan = make_plan(load_config("configs/finevit_tiny_stage3.py", options), name="x", progress=lambda line: None)
+    first = plan.points[0]
+    assert first.patches == pytest.approx(2 * 15, rel=0.5)  # 56^2 pixels are 16 patches
+    assert 2 * 150 < first.tokens < 2 * 512
+    assert first.flops > 6 * first.tokens * 0.8e6  # a block of width 256 and the output, forward and backward

@@ -50,7 +50,7 @@ class PlanHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         if self.plan is None or data_batch is None:
             return
-        now, texts = time.perf_counter(), data_batch.get("texts")
+        now, texts = time.perf_counter(), data_batch.get("texts") or data_batch.get("dialogues")
         begin = self._begin if len(self.steps) >= WARM_UP else None
         self.steps.append(runner.iter)
         self.seen["patches"].append(sum(data_batch["images"].lengths))

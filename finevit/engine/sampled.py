@@ -57,4 +57,5 @@ def _patches(sample: dict) -> int:
 
 
 def _tokens(sample: dict) -> int:
-    return len(sample.get("tokens", ()))
+    """Of the caption, or of the dialogue with its visual tokens."""
+    return len(sample["dialogue"][0] if "dialogue" in sample else sample.get("tokens", ()))
