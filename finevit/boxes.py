@@ -50,8 +50,8 @@ tokens by nothing, PaliGemma's by a semicolon."""
 
 def check_style(style: str) -> Style:
     """The style of that name; ``ValueError`` lists the names."""
-    if style not in STYLES:
-        raise ValueError(f"box style {style!r} is unknown{did_you_mean(style, STYLES)}; choose one of {', '.join(STYLES)}")
+    if not isinstance(style, str) or style not in STYLES:
+        raise ValueError(f"box style {style!r} is unknown{did_you_mean(str(style), STYLES)}; choose one of {', '.join(STYLES)}")
     return STYLES[style]
 
 
@@ -74,7 +74,8 @@ def check_box(box: Sequence[float]) -> None:
 def render(boxes: Sequence[Box], style: str, size: tuple[int, int]) -> str:
     """The boxes in a style; ``size`` are height and width of the image as the model sees it (of use to ``abs_resized`` alone).
 
-    A box that is thinner than a unit may come out without area, which :func:`parse` then does not take for a box.
+    A box that is thinner than a unit may come out without area, which :func:`parse` then does not take for a box: see
+    :func:`legible`.
     """
     form = check_style(style)
     for box in boxes:
@@ -93,6 +94,11 @@ def parse(text: str, style: str, size: tuple[int, int]) -> list[Box]:
     sides = _sides(form, style, size)
     boxes = [_box(form, found.groups(), sides) for found in _pattern(form).finditer(text)]
     return [box for box in boxes if not fault_of_box(box)]
+
+
+def legible(boxes: Sequence[Box], style: str, size: tuple[int, int]) -> bool:
+    """Whether all boxes can be read back once they are rendered; not so one that is thinner than a unit of the style."""
+    return len(parse(render(boxes, style, size), style, size)) == len(boxes)
 
 
 def _sides(form: Style, style: str, size: tuple[int, int]) -> tuple[int, int, int, int]:

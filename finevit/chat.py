@@ -15,6 +15,7 @@ PLACEHOLDER = "<image>"
 class Chat:
     """Token ids of a dialogue about one image: ``before``, the image, a question, ``between``, the answer, ``closing``.
 
+    ``size`` is how many token ids a model must know to read and write them: special tokens that no dialogue has do not count.
     The template is the tokenizer's own; without one, a question ends with a line break and an answer with the end-of-text token.
     """
 
@@ -25,9 +26,9 @@ class Chat:
         else:
             before, between, after = backend.bos_token or "", "\n", backend.eos_token or ""
         self.before, self.between, closing = (self._ids(text, special=True) for text in (before, between, after))
-        if not closing or not self.between:
-            raise ValueError(f"tokenizer={name!r}: nothing ends an answer; give one with a chat template or an eos_token")
-        self.closing, self.size = closing[0], len(backend)
+        self.closing = self._closing(closing)
+        used = set(backend.get_vocab().values()) - self._special() | {*self.before, *self.between, self.closing}
+        self.size = max(used) + 1
 
     def encode(self, text: str) -> list[int]:
         """Ids of what a person or a caption says; what looks like a special token in it is plain text."""
@@ -36,6 +37,17 @@ class Chat:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer."""
         return self._backend.decode(list(ids), skip_special_tokens=True).strip()
+
+    def _closing(self, after: Sequence[int]) -> int:
+        """The first special token of what follows an answer (a template may write a space before), else the end of a text."""
+        closing = next((each for each in after if each in self._special()), self._backend.eos_token_id)
+        if closing is None or not self.between:
+            raise ValueError(f"tokenizer={self.name!r}: nothing ends an answer; give one with a chat template or an eos_token")
+        return closing
+
+    def _special(self) -> set[int]:
+        added = self._backend.added_tokens_decoder.items()
+        return {*self._backend.all_special_ids, *(each for each, token in added if token.special)}
 
     def _ids(self, text: str, *, special: bool) -> list[int]:
         text = text.encode(errors="replace").decode()

@@ -25,7 +25,15 @@ CONFIGS = {
         "sliding_window": 4,
         "layer_types": ["sliding_attention", "full_attention"],
     },
+    "mistral": {"model_type": "mistral", **SIZES, "sliding_window": 8},
+    "granite": {"model_type": "granite", **SIZES, "logits_scaling": 7.0},
+    "cohere": {"model_type": "cohere", **SIZES, "logit_scale": 0.2},
     "smollm3": {"model_type": "smollm3", **SIZES, "no_rope_layers": [1, 0]},
+}
+IMAGE_TEXT = {
+    "model_type": "gemma3",
+    "text_config": {**SIZES, "head_dim": 16},
+    "vision_config": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1},
 }
 PARTS = [(4, [(3, 5), (2, 1), (4, 2)]), (6, [(1, 3)])]
 
@@ -141,8 +149,9 @@ def test_gradients_are_those_of_the_parts(make):
     assert expected.abs().max() > 1e-4
 
 
-def test_hugging_face_outputs_are_those_of_its_own_forward():
-    llm = hugging_face("qwen3").eval()
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_hugging_face_outputs_are_those_of_its_own_forward(kind):
+    llm = hugging_face(kind).eval()
     dialogues = random_dialogues([(6, [(2, 3)])], vocab=200)
     found = llm.logits(llm(llm.embed(dialogues.tokens), dialogues))
     torch.testing.assert_close(found, llm.model(input_ids=dialogues.tokens[None]).logits[0], atol=1e-5, rtol=1e-4)
@@ -183,11 +192,84 @@ def test_what_is_trained(train, moved):
         ({"config": {"model_type": "lama"}}, "no causal model of model_type='lama' can be made"),
         ({"context": 10**9}, "model.llm.context=1000000000: .* was made for 2048 positions"),
         ({"config": None, "tokenizer": "", "model": "./nothing"}, "model.llm.model='./nothing': .*does not exist"),
+        ({"context": "big"}, "model.llm.context='big': give a whole number"),
+        ({"context": -5}, "model.llm.context=-5: give a whole number"),
+        ({"context": 0}, "model.llm.context=0: give a whole number"),
+        ({"config": "llama"}, "model.llm.config='llama': give a dict"),
+        (
+            {"config": {**CONFIGS["llama"], "num_hidden_layer": 3}},
+            r"config.num_hidden_layer is no setting of llama \(did you mean",
+        ),
+        ({"config": {**CONFIGS["llama"], "vocab_size": 100}}, "'scenes-chat' writes 1024 token ids, of which .* knows 100"),
+        ({"train": "lora", "lora": {"rank": 4}}, "model.llm.lora.rank is no setting of peft's LoraConfig.*its rank is r"),
+        ({"train": "lora", "lora": {"target_modules": ["nothing"]}}, "model.llm.lora=.*nothing.*: no adapters can be made"),
+        (
+            {"config": {"model_type": "lfm2", **SIZES, "layer_types": ["conv", "full_attention"]}},
+            "mixes questions .* layers of conv",
+        ),
+        (
+            {"config": {"model_type": "mpt", "d_model": 32, "n_heads": 2, "n_layers": 2}},
+            "a mpt config mixes questions that share a s",
+        ),
+        (
+            {"config": {"model_type": "bloom", "hidden_size": 32, "n_layer": 2, "n_head": 2}},
+            "cannot read questions that share a seq",
+        ),
+        ({"config": IMAGE_TEXT}, "no text model but a gemma3, which reads images by itself; give a text model"),
+        ({"config": {**IMAGE_TEXT, "model_type": "mistral3"}}, "no text model but a mistral3"),
     ],
 )
 def test_what_the_llm_refuses(options, said):
     with pytest.raises(ValueError, match=said):
         MODELS.build({"type": "HuggingFaceLLM", "config": CONFIGS["llama"], "tokenizer": "scenes-chat", **options})
+
+
+@pytest.mark.parametrize("kind", ["mistral", "gemma3"])
+def test_a_window_counts_places_of_the_dialogue(kind):
+    """With a window, the second branch reads the trunk's end as it would alone, though the first lies between."""
+    llm, dialogues = hugging_face(kind).eval(), random_dialogues([(3, [(6, 0), (2, 0)])], vocab=200)
+    single = alone(dialogues, 0, 2)
+    found = llm(llm.embed(dialogues.tokens), dialogues)[-2:]
+    torch.testing.assert_close(found, llm(llm.embed(single.tokens), single)[-2:])
+
+
+def test_logits_of_a_kind_of_its_own_are_refused():
+    from finevit_plugins.llms.probe import check_branches
+
+    llm = hugging_face()
+    llm.model.config.logits_scaling = 2.0  # which a Llama does not know of
+    with pytest.raises(ValueError, match="x computes its logits in a way of its own"):
+        check_branches(llm, llm.model, "x")
+
+
+def test_the_probe_leaves_random_numbers_and_mode_alone():
+    from finevit_plugins.llms.probe import check_branches
+
+    llm = hugging_face()
+    llm.model.train()
+    state = torch.get_rng_state()
+    check_branches(llm, llm.model, "x")
+    assert llm.model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_models_own_habits_do_not_change_greedy_answers(tmp_path):
+    from finevit.tokenizers import load_backend
+
+    first = hugging_face().eval()
+    prompt = first.embed(torch.arange(5, 10)).detach()
+    greedy = first.generate([prompt], most=6, stop=4)
+    first.model.generation_config.update(suppress_tokens=[greedy[0][0]], repetition_penalty=5.0, num_beams=3)
+    first.model.save_pretrained(tmp_path)
+    load_backend("scenes-chat").save_pretrained(tmp_path)
+    second = MODELS.build({"type": "HuggingFaceLLM", "model": str(tmp_path)}).eval()
+    assert second.generate([prompt], most=6, stop=4) == greedy
+
+
+@pytest.mark.parametrize("setting", ["depth", "dim", "heads", "hidden", "context"])
+def test_what_the_plain_llm_refuses(setting):
+    with pytest.raises(ValueError, match=f"model.llm.{setting}=0: give a whole number, at least 1"):
+        plain(**{setting: 0})
 
 
 # --- connector -----------------------------------------------------------------------------------------------------------
@@ -216,6 +298,21 @@ def test_connector(frequencies):
     assert (same.std(0).max() > 1e-2) == (frequencies > 0)  # alike patches differ by their places alone
     with pytest.raises(ValueError, match="patches are left, where whole images are needed"):
         connector(tokens, images._replace(lengths=(7, 16)))
+
+
+@pytest.mark.parametrize(("setting", "value"), [("frequencies", 17), ("frequencies", -1), ("hidden", 0), ("hidden", -4)])
+def test_what_the_connector_refuses(setting, value):
+    with pytest.raises(ValueError, match=f"model.connector.{setting}={value}: give a whole number"):
+        MODELS.build({"type": "MergeConnector", "dim": 8, "llm_dim": 6, setting: value})
+
+
+def test_numbers_of_the_stage_are_checked_before_it_is_built():
+    from finevit.engine.numbers import wrong_numbers
+
+    llm = {"context": 0, "depth": -1, "dim": 0.5, "heads": 0}
+    model = {"llm": llm, "connector": {"hidden": 0, "frequencies": 17}, "answer_length": 0}
+    assert len(wrong_numbers({"model": model})) == 7
+    assert not wrong_numbers({"model": {"llm": {"context": None}, "connector": {"hidden": None, "frequencies": 16}}})
 
 
 # --- the stage -----------------------------------------------------------------------------------------------------------
@@ -365,6 +462,31 @@ def test_chat_without_a_template(tmp_path):
 
     chat = load_chat(saved_tokenizer(tmp_path / "none"))
     assert (chat.before, chat.between, chat.closing) == ([], chat.encode("\n"), 4)
+
+
+def test_a_space_before_the_closing_token_closes_nothing(tmp_path):
+    """Llama 2's template writes a space between the answer and its end."""
+    from finevit.chat import load_chat
+
+    template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + AFTER }}{% endfor %}"
+    spaced = load_chat(saved_tokenizer(tmp_path / "spaced", chat_template=template.replace("AFTER", "' <|end|>'")))
+    assert spaced.closing == 4
+    without = load_chat(saved_tokenizer(tmp_path / "without", chat_template=template.replace("AFTER", "' '")))
+    assert without.closing == 4
+    with pytest.raises(ValueError, match="nothing ends an answer"):
+        load_chat(saved_tokenizer(tmp_path / "never", chat_template=template.replace("AFTER", "' '"), eos_token=None))
+
+
+def test_special_tokens_that_no_dialogue_has_need_no_embedding(tmp_path):
+    """Gemma 3's tokenizer has one id more, for images, than its small model embeds."""
+    from finevit.chat import load_chat
+    from finevit.tokenizers import load_backend
+
+    backend = load_backend("scenes-chat")
+    backend.add_special_tokens({"additional_special_tokens": ["<an image>"]})
+    backend.save_pretrained(tmp_path)
+    assert len(backend) == 1025
+    assert load_chat(str(tmp_path)).size == 1024
 
 
 @pytest.mark.parametrize("template", ["{{ raise_exception('no users here') }}", "{{ messages[0].content | upper }}", "{% if %}"])

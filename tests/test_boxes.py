@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from finevit.boxes import STYLES, check_box, check_style, fault_of_box, parse, render
+from finevit.boxes import STYLES, check_box, check_style, fault_of_box, legible, parse, render
 
 SIZE = (280, 448)
 BOX = (0.1234, 0.25, 0.5, 0.9996)
@@ -136,12 +136,23 @@ def test_a_faulty_box_leaves_the_others():
     assert parse("[30, 20, 10, 40], [1, 2, 3, 4]", "norm1000", SIZE) == [(0.001, 0.002, 0.003, 0.004)]
 
 
+@every_style
+def test_a_box_is_legible_from_a_unit_of_the_style_on(style):
+    units = UNITS[style][1]
+    thin, wide = ((10.1 / units, 0.1, (10.1 + width) / units, 0.5) for width in (0.3, 1.1))
+    assert render([thin], style, SIZE)
+    assert [legible(boxes, style, SIZE) for boxes in ([], [wide], [thin], [wide, thin])] == [True, True, False, False]
+
+
 def test_unknown_styles_are_named():
     assert check_style("unit3") is STYLES["unit3"]
     message = r"box style 'norm_1000' is unknown \(did you mean 'norm1000'\?\); choose one of norm1000, bins1000, unit3"
     for use in (check_style, lambda style: render([BOX], style, SIZE), lambda style: parse("", style, SIZE)):
         with pytest.raises(ValueError, match=message):
             use("norm_1000")
+    for wrong in (3, None, ["unit3"]):
+        with pytest.raises(ValueError, match=r"box style .* is unknown.*; choose one of"):
+            check_style(wrong)
 
 
 @pytest.mark.parametrize(

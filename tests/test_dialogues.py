@@ -1,6 +1,8 @@
 """From records to dialogues: which questions are asked, how boxes follow augmentations, what is learned, what is left out."""
 
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, Question, Rec
 from finevit.datasets.dialogues import pack_dialogues
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits
-from finevit.engine.dialogues_hook import check_lengths, check_tokenizer, summary
+from finevit.engine.dialogues_hook import DialogueHook, check_evaluation, check_lengths, check_tokenizer, summary
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
 
@@ -89,6 +91,10 @@ def test_every_task_is_asked_of_a_record_that_has_all():
         ("red house", "house", False),
         ("bird", "birdhouse", False),
         ("a b", "x a b c", True),
+        ("STOP", "stop!", True),
+        ("dog", "dog, brown", True),
+        ("dog.", "a “dog”", True),
+        ("C", "ABC", False),
     ],
 )
 def test_what_a_phrase_fits(short, long, fit):
@@ -97,18 +103,87 @@ def test_what_a_phrase_fits(short, long, fit):
 
 def test_ill_posed_questions_are_dropped_or_answered_in_full():
     house = Region(box=(0, 0, 0.1, 0.1), phrase="house")
-    regions = [HOUSE, house, BIRD, BIRD2, SIGN, SIGN]
+    regions = [HOUSE, house, BIRD, BIRD2, SIGN, replace(SIGN, box=(0, 0, 0.1, 0.1))]
     found, dropped = drafts(regions, "", {})
     assert [draft.about for draft in found if draft.task in ("text2box", "ocr2box")] == ["red house"]
-    assert dropped == {"ambiguous text2box": 3, "ambiguous ocr2box": 1}
+    assert dropped == {"ambiguous text2box": 2, "ambiguous ocr2box": 1}
     found, dropped = drafts(regions, "", {}, answer_all=True)
     assert {draft.about: len(draft.boxes) for draft in found if draft.task == "text2box"} == {
         "red house": 1,
         "house": 2,
         "bird": 2,
-        "Bird": 2,
     }
     assert not dropped
+
+
+DOG, DOG2 = (Region(box=(left, 0.1, left + 0.2, 0.5), phrase="dog") for left in (0.1, 0.6))
+
+
+def located(*regions: Region, task: str = "text2box", **options: bool) -> tuple[dict[str, tuple], dict[str, int]]:
+    """What is asked for, with the boxes of the answer, and what was left out."""
+    found, dropped = drafts(regions, "", {}, captions=True, **options)
+    asked = [draft for draft in found if draft.task == task]
+    assert len({draft.about for draft in asked}) == len(asked)
+    return {draft.about: draft.boxes for draft in asked}, dict(dropped)
+
+
+def test_phrases_and_captions_are_names_alike():
+    named = replace(DOG, caption="Dog.")
+    assert located(named) == ({"dog": (DOG.box,)}, {})
+    assert located(named, DOG2) == ({}, {"ambiguous text2box": 1})
+    assert located(named, DOG2, answer_all=True) == ({"dog": (DOG.box, DOG2.box)}, {})
+    assert located(DOG, DOG, named) == ({"dog": (DOG.box,)}, {})
+    assert located(DOG, replace(DOG2, phrase="", caption="a brown dog")) == ({}, {"ambiguous text2box": 1})
+
+
+@pytest.mark.parametrize("answer_all", [False, True])
+def test_what_a_caption_tells_of_beside_its_own_region_is_no_answer(answer_all):
+    man = replace(DOG2, phrase="man", caption="a man with a dog")
+    expected = {"man": (man.box,), "a man with a dog": (man.box,)}
+    assert located(DOG, man, answer_all=answer_all) == (expected, {"ambiguous text2box": 1})
+
+
+def test_a_twin_that_holds_a_text_is_a_twin():
+    sign = Region(box=HOUSE.box, phrase="the text “STOP”")
+    assert located(sign, SIGN) == ({}, {"ambiguous text2box": 1})
+    assert located(sign, SIGN, answer_all=True) == ({"the text “STOP”": (sign.box, SIGN.box)}, {})
+
+
+@pytest.mark.parametrize("answer_all", [False, True])
+def test_a_twin_without_a_possible_box_leaves_no_answer(answer_all):
+    lost = replace(DOG2, box=(0.5, 0.1, 0.5, 0.5))
+    assert located(DOG, lost, answer_all=answer_all) == ({}, {"impossible boxes": 1, "text2box of an impossible box": 1})
+    torn = replace(SIGN, box=(0, 0, 2, 1))
+    asked = located(SIGN, torn, task="ocr2box", answer_all=answer_all)
+    assert asked == ({}, {"impossible boxes": 1, "ocr2box of an impossible box": 1})
+    assert located(lost) == ({}, {"impossible boxes": 1})
+
+
+def test_strings_that_differ_in_signs_alone_are_one():
+    other = replace(SIGN, box=HOUSE.box, text="Stop!")
+    assert located(SIGN, other, task="ocr2box") == ({}, {"ambiguous ocr2box": 1})
+    assert located(DOG, replace(DOG2, phrase="dog, brown"))[0] == {"dog, brown": (DOG2.box,)}
+    found, dropped = drafts([replace(DOG, phrase="?!")], "", {})
+    assert (found, dropped) == ([], {"phrases without words": 1})
+
+
+@pytest.mark.parametrize(("style", "fine"), [("norm1000", False), ("unit3", False), ("bins1000", False), ("abs_resized", True)])
+def test_boxes_too_thin_for_the_style_are_counted_and_never_taught(style, fine):
+    thin = replace(DOG, box=(0.1001, 0.1, 0.1004, 0.5))
+    found = sample(thin, BIRD, size=(1000, 20000))
+    asked = ask(found, draw=False, style=style)
+    assert all(len(parse(question.answer, style, question.size)) == 1 for question in asked if question.task == "text2box")
+    assert [question.task for question in asked].count("box2text") == 1 + fine
+    assert found["counts"]["boxes too thin for the style"] == (0 if fine else 2)
+    twins = sample(thin, DOG2)
+    assert not any(question.task == "text2box" for question in ask(twins, draw=False, ill_posed="answer"))
+
+
+def test_what_no_weight_asks_for_is_not_counted():
+    for weights, count in (({"text2box": 1, "counting": 1}, 1), ({"text2box": 0, "counting": 1}, 0)):
+        found = sample(DOG, DOG2)
+        ask(found, weights=weights)
+        assert found["counts"]["ambiguous text2box"] == count
 
 
 def test_evaluations_ask_in_order_and_in_the_first_wording():
@@ -171,6 +246,14 @@ def test_what_is_there_all_of_it_and_what_is_not_there_are_counted():
     ]
     zeros = {question.text for seed in range(40) for question in ask(sample(facts=facts, seed=seed)) if question.answer == "0"}
     assert sum(any(name in text for text in zeros) for name in facts["absent"]) == 3
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "2", True, None])
+def test_counts_that_are_none_are_counted_and_not_asked_for(wrong):
+    found = sample(facts={"counts": {"house": np.int64(1), "bird": wrong}})
+    asked = ask(found, weights={"counting": 1}, draw=False)
+    assert [(question.text[29:-1], question.answer) for question in asked] == [("house", "1")]  # and nothing of all objects
+    assert found["counts"]["counts that are no whole numbers"] == 1
 
 
 def test_a_record_without_questions_is_a_bad_sample():
@@ -239,17 +322,35 @@ def test_an_evaluation_keeps_every_question_that_fits_alone():
     assert kept["counts"]["questions too long"] == 3  # those that spell out a box
 
 
-@pytest.mark.parametrize(("text", "fine"), [("What is it?", True), ("<image>\nWhat is it?", True), ("<image> or <image>?", False)])
-def test_placeholders_in_a_question(text, fine):
+def recorded(*questions: Question, style: str = "norm1000") -> dict:
+    found = sample(facts={"asked": questions})
+    return {**TRANSFORMS.build({"type": "AskRecorded", "style": style})(found), "counts": found["counts"]}
+
+
+@pytest.mark.parametrize("text", ["What is it?", "<image>\nWhat is it?", "What is it?\n<image>"])
+def test_a_placeholder_is_taken_out_of_a_question_that_a_set_brings_along(text):
+    asked = recorded(Question("global_caption", text, "a house"), Question("text2box", text, "", boxes=(HOUSE.box,)))["asked"]
+    assert [question.text for question in asked] == ["What is it?", "Where is What is it??"]
+    with pytest.raises(BadSample, match="one: 2 times <image> in a question about one image"):
+        recorded(Question("global_caption", "<image> or <image>?", "a house"))
+
+
+def test_what_is_written_in_an_image_is_asked_as_it_is():
+    found = sample(replace(SIGN, text="<image> <image>"), captions={}, facts={})
+    (asked,) = ask(found, weights={"ocr2box": 1}, draw=False)
     tokenize = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})
-    found = {**sample(HOUSE), "shape": (4, 4), "asked": [Question("global_caption", text, "a house")]}
-    if fine:
-        tokens = tokenize(found)["dialogue"][0]
-        assert (tokens == IMAGE_TOKEN).sum() == 4
-        assert load_chat("scenes-chat").decode([token for token in tokens[5:] if token > 4]) == "What is it?a house"
-    else:
-        with pytest.raises(BadSample, match="one: 2 times <image> in a question about one image"):
-            tokenize(found)
+    tokens = tokenize({**found, "shape": (4, 4), "asked": [asked]})["dialogue"][0]
+    assert (tokens == IMAGE_TOKEN).sum() == 4
+    assert "<image> <image>" in load_chat("scenes-chat").decode([token for token in tokens[5:] if token > 4])
+
+
+def test_a_set_s_boxes_that_the_style_cannot_write_are_missing_questions():
+    thin, fine = (Question("text2box", "dog", "", boxes=(box,)) for box in ((0.1, 0.1, 0.1003, 0.5), HOUSE.box))
+    found = recorded(thin, fine)
+    assert [question.boxes for question in found["asked"]] == [fine.boxes]
+    assert found["counts"]["boxes too thin for the style"] == 1
+    with pytest.raises(BadSample, match="one: brings no question along whose boxes norm1000 can write; they are too thin"):
+        recorded(thin)
 
 
 def test_odd_sides_cannot_be_merged():
@@ -318,10 +419,17 @@ def test_a_bad_sample_is_replaced_and_told():
     [
         ({"weights": {"text2bix": 1}}, r"AskQuestions.weights: 'text2bix' is no task \(did you mean 'text2box'"),
         ({"weights": {"text2box": -1}}, "AskQuestions.weights=.*: give weights of at least 0, and one above 0"),
+        ({"weights": 3}, "AskQuestions.weights=3: give a weight for each task, as dict"),
+        ({"weights": ["counting"]}, r"AskQuestions.weights=\['counting'\]: give a weight for each task, as dict"),
+        ({"weights": True}, "AskQuestions.weights=True: give a weight for each task, as dict"),
+        ({"weights": {"text2box": True}}, "give weights of at least 0, and one above 0"),
         ({"weights": {"text2box": 0}}, "give weights of at least 0, and one above 0"),
         ({"style": "norm100"}, "box style 'norm100' is unknown"),
+        ({"style": 3}, "box style 3 is unknown; choose one of norm1000"),
+        ({"style": ["unit3"]}, r"box style \['unit3'\] is unknown"),
         ({"ill_posed": "guess"}, "AskQuestions.ill_posed='guess': choose drop or answer"),
         ({"most": 0}, "AskQuestions.most=0: give a whole number of questions, at least 1"),
+        ({"most": True}, "AskQuestions.most=True: give a whole number of questions, at least 1"),
     ],
 )
 def test_what_questions_refuse(options, said):
@@ -353,3 +461,43 @@ def test_what_the_language_model_cannot_read_is_refused_before_the_run():
     check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"}), llm)
     with pytest.raises(ValueError, match=r"tokenizer='scenes', but the language model's is 'scenes-chat'; leave out"):
         check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes"}), llm)
+
+
+def evaluated(text_length: int, tokenizer: str = "scenes-chat") -> SimpleNamespace:
+    """A loader of questions for evaluation."""
+    tokenize = {"type": "finevit.TokenizeDialogue", "tokenizer": tokenizer}
+    return SimpleNamespace(
+        dataset=DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": [tokenize], "text_length": text_length})
+    )
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_what_the_language_model_cannot_read_is_refused_before_evaluations(part):
+    llm = MODELS.build({"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 128})
+    begin = getattr(DialogueHook(), f"before_{part}")
+    for loader, said in (
+        (
+            evaluated(129),
+            rf"{part}_dataloader.dataset.text_length.* is 129, but the language model reads 128 positions; set at most 128",
+        ),
+        (evaluated(0), rf"{part}_dataloader.dataset.text_length.* is not set, the most tokens of image and question"),
+        (evaluated(64, "scenes"), "tokenizer='scenes', but the language model's is 'scenes-chat'"),
+    ):
+        runner = SimpleNamespace(model=SimpleNamespace(llm=llm), **{f"{part}_dataloader": loader})
+        with pytest.raises(ValueError, match=said):
+            begin(runner)
+        begin(SimpleNamespace(**{**vars(runner), "model": SimpleNamespace()}))
+    begin(SimpleNamespace(model=SimpleNamespace(llm=llm), **{f"{part}_dataloader": evaluated(128)}))
+    check_evaluation("val_dataloader", SimpleNamespace(), llm)  # asks nothing
+
+
+def test_a_training_refuses_its_validation_before_it_begins():
+    llm = MODELS.build({"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 128})
+    train = SimpleNamespace(dataset=loader()[0], batch_sampler=None)
+    runner = SimpleNamespace(
+        model=SimpleNamespace(llm=llm), train_dataloader=train, max_iters=4, val_loop=object(), val_dataloader=evaluated(129)
+    )
+    with pytest.raises(ValueError, match=r"val_dataloader\.dataset\.text_length is 129"):
+        DialogueHook().before_train(runner)
+    runner.val_loop = None
+    DialogueHook().before_train(runner)

@@ -227,6 +227,25 @@ def test_what_a_checkpoint_fills_is_said():
     assert said == "taken over: mask_token, backbone; taken over in part, the rest starts new: head"
 
 
+FULL = tensors(backbone__a=(8,), llm__norm=(4,), llm__q__weight=(4, 4))
+LORA = tensors(
+    backbone__a=(8,),
+    llm__norm=(4,),
+    llm__q__base_layer__weight=(4, 4),
+    llm__q__lora_A__weight=(2, 4),
+    llm__q__lora_B__weight=(4, 2),
+)
+DEEPER = {**FULL, **tensors(llm__more=(4,))}
+
+
+@pytest.mark.parametrize(("model", "weights"), [(FULL, LORA), (LORA, FULL), (FULL, DEEPER), (DEEPER, FULL)])
+def test_a_language_model_is_taken_over_whole_or_not_at_all(model, weights):
+    with pytest.raises(ValueError, match=r"^load_from: the checkpoint fills llm in part alone; .* differ: llm.*set model.llm with"):
+        taken_over(model, weights, setting="load_from")
+    assert taken_over(model, model, setting="load_from") == "taken over: backbone, llm"
+    assert taken_over(model, tensors(backbone__a=(8,)), setting="load_from") == "taken over: backbone; start new: llm"
+
+
 @pytest.mark.parametrize(
     ("weights", "setting", "message"),
     [

@@ -16,15 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile
 
 from finevit.contracts import BadSample
+from finevit.plugins import load_plugins
+from finevit.registry import MODELS
 
 pytest.importorskip("starlette", reason="an extra: pip install starlette uvicorn")
 pytest.importorskip("uvicorn", reason="an extra: pip install starlette uvicorn")
 
 from finevit.serving.app import make_app
+from finevit.serving.checkpoint import CheckpointAnswerer
 from finevit.serving.limits import Limits
 from finevit.serving.replies import Answer
 from finevit.serving.server import check_free, is_loopback, make_server
@@ -694,6 +699,35 @@ def test_two_hundred_nuisances_at_once_leave_no_trace(places):
         assert set(threading.enumerate()) == threads
         assert house.parrot.most_busy == 1
         assert set(house.parrot.heard) <= {"what?", "cancelled"}
+
+
+# A checkpoint
+
+
+def answerer(context: int):
+    """A small model of Stage III with random weights, which reads so many tokens."""
+    load_plugins()
+    model = MODELS.build(
+        {
+            "type": "LLMAlignment",
+            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "hidden": 48}},
+            "connector": {"type": "MergeConnector", "hidden": 16},
+            "llm": {"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": context},
+        }
+    )
+    with torch.no_grad():  # so that no answer ends by itself
+        model.llm.embedding.weight[model.chat.closing] = 0
+    return CheckpointAnswerer(model=model.eval(), name="small", pixels=56 * 56, limit=context)
+
+
+def test_an_answer_has_the_room_that_the_question_leaves():
+    image = np.zeros((56, 56, 3), np.uint8)
+    asked = answerer(256).answer(image, "what is it?", 3).prompt_tokens
+    for room in (1, 2, 5):
+        answer = answerer(asked + room).answer(image, "what is it?", 4)
+        assert (answer.prompt_tokens, answer.completion_tokens) == (asked, min(room, 4))
+    with pytest.raises(BadSample, match=f"image and question take {asked} of the model's {asked} tokens and leave none"):
+        answerer(asked).answer(image, "what is it?", 4)
 
 
 # The tool

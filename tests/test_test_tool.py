@@ -20,6 +20,7 @@ from finevit.datasets.text import pack_texts
 from finevit.datasets.transforms import Patchify, ResizeToBudget
 from finevit.evaluation.benchmarks import BENCHMARKS, parse
 from finevit.evaluation.prompts import prompts, protocols
+from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import fill
 from finevit.tokenizers import load_tokenizer
@@ -41,6 +42,23 @@ train_cfg = dict(type="StatelessTrainLoop", max_iters=4)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="Retrieval")]
 custom_hooks = []
+"""
+QUESTIONS = f"""
+_base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_dialogues.py"]
+model = dict(
+    type="LLMAlignment",
+    backbone=dict(type="FineViT", arch=dict(depth=1, dim=32, heads=2, hidden=48)),
+    connector=dict(type="MergeConnector", hidden=16),
+    llm=dict(type="PlainLLM", tokenizer="scenes-chat", depth=1, dim=16, heads=2, context=128),
+    answer_length=2,
+)
+train_dataloader = dict(batch_size=4, batch_sampler=dict(text_length=dict(type="Constant", value=64)))
+val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=84 * 84, text_length=28))
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
+train_cfg = dict(type="StatelessTrainLoop", max_iters=4)
+val_cfg = dict(type="ValLoop")
+val_evaluator = [dict(type="LocalTasks")]
+custom_hooks = [dict(type="DialogueHook")]
 """
 WORDS = ["red", "house", "seven", "behind", "yellow", "bird", "no", "corner", "small", "wall"]
 CLASSES = {"n01440764": "tench", "n02099601": "golden retriever", "n04254680": "soccer ball"}
@@ -200,6 +218,29 @@ def test_the_configs_own_validation_set_and_later_sets_share_a_file(trained, too
     assert list(results["benchmarks"]) == ["val", "urban-1k"]
     assert results["benchmarks"]["urban-1k"]["metrics"]["stage2/words_max"] == 3
     assert "val: 8 images" not in output
+
+
+def test_questions_that_were_not_asked_are_told(tool, tmp_path):
+    load_plugins()
+    config, checkpoint = tmp_path / "questions.py", tmp_path / "iter_4.pth"
+    config.write_text(QUESTIONS)
+    model = MODELS.build({**Config.fromfile(config).model, "_scope_": "finevit"})
+    torch.save({"meta": {"iter": 4}, "state_dict": model.state_dict()}, checkpoint)
+    whole = tool("--cfg-options", "val_dataloader.dataset.text_length=128", config=config, checkpoint=checkpoint)
+    cut = tool(config=config, checkpoint=checkpoint)
+    asked, left = (
+        sum(int(value) for key, value in results["benchmarks"]["val"]["metrics"].items() if key.endswith("_n"))
+        for _, _, results in (whole, cut)
+    )
+    assert 0 < left < asked, cut[0]
+    assert "INCOMPLETE" not in whole[2]["benchmarks"]["val"]["data"]["description"]
+    description = cut[2]["benchmarks"]["val"]["data"]["description"]
+    assert description.endswith(f"; INCOMPLETE: {asked - left} questions too long left out")
+    output, status, _ = tool("--cfg-options", "val_dataloader.dataset.text_length=129", config=config, checkpoint=checkpoint)
+    assert status, output
+    assert (
+        "test_dataloader.dataset.text_length (where not given, val_dataloader's) is 129, but the language model reads 128" in output
+    )
 
 
 def test_wrong_names_settings_and_paths_are_told_before_the_test(tool, tmp_path):

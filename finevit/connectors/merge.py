@@ -11,6 +11,9 @@ from finevit.ops.merge import cell_centres, merge_neighbours
 from finevit.ops.patches import check_whole
 from finevit.registry import MODELS
 
+FINEST = 16
+"""The most frequencies: the finest wave is then far shorter than a pixel, and many more are no numbers."""
+
 
 @MODELS.register_module()
 class MergeConnector(BaseModule):
@@ -29,8 +32,10 @@ class MergeConnector(BaseModule):
         self, *, dim: int, llm_dim: int, hidden: int | None = None, frequencies: int = 0, init_cfg: dict | None = None
     ) -> None:
         super().__init__(init_cfg)
-        if not isinstance(frequencies, int) or frequencies < 0:
-            raise ValueError(f"model.connector.frequencies={frequencies!r}: give a whole number, at least 0")
+        if not isinstance(frequencies, int) or not 0 <= frequencies <= FINEST:
+            raise ValueError(f"model.connector.frequencies={frequencies!r}: give a whole number from 0 to {FINEST}")
+        if hidden is not None and (not isinstance(hidden, int) or hidden < 1):
+            raise ValueError(f"model.connector.hidden={hidden!r}: give a whole number, at least 1, or None")
         joined = MERGE * MERGE * dim
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.first = nn.Linear(joined, hidden or joined)

@@ -1,13 +1,13 @@
 """From a record to dialogues about its image: questions drawn by task, worded, tokenised and packed (paper, Stage III)."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import chain
 
 import numpy as np
 import torch
 
-from finevit.boxes import check_style, fault_of_box, render
+from finevit.boxes import check_style, legible, render
 from finevit.chat import PLACEHOLDER, load_chat
 from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
 from finevit.datasets.captions import most_tokens
@@ -17,6 +17,9 @@ from finevit.registry import FUNCTIONS, TRANSFORMS
 
 EVERYTHING = "objects of any kind"
 """What is counted when all objects are; facts about counts tell of every object that there is."""
+TOO_LONG, TOO_THIN = "questions too long", "boxes too thin for the style"
+UNASKED = (TOO_LONG, TOO_THIN)
+"""Counts of questions that are well-posed but cannot be asked with these settings: an evaluation lacks them."""
 
 
 @TRANSFORMS.register_module()
@@ -49,33 +52,36 @@ class AskQuestions:
         check_style(style)
         if ill_posed not in ("drop", "answer"):
             raise ValueError(f"AskQuestions.ill_posed={ill_posed!r}: choose drop or answer")
-        if not isinstance(most, int) or most < 1:
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
             raise ValueError(f"AskQuestions.most={most!r}: give a whole number of questions, at least 1")
         self.most, self.style, self.ill_posed, self.draw = most, style, ill_posed, draw
 
     def __call__(self, sample: dict) -> dict:
         weights = dict(sample.get("mixture") or ()) or self.weights
-        drawn = [draft for draft in self._drafts(sample) if weights.get(draft.task)]
+        drawn = self._drafts(sample, {task for task, weight in weights.items() if weight})
         drawn = self._draw(drawn, weights, sample["rng"]) if self.draw else _first(drawn, self.most)
         if not drawn:
             raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
         size = sample["image"].shape[:2]
         return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
 
-    def _drafts(self, sample: dict) -> list[Draft]:
-        """The well-posed questions; the others are counted."""
-        sound = [region for region in sample["regions"] if not fault_of_box(region.box)]
+    def _drafts(self, sample: dict, tasks: Set[str]) -> list[Draft]:
+        """The well-posed questions of the tasks that this style can write; the others are counted."""
         caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
-        found, dropped = drafts(sound, caption, self._counts(sample), answer_all=self.ill_posed == "answer", captions=self.draw)
-        sample["counts"].update(dropped)
-        sample["counts"].update({"impossible boxes": len(sample["regions"]) - len(sound)})
-        return found
+        counts = self._counts(sample) if "counting" in tasks else {}
+        answer_all = self.ill_posed == "answer"
+        found, dropped = drafts(sample["regions"], caption, counts, answer_all=answer_all, captions=self.draw, tasks=tasks)
+        kept = [draft for draft in found if legible(draft.boxes, self.style, sample["image"].shape[:2])]
+        sample["counts"].update(dropped + Counter({TOO_THIN: len(found) - len(kept)}))
+        return kept
 
     def _counts(self, sample: dict) -> dict[str, int]:
         """What can be counted: every class that is there, all objects, and one class that is not there."""
-        counts, absent = dict(sample["facts"].get("counts", {})), sample["facts"].get("absent", ())
+        told, absent = sample["facts"].get("counts", {}), sample["facts"].get("absent", ())
+        counts = {name: int(count) for name, count in told.items() if _is_count(count)}
         missing = absent[sample["rng"].integers(len(absent)) if self.draw else len(counts) % len(absent)] if absent else None
-        whole = {EVERYTHING: sum(counts.values())} if counts else {}
+        sample["counts"].update(["counts that are no whole numbers"] * (len(told) - len(counts)))
+        whole = {EVERYTHING: sum(counts.values())} if counts and len(counts) == len(told) else {}
         return {**counts, **whole, **({missing: 0} if missing else {})}
 
     def _draw(self, found: list[Draft], weights: Mapping[str, float], rng: np.random.Generator) -> list[Draft]:
@@ -101,7 +107,8 @@ class AskQuestions:
 class AskRecorded:
     """Adds ``asked``: the questions that an evaluation set brings along, in ``facts["asked"]``.
 
-    Those for boxes are worded as in training, and their boxes rendered in the style that the model was trained with.
+    Those for boxes are worded as in training, and their boxes rendered in the style that the model was trained with;
+    boxes that the style cannot write are left out and counted. A placeholder for the image is taken out of the text.
     """
 
     def __init__(self, *, style: str = "norm1000") -> None:
@@ -113,13 +120,20 @@ class AskRecorded:
         if not questions:
             raise BadSample(f"{sample['id']}: brings no question along")
         size = sample["image"].shape[:2]
-        return {**sample, "asked": [self._worded(question, size) for question in questions]}
+        kept = [question for question in questions if question.task != "text2box" or legible(question.boxes, self.style, size)]
+        sample["counts"].update(Counter({TOO_THIN: len(questions) - len(kept)}))
+        if not kept:
+            raise BadSample(f"{sample['id']}: brings no question along whose boxes {self.style} can write; they are too thin")
+        return {**sample, "asked": [self._worded(sample["id"], question, size) for question in kept]}
 
-    def _worded(self, question: Question, size: tuple[int, int]) -> Question:
-        question = question._replace(style=self.style, size=size)
+    def _worded(self, identity: str, question: Question, size: tuple[int, int]) -> Question:
+        if question.text.count(PLACEHOLDER) > 1:
+            raise BadSample(f"{identity}: {question.text.count(PLACEHOLDER)} times {PLACEHOLDER} in a question about one image")
+        text = question.text.replace(PLACEHOLDER, "").strip()
+        question = question._replace(text=text, style=self.style, size=size)
         if question.task != "text2box":
             return question
-        text = WORDINGS["text2box"][0].replace("{about}", question.text)
+        text = WORDINGS["text2box"][0].replace("{about}", text)
         return question._replace(text=text, answer=render(question.boxes, self.style, size))
 
 
@@ -127,7 +141,7 @@ class AskRecorded:
 class TokenizeDialogue:
     """After ``Patchify``: the token ids of ``asked`` around the places of the visual tokens, as one part of a pack.
 
-    The image comes first, whatever a question says of its place. A question that does not fit into the request's ``text_length``
+    The image comes first, and a question is plain text whatever it says. One that does not fit into the request's ``text_length``
     (visual tokens included) is left out and counted, an answer is never cut; where none fits, the record is a ``BadSample``.
 
     Args:
@@ -147,10 +161,10 @@ class TokenizeDialogue:
         kept: list[Question] = []
         branches: list[list[tuple[int, int]]] = []
         for question in sample["asked"]:
-            prompt, answer = self._turn(sample["id"], question)
+            prompt, answer = self._turn(question)
             beside = sum(len(branch) for branch in branches) + len(answer) if self.together else 0
             if len(trunk) + beside + len(prompt) > limit:
-                sample["counts"].update(["questions too long"])
+                sample["counts"].update([TOO_LONG])
                 continue
             kept.append(question)
             branches.append([(token, NOT_LEARNED) for token in prompt] + [(token, token) for token in answer])
@@ -158,12 +172,10 @@ class TokenizeDialogue:
             raise BadSample(f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(trunk)}")
         return {**sample, "asked": kept, "dialogue": _part(trunk, branches)}
 
-    def _turn(self, identity: str, question: Question) -> tuple[list[int], list[int]]:
+    def _turn(self, question: Question) -> tuple[list[int], list[int]]:
         """Ids of a question with what the template writes around it, and of its answer with the closing token."""
-        if question.text.count(PLACEHOLDER) > 1:
-            raise BadSample(f"{identity}: {question.text.count(PLACEHOLDER)} times {PLACEHOLDER} in a question about one image")
-        text = question.text.replace(PLACEHOLDER, "").strip()
-        return [*self.chat.encode(text), *self.chat.between], [*self.chat.encode(question.answer), self.chat.closing]
+        asked = [*self.chat.encode(question.text.strip()), *self.chat.between]
+        return asked, [*self.chat.encode(question.answer), self.chat.closing]
 
 
 @FUNCTIONS.register_module()
@@ -195,6 +207,10 @@ def visual_tokens(shape: tuple[int, int]) -> int:
             f"sides must be multiples of {MERGE * PATCH} pixels"
         )
     return rows * cols // MERGE**2
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
 
 
 def _first(found: Iterable[Draft], most: int) -> list[Draft]:

@@ -4,14 +4,14 @@ Boxes are canonical until here: augmentations have moved them before a question 
 """
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from finevit.boxes import Box, fault_of_box
 from finevit.contracts import Region
 from finevit.suggest import did_you_mean
-
-Box = tuple[float, float, float, float]
 
 
 class Draft(NamedTuple):
@@ -36,50 +36,91 @@ TASKS = tuple(WORDINGS)
 """The paper's five, and counting, which is one more question about the whole image."""
 
 
-def drafts(
-    regions: Sequence[Region], caption: str, counts: Mapping[str, int], *, answer_all: bool = False, captions: bool = False
-) -> tuple[list[Draft], Counter[str]]:
-    """Every well-posed question about a record, and how many were left out, by reason.
+class Name(NamedTuple):
+    """What a region is called, its ``words`` alone; a ``caption`` may also tell of what lies around it."""
 
-    A phrase or string that fits several regions is left out, or answered with all their boxes (``answer_all``). With ``captions``,
-    regions are also looked for by their captions.
+    words: str
+    box: Box
+    caption: bool = False
+
+
+def drafts(
+    regions: Sequence[Region],
+    caption: str,
+    counts: Mapping[str, int],
+    *,
+    answer_all: bool = False,
+    captions: bool = False,
+    tasks: Container[str] = TASKS,
+) -> tuple[list[Draft], Counter[str]]:
+    """Every well-posed question of the ``tasks`` about a record, none twice, and how many were left out, by reason.
+
+    A phrase or string that fits several boxes is left out, or answered with all of them (``answer_all``). All regions count there:
+    those that hold a text, and those with an impossible box, which leave no true answer at all. With ``captions``, regions are also
+    looked for by their captions.
     """
-    found, dropped = list[Draft](), Counter[str]()
-    objects = [region for region in regions if region.phrase and not region.text]
-    lines = [region for region in regions if region.text]
-    found += [Draft("global_caption", answer=caption)] if caption else []
+    usable = [region for region in regions if not fault_of_box(region.box)]
+    objects = [region for region in usable if words(region.phrase) and not region.text]
+    lines = [region for region in usable if region.text]
+    dropped = Counter({"impossible boxes": len(regions) - len(usable)})
+    dropped["phrases without words"] = sum(bool(region.phrase) and not words(region.phrase) for region in usable)
+    found = [Draft("global_caption", answer=caption)] if caption else []
     found += [Draft("box2text", boxes=(region.box,), answer=region.caption or region.phrase) for region in objects]
     found += [Draft("box2ocr", boxes=(region.box,), answer=region.text) for region in lines]
-    found += _located("text2box", [(region.phrase, region.box) for region in objects], answer_all, dropped)
-    told = [(region.caption, region.box) for region in objects if captions and region.caption]
-    found += _located("text2box", told, answer_all, dropped)
-    found += _located("ocr2box", [(region.text, region.box) for region in lines], answer_all, dropped)
+    names = [region.phrase for region in objects] + [region.caption for region in objects if captions]
+    written = [Name(words(region.text), region.box) for region in regions]
+    for task, asked, pool in (("text2box", names, _called(regions)), ("ocr2box", [region.text for region in lines], written)):
+        found += _located(task, asked, pool, answer_all, dropped) if task in tasks else ()
     found += [Draft("counting", about=name, answer=str(count)) for name, count in counts.items()]
-    return found, dropped
+    return [draft for draft in dict.fromkeys(found) if draft.task in tasks], +dropped
 
 
-def _located(task: str, named: Sequence[tuple[str, Box]], answer_all: bool, dropped: Counter[str]) -> Iterator[Draft]:
-    """Questions for the box of what is named; each name is asked for once."""
-    for name in dict.fromkeys(name for name, _ in named):
-        boxes = tuple(box for other, box in named if fits(name, other))
-        if len(boxes) == 1 or answer_all:
-            yield Draft(task, about=name, boxes=boxes)
+def _called(regions: Sequence[Region]) -> list[Name]:
+    """Phrases and captions of all regions."""
+    phrases = [Name(words(region.phrase), region.box) for region in regions]
+    return phrases + [Name(words(region.caption), region.box, caption=True) for region in regions]
+
+
+def _located(task: str, names: Sequence[str], pool: Sequence[Name], answer_all: bool, dropped: Counter[str]) -> Iterator[Draft]:
+    """Questions for the boxes of what is named; each name is asked for once, however it is spelt."""
+    spelt = {words(name): name for name in reversed(names)}
+    for said in dict.fromkeys(filter(None, map(words, names))):
+        near = [name for name in pool if _within(said, name.words)]
+        boxes = tuple(dict.fromkeys(name.box for name in near if not name.caption or name.words == said))
+        if any(fault_of_box(name.box) for name in near):
+            dropped[f"{task} of an impossible box"] += 1
+        elif {name.box for name in near} == set(boxes) and (answer_all or len(boxes) == 1):
+            yield Draft(task, about=spelt[said], boxes=boxes)
         else:
             dropped[f"ambiguous {task}"] += 1
 
 
+def words(text: str) -> str:
+    """The words of a text in lower case, one space between: names that have the same are the same."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
 def fits(phrase: str, other: str) -> bool:
     """Whether what is called ``other`` may be meant by ``phrase``: "house" fits a "red house", "red house" no "house"."""
-    short, long = phrase.casefold().split(), other.casefold().split()
-    return any(long[start : start + len(short)] == short for start in range(len(long) - len(short) + 1))
+    return _within(words(phrase), words(other))
 
 
-def check_weights(setting: str, weights: Mapping[str, object]) -> dict[str, float]:
+def _within(short: str, long: str) -> bool:
+    return f" {short} " in f" {long} "
+
+
+def check_weights(setting: str, weights: object) -> dict[str, float]:
     """Weights of tasks as floats; ``ValueError`` for an unknown task, a negative weight, or none above 0."""
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"{setting}={weights!r}: give a weight for each task, as dict(text2box=2, counting=1)")
     for task in weights:
         if task not in TASKS:
             raise ValueError(f"{setting}: {task!r} is no task{did_you_mean(str(task), TASKS)}; choose of {', '.join(TASKS)}")
-    values = {task: float(value) for task, value in weights.items() if isinstance(value, int | float) and 0 <= value < math.inf}
+    values = {task: float(value) for task, value in weights.items() if _is_weight(value)}
     if len(values) < len(weights) or not any(values.values()):
         raise ValueError(f"{setting}={dict(weights)!r}: give weights of at least 0, and one above 0")
     return values
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

@@ -56,12 +56,15 @@ _REMEDIES = {
     "checkpoint": "test it with the config that it was trained with",
 }
 """Where a checkpoint does not fit, by the setting that names it."""
+_WHOLE = {"llm": "set model.llm with its train and lora as in the checkpoint, or load a checkpoint without a language model"}
+"""Parts that are of no use if a checkpoint fills them in part, with the remedy."""
 
 
 def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting: str) -> str:
     """Which of the model's parts (first names of its tensors) a checkpoint fills and which start new, for people.
 
-    Raises ``ValueError`` where it does not fill the whole backbone or, to resume a run, the whole model.
+    Raises ``ValueError`` where it does not fill the whole backbone or, to resume a run, the whole model; and where it fills a
+    language model in part (with LoRA into one without, or the reverse).
     """
     fits = {name for name, value in model.items() if name in weights and weights[name].shape == value.shape}
     needed = [name for name in (*model, *weights) if setting != "load_from" or name.startswith("backbone.")]
@@ -72,6 +75,7 @@ def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting:
         raise ValueError(
             f"{setting}: the checkpoint is of another model; {count} tensors differ: {'; '.join(shapes)}; {_REMEDIES[setting]}"
         )
+    _check_whole(model, weights, fits, setting)
     parts: dict[str, list[str]] = {}
     for name in model:
         parts.setdefault(name.partition(".")[0], []).append(name)
@@ -80,6 +84,17 @@ def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting:
     taken = [part for part in parts if part not in (*new, *partly)]
     said = (("taken over", taken), ("taken over in part, the rest starts new", partly), ("start new", new))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
+
+
+def _check_whole(model: dict[str, Tensor], weights: dict[str, Tensor], fits: set[str], setting: str) -> None:
+    """``ValueError`` where a checkpoint fills some of a part that makes sense as a whole alone; none of it is fine."""
+    for part, remedy in _WHOLE.items():
+        differ = [name for name in dict.fromkeys((*model, *weights)) if name.startswith(f"{part}.") and name not in fits]
+        if differ and any(name.startswith(f"{part}.") for name in fits):
+            shapes = [f"{name} {_shape(weights, name)} there, {_shape(model, name)} here" for name in differ[:3]]
+            raise ValueError(
+                f"{setting}: the checkpoint fills {part} in part alone; {len(differ)} tensors differ: {'; '.join(shapes)}; {remedy}"
+            )
 
 
 def _shape(tensors: dict[str, Tensor], name: str) -> str:

@@ -1,6 +1,7 @@
 """What becomes of a run's dialogues: whether the language model can read them, and how many questions were asked and left out."""
 
 from collections import Counter
+from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
@@ -18,18 +19,26 @@ class DialogueHook(Hook):
     """Logs ``train/answers`` (questions of an image) and ``train/text_tokens`` (of an image, visual ones included) of each batch,
     and at the end what the run has asked and left out, by reason.
 
-    Totals go into checkpoints, so that a resumed run's are those of the whole. Before the run, ``ValueError`` names a text length
-    or tokenizer that the language model cannot read. Does nothing where there are no dialogues.
+    Totals go into checkpoints, so that a resumed run's are those of the whole. Before training, validation and test,
+    ``ValueError`` names a text length or tokenizer that the language model cannot read. Does nothing where there are no dialogues.
     """
 
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        if not isinstance(llm := getattr(model, "llm", None), AlignmentLLM):
+        if not (llm := _llm(runner)):
             return
         check_lengths(text_lengths(runner.train_dataloader.batch_sampler, runner.max_iters), llm)
-        for transform in getattr(runner.train_dataloader.dataset.transforms, "transforms", ()):
-            if isinstance(transform, TokenizeDialogue):
-                check_tokenizer(transform, llm)
+        for transform in _tokenizing(runner.train_dataloader.dataset):
+            check_tokenizer(transform, llm)
+        if runner.val_loop is not None:  # not only when the training has come to it
+            self.before_val(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        if llm := _llm(runner):
+            check_evaluation("val_dataloader", runner.val_dataloader.dataset, llm)
+
+    def before_test(self, runner: Runner) -> None:
+        if llm := _llm(runner):
+            check_evaluation("test_dataloader", runner.test_dataloader.dataset, llm)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         if not data_batch or "dialogues" not in data_batch:
@@ -62,6 +71,21 @@ def check_lengths(lengths: dict[int, int], llm: AlignmentLLM) -> None:
             )
 
 
+def check_evaluation(loader: str, dataset: Any, llm: AlignmentLLM) -> None:
+    """``ValueError`` for a text length or tokenizer of a loader's data with which the language model cannot read its questions."""
+    for transform in _tokenizing(dataset):
+        check_tokenizer(transform, llm)
+        length, setting = dataset.text_length, f"{loader}.dataset.text_length"
+        setting += " (where not given, val_dataloader's)" if loader == "test_dataloader" else ""
+        if not length:
+            raise ValueError(f"{setting} is not set, the most tokens of image and question; give a number, at most {llm.context}")
+        if length > llm.context:
+            raise ValueError(
+                f"{setting} is {length}, but the language model reads {llm.context} positions; "
+                f"set at most {llm.context}, or take a model of a longer context"
+            )
+
+
 def check_tokenizer(transform: TokenizeDialogue, llm: AlignmentLLM) -> None:
     """``ValueError`` for another tokenizer than the language model's: its ids would mean other words."""
     if transform.chat.name != llm.tokenizer:
@@ -69,6 +93,19 @@ def check_tokenizer(transform: TokenizeDialogue, llm: AlignmentLLM) -> None:
             f"TokenizeDialogue.tokenizer={transform.chat.name!r}, but the language model's is {llm.tokenizer!r}; "
             "leave out TokenizeDialogue.tokenizer, which is then the model's"
         )
+
+
+def _llm(runner: Runner) -> AlignmentLLM | None:
+    """The language model of a run, if it has one."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    llm = getattr(model, "llm", None)
+    return llm if isinstance(llm, AlignmentLLM) else None
+
+
+def _tokenizing(dataset: Any) -> list[TokenizeDialogue]:
+    """What tokenises a dataset's dialogues."""
+    transforms = getattr(getattr(dataset, "transforms", None), "transforms", ())
+    return [transform for transform in transforms if isinstance(transform, TokenizeDialogue)]
 
 
 def _so_far(runner: Runner) -> Counter[str]:

@@ -33,6 +33,7 @@ POSITIVE = Kind("a number above 0", lambda value: _real(value) and value > 0)
 NOT_NEGATIVE = Kind("a finite number, at least 0", lambda value: _real(value) and 0 <= value < math.inf)
 RATE = Kind("a finite number, at least 0, or None", lambda value: value is None or NOT_NEGATIVE.fits(value))
 FINITE = Kind("a finite number", lambda value: _real(value) and math.isfinite(value))
+FREQUENCIES = Kind("a whole number from 0 to 16", lambda value: _whole(value, 0) and value <= 16)
 SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
 DECAY = Kind("a number from 0 to below 1", lambda value: _real(value) and 0 <= value < 1)
 
@@ -78,6 +79,14 @@ NUMBERS = {
     "model.head.bias": FINITE,
     "model.head.weight": NOT_NEGATIVE,
     "model.head.visible_weight": NOT_NEGATIVE,
+    "model.connector.hidden": COUNT_OR_NONE,
+    "model.connector.frequencies": FREQUENCIES,
+    "model.llm.depth": COUNT,
+    "model.llm.dim": COUNT,
+    "model.llm.heads": COUNT,
+    "model.llm.hidden": COUNT_OR_NONE,
+    "model.llm.context": COUNT_OR_NONE,
+    "model.answer_length": COUNT,
     "*.resolution.side": COUNT,
     "*.resolution.*_side": COUNT,
     "*.resolution.milestones.*.1": COUNT,

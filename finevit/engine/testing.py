@@ -1,5 +1,6 @@
 """Tests a checkpoint with MMEngine's Runner and records what came out, beside what it was taken on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,16 +9,18 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from finevit.datasets.dialogues import UNASKED
 from finevit.engine.checkpoints import taken_over
 from finevit.evaluation.results import Results
 
 
 class CheckpointTested(Hook):
-    """Refuses weights of another model, and collects what the loader says of samples that cannot be used."""
+    """Refuses weights of another model, and collects what the loader says of samples and questions that cannot be used."""
 
     def __init__(self) -> None:
         self.iteration = 0
         self.unusable: list[str] = []
+        self.counts = Counter[str]()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -29,6 +32,13 @@ class CheckpointTested(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None
     ) -> None:
         self.unusable += (data_batch or {}).get("skipped", [])
+        self.counts.update((data_batch or {}).get("counts", {}))
+
+    def lacking(self) -> str:
+        """What is not in the numbers, as the end of the data's description."""
+        unasked = [f"{self.counts[reason]:,} {reason}" for reason in UNASKED if self.counts[reason]]
+        said = [*([f"{len(self.unusable):,} unusable images"] if self.unusable else []), *unasked]
+        return f"; INCOMPLETE: {', '.join(said)} left out" if said else ""
 
 
 def evaluate(name: str, cfg: Config, results: Results) -> None:
@@ -38,9 +48,8 @@ def evaluate(name: str, cfg: Config, results: Results) -> None:
     runner.register_hook(hook, priority="VERY_HIGH")
     metrics = {key: float(value) for key, value in runner.test().items()}
     dataset = runner.test_loop.dataloader.dataset
-    data, images = dataset.describe(), len(dataset) - len(hook.unusable)
+    data, images = dataset.describe() + hook.lacking(), len(dataset) - len(hook.unusable)
     if hook.unusable:
-        data += f"; INCOMPLETE: {len(hook.unusable):,} unusable images left out"
         runner.logger.warning("unusable:\n" + "\n".join(hook.unusable))
     results.add_benchmark(
         name,

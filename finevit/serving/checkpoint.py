@@ -39,12 +39,22 @@ class CheckpointAnswerer:
     def answer(self, image: np.ndarray, prompt: str, max_tokens: int) -> Answer:
         """The answer to ``prompt`` about ``image`` (RGB ``uint8 [height, width, 3]``); ``BadSample`` where they are too long."""
         batch = self.model.data_preprocessor(self._batch(image, prompt))
-        most = min(max_tokens, self.model.llm.context - batch["dialogues"].lengths[0])
         device = batch["images"].pixels.device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16_helps()):
             (asked,) = prompts(self.model.embed(batch["images"], batch["dialogues"]), batch["dialogues"])
+            most = min(max_tokens, self._room(len(asked)))
             (ids,) = self.model.llm.generate([asked], most=most, stop=self.model.chat.closing)
         return Answer(self.model.chat.decode(ids), len(asked), len(ids), "length" if len(ids) == most else "stop")
+
+    def _room(self, asked: int) -> int:
+        """How long an answer can be; ``BadSample`` where nothing is left for it."""
+        context = self.model.llm.context
+        if asked >= context:
+            raise BadSample(
+                f"image and question take {asked} of the model's {context} tokens and leave none for an answer; "
+                "ask a shorter question or send a smaller image"
+            )
+        return context - asked
 
     def _batch(self, image: np.ndarray, prompt: str) -> dict[str, Any]:
         sample: dict[str, Any] = {

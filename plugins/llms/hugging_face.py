@@ -6,12 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finevit.chat import load_chat
 from finevit.contracts import AlignmentLLM, PackedDialogues
 from finevit.locate import find_model, first_line
 from finevit.ops.dialogues import packed, padded, readable
+from finevit.suggest import did_you_mean
 from finevit.tokenizers import load_backend
 
+from .probe import check_branches, check_layers, check_text
+
 TRAINED = ("full", "lora", "frozen")
+EXAMPLES = {"config": "dict(model_type='llama')", "lora": "dict(r=16)"}
+OLDER_NAMES = ("rope_theta", "rope_scaling", "partial_rotary_factor", "attn_implementation")
+"""Settings that every config of transformers takes, but does not list under these names."""
 
 
 class HuggingFaceLLM(AlignmentLLM):
@@ -38,7 +45,12 @@ class HuggingFaceLLM(AlignmentLLM):
         context: int | None = None,
         recompute: bool = False,
     ) -> None:
+        from transformers import GenerationConfig
+
         super().__init__()
+        for setting, value in (("config", config), ("lora", lora)):
+            if value is not None and not isinstance(value, Mapping):
+                raise ValueError(f"model.llm.{setting}={value!r}: give a dict, such as {EXAMPLES[setting]}")
         if bool(model) == bool(config):
             raise ValueError("model.llm: give either model (a hub name or folder), or config with a model_type and a tokenizer")
         if train not in TRAINED:
@@ -51,11 +63,12 @@ class HuggingFaceLLM(AlignmentLLM):
             )
         self.name, self.tokenizer, self.trained = model or f"a {(config or {}).get('model_type')} config", tokenizer or model, train
         self.model = _load(model) if model else _draw(dict(config or {}), self.tokenizer)
+        check_layers(self.model.config, self.name)
+        self.model.generation_config = GenerationConfig()  # a model's own habits (beams, penalties) would fill what greedy leaves
         self.dim = int(self.model.get_input_embeddings().embedding_dim)
-        longest = int(getattr(self.model.config, "max_position_embeddings", 0) or 2048)
-        self.context = context or longest
-        if self.context > longest:
-            raise ValueError(f"model.llm.context={context}: {self.name} was made for {longest} positions")
+        self.context = self._positions(context)
+        self._check_vocabulary()
+        check_branches(self, self.model, self.name)
         if recompute:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self._choose(train, lora)
@@ -76,8 +89,11 @@ class HuggingFaceLLM(AlignmentLLM):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """``[n, dim]`` -> ``[n, vocab]``."""
+        config = self.model.config
+        scale = (getattr(config, "logit_scale", None) or 1) / (getattr(config, "logits_scaling", None) or 1)  # Cohere, Granite
         logits = self.model.get_output_embeddings()(hidden)
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        logits = logits if scale == 1 else scale * logits
+        cap = getattr(config, "final_logit_softcapping", None)
         return logits if not cap else cap * torch.tanh(logits / cap)
 
     def generate(self, prompts: Sequence[Tensor], *, most: int, stop: int) -> list[list[int]]:
@@ -100,11 +116,14 @@ class HuggingFaceLLM(AlignmentLLM):
 
     def _masks(self, dialogues: PackedDialogues) -> Tensor | dict[str, Tensor]:
         """Who reads whom, as the model's attention takes it: one mask, or one for each kind of its layers."""
-        mask = readable(dialogues)
-        if "sliding_attention" not in (getattr(self.model.config, "layer_types", None) or ()):
+        mask, config = readable(dialogues), self.model.config
+        window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+        if not window or (kinds and "sliding_attention" not in kinds):
             return self._form(mask)
         places = padded(dialogues.places, dialogues)
-        near = places[:, :, None] - places[:, None] < self.model.config.sliding_window
+        near = places[:, :, None] - places[:, None] < window
+        if not kinds:  # Mistral, Phi-3: all layers
+            return self._form(mask & near)
         return {"full_attention": self._form(mask), "sliding_attention": self._form(mask & near)}
 
     def _form(self, mask: Tensor) -> Tensor:
@@ -114,25 +133,58 @@ class HuggingFaceLLM(AlignmentLLM):
         low = torch.finfo(self.model.dtype).min
         return torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device).masked_fill(~mask, low)[:, None]
 
+    def _positions(self, context: int | None) -> int:
+        """How many positions a dialogue may have."""
+        longest = int(getattr(self.model.config, "max_position_embeddings", 0) or 2048)
+        if context is None:
+            return longest
+        if not isinstance(context, int) or isinstance(context, bool) or context < 1:
+            raise ValueError(f"model.llm.context={context!r}: give a whole number, at least 1, or None for all {longest}")
+        if context > longest:
+            raise ValueError(f"model.llm.context={context}: {self.name} was made for {longest} positions")
+        return context
+
+    def _check_vocabulary(self) -> None:
+        known, needed = self.model.get_input_embeddings().num_embeddings, load_chat(self.tokenizer).size
+        if needed > known:
+            raise ValueError(
+                f"model.llm.tokenizer={self.tokenizer!r} writes {needed} token ids, of which {self.name} knows {known}: "
+                "leave model.llm.config.vocab_size out, or give the tokenizer that the model was trained with"
+            )
+
     def _choose(self, train: str, lora: Mapping[str, Any] | None) -> None:
         """What of the model gets gradients."""
         if train == "lora":
-            from peft import LoraConfig, inject_adapter_in_model
-
-            inject_adapter_in_model(
-                LoraConfig(**{"r": 16, "lora_alpha": 32, "target_modules": "all-linear", **(lora or {})}), self.model
-            )
+            _adapt(self.model, {"r": 16, "lora_alpha": 32, "target_modules": "all-linear", **(lora or {})})
         elif train == "frozen":
             self.model.requires_grad_(False)
 
 
+def _adapt(model: Any, options: dict[str, Any]) -> None:
+    """Adapters of LoRA, the only weights that get gradients."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    known = LoraConfig.__dataclass_fields__
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(f"model.llm.lora.{name} is no setting of peft's LoraConfig{hint}; its rank is r, its scale lora_alpha")
+    try:
+        inject_adapter_in_model(LoraConfig(**options), model)
+    except Exception as error:  # values that peft checks, or does not
+        remedy = "give what peft's LoraConfig takes, or leave it out"
+        raise ValueError(f"model.llm.lora={options}: no adapters can be made ({first_line(error)}); {remedy}") from error
+
+
 def _load(name: str) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        return AutoModelForCausalLM.from_pretrained(find_model(name, setting="model.llm.model"), dtype=torch.float32)
+        place = find_model(name, setting="model.llm.model")
+        check_text(AutoConfig.from_pretrained(place), name)
+        return AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
     except Exception as error:  # damaged files raise nearly anything
-        if isinstance(error, ValueError) and "model.llm.model" in str(error):
+        if _is_named(error):
             raise
         remedy = "check the spelling, the connection and the access rights, or give the folder of a downloaded copy"
         raise ValueError(f"model.llm.model={name!r}: could not be loaded ({first_line(error)}); {remedy}") from error
@@ -146,6 +198,26 @@ def _draw(config: dict[str, Any], tokenizer: str) -> Any:
     kind = config.pop("model_type", "")
     ids = {"bos_token_id": backend.bos_token_id, "eos_token_id": backend.eos_token_id, "pad_token_id": backend.pad_token_id}
     try:
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{"vocab_size": len(backend), **ids, **config}))
+        _check_names(config, AutoConfig.for_model(kind))
+        made = AutoConfig.for_model(kind, **{"vocab_size": len(backend), **ids, **config})
+        check_text(made, f"a {kind} config")
+        return AutoModelForCausalLM.from_config(made)
     except Exception as error:
+        if _is_named(error):
+            raise
         raise ValueError(f"model.llm.config: no causal model of model_type={kind!r} can be made ({first_line(error)})") from error
+
+
+def _check_names(config: Mapping[str, Any], plain: Any) -> None:
+    """``ValueError`` for a setting that such a config does not have: transformers would keep it, and nothing read it."""
+    names = [*plain.to_dict(), *plain.attribute_map, *getattr(plain, "__dataclass_fields__", ())]
+    known = {*names, *(name.lstrip("_") for name in names), *OLDER_NAMES}
+    for name, value in config.items():
+        if value is not None and name not in known:
+            hint = did_you_mean(name, known)
+            raise ValueError(f"model.llm.config.{name} is no setting of {plain.model_type}{hint}; correct it, or set it to None")
+
+
+def _is_named(error: Exception) -> bool:
+    """Whether it is one of ours, which says setting and remedy."""
+    return isinstance(error, ValueError) and "model.llm" in str(error)

@@ -62,6 +62,10 @@ class PlainLLM(AlignmentLLM):
         context: int = 1024,
     ) -> None:
         super().__init__()
+        counts = {"depth": depth, "dim": dim, "heads": heads, "hidden": 3 * dim if hidden is None else hidden, "context": context}
+        for setting, value in counts.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"model.llm.{setting}={value!r}: give a whole number, at least 1")
         if dim % (4 * heads):
             raise ValueError(f"model.llm.dim={dim}: give a multiple of 4 * heads ({4 * heads})")
         self.dim, self.context, self.tokenizer, self.head_dim = dim, context, tokenizer, dim // heads

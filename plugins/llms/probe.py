@@ -1,0 +1,87 @@
+"""Whether a Hugging Face model can be asked several questions that share a sequence (paper, Stage III)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from finevit.contracts import NOT_LEARNED, AlignmentLLM, PackedDialogues
+from finevit.locate import first_line
+
+READABLE = ("full_attention", "sliding_attention")
+"""Kinds of layers whose attention takes a mask of who reads whom."""
+REMEDY = "choose one of full or sliding attention alone, such as a Qwen3, Llama, Gemma or SmolLM"
+_TRUNK, _BRANCH, _APART = 4, 3, 1e-3
+"""Tokens of the trunk and of each of two branches; logits that differ by this share of the largest are not the same."""
+
+
+def check_text(config: Any, name: str) -> None:
+    """``ValueError`` for a config of which transformers makes a model that reads images too, or no causal one."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if config.get_text_config() is not config and (kind is None or kind.config_class is type(config)):
+        raise ValueError(
+            f"model.llm: {name} is no text model but a {config.model_type}, which reads images by itself; "
+            "give a text model, such as Qwen/Qwen3-8B, or a folder with its language model alone"
+        )
+
+
+def check_layers(config: Any, name: str) -> None:
+    """``ValueError`` where layers of a model take no mask of who reads whom."""
+    if others := sorted(set(getattr(config, "layer_types", None) or ()) - set(READABLE)):
+        layers = f"its layers of {', '.join(others)} take no mask of who reads whom"
+        raise ValueError(f"model.llm: {name} mixes questions that share a sequence: {layers}; {REMEDY}")
+
+
+@torch.no_grad()
+def check_branches(llm: AlignmentLLM, model: Any, name: str) -> None:
+    """``ValueError`` unless two questions in one sequence give the logits that the model's own forward gives to each alone."""
+    training = model.training
+    model.eval()
+    try:
+        parts = _both(llm, model)
+    except Exception as error:  # models without attention do not know what a mask or a position is
+        raise ValueError(
+            f"model.llm: {name} cannot read questions that share a sequence ({first_line(error)}); {REMEDY}"
+        ) from error
+    finally:
+        model.train(training)
+    first, second = (_same(*part) for part in parts)
+    if not first:
+        raise ValueError(f"model.llm: {name} computes its logits in a way of its own, which is not supported; {REMEDY}")
+    if not second:
+        raise ValueError(f"model.llm: {name} mixes questions that share a sequence; {REMEDY}")
+
+
+def _both(llm: AlignmentLLM, model: Any) -> list[tuple[Tensor, Tensor]]:
+    """Logits of each branch: packed, and by the model's own forward."""
+    dialogues = _two_questions(model.get_input_embeddings().num_embeddings)
+    packed = llm.logits(llm(llm.embed(dialogues.tokens), dialogues))
+    found = []
+    for branch in (1, 2):
+        tokens = dialogues.tokens[(dialogues.branches == 0) | (dialogues.branches == branch)]
+        alone = model(input_ids=tokens[None], use_cache=False).logits[0]
+        found.append((packed[dialogues.branches == branch], alone[_TRUNK:]))
+    return found
+
+
+def _same(packed: Tensor, alone: Tensor) -> bool:
+    return bool((packed - alone).abs().max() <= _APART * alone.abs().max())
+
+
+def _two_questions(vocab: int) -> PackedDialogues:
+    """A trunk and two branches; no random numbers, so that a run's own stay as they are."""
+    length = _TRUNK + 2 * _BRANCH
+    tokens, order = 7 * torch.arange(1, length + 1) % vocab, torch.arange(length)
+    branches = (order >= _TRUNK).long() + (order >= _TRUNK + _BRANCH).long()
+    return PackedDialogues(
+        tokens=tokens,
+        labels=torch.full((length,), NOT_LEARNED),
+        places=order - _BRANCH * (branches == 2),
+        branches=branches,
+        offsets=torch.tensor([0, length], dtype=torch.int32),
+        lengths=(length,),
+        visual=(0,),
+        answers=(2,),
+    )
