@@ -17,7 +17,13 @@ model = dict(
         type="HuggingFaceLLM",
         tokenizer="scenes-chat",
         config=dict(
-            model_type="qwen3", hidden_size=512, intermediate_size=1536, num_hidden_layers=4, num_attention_heads=8, head_dim=64
+            model_type="qwen3",
+            hidden_size=512,
+            intermediate_size=1536,
+            num_hidden_layers=4,
+            num_attention_heads=8,
+            num_key_value_heads=4,
+            head_dim=64,
         ),
         recompute=True,
     ),

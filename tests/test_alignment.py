@@ -500,3 +500,12 @@ def test_a_template_that_cannot_be_taken_apart(tmp_path, template):
 def test_labels_are_the_answers_alone():
     dialogues = random_dialogues(PARTS, vocab=9)
     assert (dialogues.labels != NOT_LEARNED).sum() == 11
+
+
+@pytest.mark.parametrize("config", ["finevit_l_stage3", "finevit_tiny_stage3"])
+def test_the_llms_of_the_configs_can_be_built(config):
+    from mmengine.config import Config
+
+    llm = MODELS.build(Config.fromfile(f"configs/{config}.py").model.llm)
+    assert llm.context >= 1024
+    assert llm.tokenizer == "scenes-chat"
