@@ -31,7 +31,7 @@ REQUIRES = [
     "matplotlib",
     "tensorboard",
     "safetensors",
-    "transformers>=5",
+    "transformers>=5.23",
     "timm>=1.0.20",
     "scikit-learn>=1.5",
     "onnx",  # reads the small DINOv2 that comes inside a package

@@ -70,7 +70,7 @@ class HuggingFaceLLM(AlignmentLLM):
         self._check_vocabulary()
         check_branches(self, self.model, self.name)
         if recompute:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
         self._choose(train, lora)
 
     def embed(self, tokens: Tensor) -> Tensor:
