@@ -12,7 +12,7 @@ from finevit.chat import load_chat
 from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, Question, Record, Region, Source
 from finevit.datasets.dialogues import pack_dialogues
 from finevit.datasets.samplers import NativeBatchSampler
-from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits
+from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits, words
 from finevit.engine.dialogues_hook import DialogueHook, check_evaluation, check_lengths, check_tokenizer, summary
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
@@ -98,7 +98,7 @@ def test_every_task_is_asked_of_a_record_that_has_all():
     ],
 )
 def test_what_a_phrase_fits(short, long, fit):
-    assert fits(short, long) is fit
+    assert fits(words(short), words(long)) is fit
 
 
 def test_ill_posed_questions_are_dropped_or_answered_in_full():

@@ -85,7 +85,7 @@ def _located(task: str, names: Sequence[str], pool: Sequence[Name], answer_all: 
     """Questions for the boxes of what is named; each name is asked for once, however it is spelt."""
     spelt = {words(name): name for name in reversed(names)}
     for said in dict.fromkeys(filter(None, map(words, names))):
-        near = [name for name in pool if _within(said, name.words)]
+        near = [name for name in pool if fits(said, name.words)]
         boxes = tuple(dict.fromkeys(name.box for name in near if not name.caption or name.words == said))
         if any(fault_of_box(name.box) for name in near):
             dropped[f"{task} of an impossible box"] += 1
@@ -100,13 +100,9 @@ def words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-def fits(phrase: str, other: str) -> bool:
-    """Whether what is called ``other`` may be meant by ``phrase``: "house" fits a "red house", "red house" no "house"."""
-    return _within(words(phrase), words(other))
-
-
-def _within(short: str, long: str) -> bool:
-    return f" {short} " in f" {long} "
+def fits(said: str, other: str) -> bool:
+    """Whether what is called ``other`` may be meant by ``said``, both as :func:`words`: "house" fits "red house"."""
+    return f" {said} " in f" {other} "
 
 
 def check_weights(setting: str, weights: object) -> dict[str, float]:

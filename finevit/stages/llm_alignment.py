@@ -107,9 +107,9 @@ class LLMAlignment(BaseModel):
 
     def _generate(self, prompts: Sequence[Tensor]) -> list[list[int]]:
         """Token ids, as many as the language model's context leaves room for."""
-        room = self.llm.context - max(map(len, prompts))
+        longest = max(map(len, prompts))
+        room = self.llm.context - longest
         if room < 1:
-            longest = max(map(len, prompts))
             raise ValueError(
                 f"a prompt of {longest} tokens fills the language model's {self.llm.context}; lower dataset.text_length"
             )
