@@ -5,7 +5,7 @@ instead of AdamW, attention that starts local, targets standardised per channel,
 mask, which shares the teacher's one forward pass (docs/performance.md has the measurements).
 """
 
-_base_ = ["_base_/runtime.py", "_base_/embedded_scenes.py"]
+_base_ = ["_base_/runtime.py", "_base_/embedded_scenes.py", "_base_/muon.py"]
 
 model = dict(
     type="MaskedDistillation",
@@ -14,18 +14,7 @@ model = dict(
     head=dict(type="DistillationHead", target_norm="channel", visible_weight=1.0),
     mask_ratio=[0.0, 0.75],
 )
-optim_wrapper = dict(
-    type="BFloat16OptimWrapper",
-    optimizer=dict(type="TimmMuon", lr=3e-3, betas=(0.9, 0.98), weight_decay=0.05),
-    paramwise_cfg=dict(
-        flat_decay_mult=0.0, custom_keys={"backbone.embed": dict(use_fallback=True), "head": dict(use_fallback=True)}
-    ),
-    clip_grad=dict(max_norm=1.0),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=25),
-    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),  # times the warmup; ends with the run
-]
+optim_wrapper = dict(optimizer=dict(betas=(0.9, 0.98)), paramwise_cfg=dict(custom_keys={"head": dict(use_fallback=True)}))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=600)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="ExplainedVariance"), dict(type="PatchProbe")]

@@ -4,7 +4,7 @@ From a Stage I checkpoint: --cfg-options load_from=work_dirs/finevit_tiny_stage1
 What makes it learn, and what each part is worth: docs/performance.md.
 """
 
-_base_ = ["_base_/runtime.py", "_base_/embedded_captions.py"]
+_base_ = ["_base_/runtime.py", "_base_/embedded_captions.py", "_base_/muon.py"]
 
 model = dict(
     type="ContrastiveLearning",
@@ -20,19 +20,8 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(dataset=dict(pixels=112 * 112, text_length=256))
-optim_wrapper = dict(
-    type="BFloat16OptimWrapper",
-    optimizer=dict(type="TimmMuon", lr=3e-3, betas=(0.9, 0.95), weight_decay=0.05),
-    paramwise_cfg=dict(
-        flat_decay_mult=0.0,
-        custom_keys={name: dict(use_fallback=True) for name in ("backbone.embed", "text_encoder.embed", "head.image", "head.text")},
-    ),
-    clip_grad=dict(max_norm=1.0),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=10),
-    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),  # times the warmup; ends with the run
-]
+_embeddings = ("text_encoder.embed", "head.image", "head.text")
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={name: dict(use_fallback=True) for name in _embeddings}))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=400)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="Retrieval")]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finevit.contracts import NOT_LEARNED, PackedDialogues
-from finevit.ops.dialogues import answer_loss, learned, prompts, readable
+from finevit.ops.dialogues import answer_loss, learned, packed, padded, prompts, readable, rows
 from finevit.ops.merge import cell_centres, merge_neighbours
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
@@ -90,6 +90,20 @@ def test_who_reads_whom():
         [1, 1, 0, 0, 1, 0],
         [1, 1, 0, 0, 1, 1],
     ]
+
+
+def test_short_dialogues_share_a_row():
+    assert rows((5, 9, 4, 3, 1)) == [[1], [0, 2], [3, 4]]
+    parts = [(2, [(1, 1)]), (1, [(1, 1), (1, 1)]), (1, [(0, 1)]), (6, [(3, 1)])]
+    dialogues = random_dialogues(parts, vocab=9)
+    count = torch.arange(sum(dialogues.lengths))
+    assert dialogues.lengths == (4, 5, 2, 10)
+    assert rows(dialogues.lengths) == [[3], [1, 0], [2]]
+    assert padded(count, dialogues, fill=-1)[1].tolist() == [4, 5, 6, 7, 8, 0, 1, 2, 3, -1]
+    assert torch.equal(packed(padded(count, dialogues), dialogues), count)
+    mask = readable(dialogues)
+    alone = [readable(random_dialogues([part], vocab=9))[0] for part in (parts[1], parts[0])]
+    assert torch.equal(mask[1, :9, :9], torch.block_diag(*alone).bool())
 
 
 def test_learned_tokens_know_their_answer():

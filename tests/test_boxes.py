@@ -12,6 +12,7 @@ BOX = (0.1234, 0.25, 0.5, 0.9996)
 BY_HAND = {
     "norm1000": "[123, 250, 500, 1000]",
     "bins1000": "<loc_123><loc_250><loc_500><loc_999>",
+    "bins100": "<12><25><50><99>",
     "unit3": "[0.123,0.250,0.500,1.000]",
     "abs_resized": "[55, 70, 224, 280]",
     "loc1024_yxyx": "<loc0256><loc0126><loc1023><loc0512>",
@@ -19,6 +20,7 @@ BY_HAND = {
 UNITS = {
     "norm1000": (1000, 1000),
     "bins1000": (1000, 1000),
+    "bins100": (100, 100),
     "unit3": (1000, 1000),
     "abs_resized": SIZE,
     "loc1024_yxyx": (1024, 1024),
@@ -146,7 +148,7 @@ def test_a_box_is_legible_from_a_unit_of_the_style_on(style):
 
 def test_unknown_styles_are_named():
     assert check_style("unit3") is STYLES["unit3"]
-    message = r"box style 'norm_1000' is unknown \(did you mean 'norm1000'\?\); choose one of norm1000, bins1000, unit3"
+    message = r"box style 'norm_1000' is unknown \(did you mean 'norm1000'\?\); choose one of norm1000, bins1000, bins100"
     for use in (check_style, lambda style: render([BOX], style, SIZE), lambda style: parse("", style, SIZE)):
         with pytest.raises(ValueError, match=message):
             use("norm_1000")

@@ -281,6 +281,64 @@ def test_what_says_left_or_is_written_is_not_mirrored(region):
     assert flipped(region)["regions"] == (region,)
 
 
+def cropped(*regions: Region, seed: int = 0, **more: object) -> dict:
+    image = np.arange(112 * 224 * 3, dtype=np.uint32).reshape(112, 224, 3).astype(np.uint8)
+    found = sample(*regions, image=image, label_map=np.zeros((112, 224), np.int16), seed=seed)
+    return TRANSFORMS.build({"type": "CropToRegion", "probability": 1.0, **more})(found)
+
+
+def test_a_crop_shows_one_region_with_its_margin_and_moves_the_boxes():
+    sign, heights = replace(SIGN, box=(0.2, 0.8, 0.8, 0.95)), set()
+    for seed in range(20):
+        found = cropped(HOUSE, sign, margin=(0.25, 0.25), seed=seed)  # of the shorter sides, 44.8 and 16.8 pixels
+        (region,) = found["regions"]
+        true, (height, width) = sign if region.text else HOUSE, found["image"].shape[:2]
+        assert (region.box[2] - region.box[0]) * width == pytest.approx((true.box[2] - true.box[0]) * 224, abs=1e-6)
+        assert (region.box[3] - region.box[1]) * height == pytest.approx((true.box[3] - true.box[1]) * 112, abs=1e-6)
+        assert region.caption == ""
+        assert found["label_map"].shape == found["image"].shape[:2]
+        assert found["captions"] == found["facts"] == {}
+        heights.add(height)
+    assert heights == {68, 26}  # floor(22.4 - 11.2) to ceil(67.2 + 11.2), floor(89.6 - 4.2) to ceil(106.4 + 4.2)
+
+
+def test_a_crop_cuts_through_no_other_region():
+    sign = Region(box=(0.45, 0.62, 0.7, 0.68), phrase="the text “GO”", kind="text_line", text="GO")
+    found = [cropped(HOUSE, BIRD, sign, seed=seed, margin=(0.0, 1.0)) for seed in range(60)]
+    cut = [each for each in found if each["image"].shape[1] < 224]
+    assert len(cut) > 20
+    for each in cut:
+        width = each["image"].shape[1]
+        widths = {region.phrase: (region.box[2] - region.box[0]) * width for region in each["regions"]}
+        assert widths.get("the text “GO”", 56) == pytest.approx(56, abs=1e-4)
+        assert 0.5 * 89.6 <= widths.get("red house", 89.6) <= 89.6 + 1e-4
+
+
+def test_what_no_window_shows_whole_stays_uncut():
+    house, text = Region(box=(0.1, 0.1, 0.9, 0.9), phrase="house"), replace(SIGN, box=(0.0, 0.4, 1.0, 0.6))
+    found = cropped(house, text, margin=(0.0, 0.0), kinds=["object"])
+    assert found["image"].shape == (112, 224, 3)
+    assert found["regions"] == (house, text)
+    assert found["captions"]
+
+
+def test_crops_look_at_the_kinds_of_regions_that_are_asked_for():
+    found = [cropped(HOUSE, SIGN, kinds=["text_line"], margin=(0.0, 0.1), seed=seed)["regions"] for seed in range(20)]
+    assert {region.text for regions in found for region in regions} == {"STOP"}
+    assert cropped(HOUSE, kinds=["text_line"])["image"].shape == (112, 224, 3)
+
+
+def test_an_impossible_box_stays_as_it_is_in_a_crop():
+    wrong = Region(box=(0.5, 0.2, 0.4, 0.6), phrase="cloud")
+    assert wrong in cropped(HOUSE, wrong)["regions"]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("probability", 1.5), ("visible", -0.1), ("margin", (1, 0)), ("margin", (0,))])
+def test_settings_of_a_crop_are_checked(setting, value):
+    with pytest.raises(ValueError, match=rf"CropToRegion.{setting}="):
+        TRANSFORMS.build({"type": "CropToRegion", setting: value})
+
+
 # --- tokens --------------------------------------------------------------------------------------------------------------
 
 

@@ -273,6 +273,7 @@ def test_levels_nest_and_grow():
     assert easy.objects[1] <= medium.objects[1] <= hard.objects[0]
     assert easy.overlap < medium.overlap < hard.overlap
     assert hard.side[1] == 1024
+    assert LEVELS["signs"] == easy._replace(words=(2, 4))
 
 
 def test_the_hard_level_is_crowded_and_tiny(records):

@@ -10,10 +10,13 @@ scenes that no experiment of this repository reports on. The third takes a folde
 
 import argparse
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from finevit.boxes import fault_of_box, render
 from finevit.contracts import BadSample, Source
+from finevit.datasets.tasks import WORDINGS
 from finevit.engine.cli import user_errors
 
 PAD, START, END = "<pad>", "<s>", "</s>"
@@ -23,6 +26,8 @@ TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+BOXES = "bins100"
+"""The style that gets tokens of its own for what stands between two numbers."""
 SCENES = {"easy": range(50_000, 53_000), "medium": range(50_000, 51_500)}
 
 
@@ -36,29 +41,35 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def captions(data_root: str | None) -> Iterator[str]:
-    """All captions of the images under ``data_root``, or those of some embedded training scenes."""
+def texts(data_root: str | None, *, chat: bool) -> Iterator[str]:
+    """All captions of the images under ``data_root``, or of some embedded training scenes; ``chat`` adds boxes and questions."""
     from finevit.datasets.readers.open import open_source
     from finevit.datasets.scenes.source import Scenes
 
     if data_root:
         source = open_source(data_root=data_root)
-        yield from _told(source, range(len(source)))
+        yield from _told(source, range(len(source)), chat)
     else:
         for level, indices in SCENES.items():
-            yield from _told(Scenes(level=level, split="train"), indices)
+            yield from _told(Scenes(level=level, split="train"), indices, chat)
 
 
-def _told(source: Source, indices: range) -> Iterator[str]:
+def _told(source: Source, indices: range, chat: bool) -> Iterator[str]:
     for index in indices:
         try:
-            yield from source[index].captions.values()
+            record = source[index]
         except BadSample as error:
             print(f"left out: {error}")
+            continue
+        yield from record.captions.values()
+        if chat:
+            boxes = [region.box for region in record.regions if not fault_of_box(region.box)]
+            yield from (render([box], BOXES, record.image.shape[:2]) for box in boxes)
+            yield from (wording.format(about="", box="") for wording in chain.from_iterable(WORDINGS.values()))
 
 
-def train(texts: Iterator[str], size: int, out: Path, *, chat: bool = False) -> int:
-    """Train on ``texts``, write ``out``, return how many ids there are."""
+def train(told: Iterator[str], size: int, out: Path, *, chat: bool = False) -> int:
+    """Train on what is ``told``, write ``out``, return how many ids there are."""
     from tokenizers import Tokenizer, decoders, models, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -67,7 +78,7 @@ def train(texts: Iterator[str], size: int, out: Path, *, chat: bool = False) -> 
     (_set_for_chat if chat else _set_for_captions)(tokenizer)
     special = [PAD, *ROLES, CLOSING] if chat else [PAD, START, END]
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=_alphabet(), show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(told, trainer)
     if chat:
         saved = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=CLOSING, chat_template=TEMPLATE)
     else:
@@ -111,7 +122,7 @@ def main() -> None:
     with user_errors():
         if args.size < 259:
             raise ValueError(f"--size {args.size}: 256 bytes and 3 special tokens need 259 ids at least")
-        print(f"{args.out}: {train(captions(args.data_root), args.size, args.out, chat=args.chat)} ids")
+        print(f"{args.out}: {train(texts(args.data_root, chat=args.chat), args.size, args.out, chat=args.chat)} ids")
 
 
 if __name__ == "__main__":

@@ -40,16 +40,15 @@ class MergeConnector(BaseModule):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.first = nn.Linear(joined, hidden or joined)
         self.second = nn.Linear(hidden or joined, llm_dim)
-        self.place = nn.Linear(4 * frequencies, hidden or joined, bias=False) if frequencies else None
+        self.place = nn.Linear(4 * frequencies, llm_dim, bias=False) if frequencies else None
         self.frequencies = frequencies
 
     def forward(self, tokens: Tensor, images: PackedImages) -> Tensor:
         """``[patches, dim]`` of whole images -> ``[visual, llm_dim]``, a quarter as many, in raster order."""
         check_whole(images)
         hidden = self.first(merge_neighbours(self.norm(tokens), images.shapes))
-        if self.place is not None:
-            hidden = hidden + self.place(self._waves(images, hidden))
-        return self.second(nn.functional.gelu(hidden))
+        visual = self.second(nn.functional.gelu(hidden))
+        return visual if self.place is None else visual + self.place(self._waves(images, visual))
 
     def visual(self, images: PackedImages) -> list[int]:
         """Visual tokens of each image."""

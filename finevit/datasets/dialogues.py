@@ -35,8 +35,8 @@ class AskQuestions:
         most: the most questions of an image.
         style: how boxes are written, a name of ``finevit.boxes.STYLES``.
         ill_posed: what becomes of a phrase or string that fits several boxes: ``drop``, or ``answer`` with all of them.
-        draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations. They look for
-            regions by their phrases alone, training by their captions too.
+        captions: whether regions are also looked for by their captions; an evaluation looks for them by their phrases alone.
+        draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class AskQuestions:
         most: int = 8,
         style: str = "norm1000",
         ill_posed: str = "drop",
+        captions: bool = True,
         draw: bool = True,
     ) -> None:
         self.weights = check_weights("AskQuestions.weights", dict.fromkeys(TASKS, 1.0) if weights is None else weights)
@@ -54,7 +55,7 @@ class AskQuestions:
             raise ValueError(f"AskQuestions.ill_posed={ill_posed!r}: choose drop or answer")
         if not isinstance(most, int) or isinstance(most, bool) or most < 1:
             raise ValueError(f"AskQuestions.most={most!r}: give a whole number of questions, at least 1")
-        self.most, self.style, self.ill_posed, self.draw = most, style, ill_posed, draw
+        self.most, self.style, self.ill_posed, self.captions, self.draw = most, style, ill_posed, captions and draw, draw
 
     def __call__(self, sample: dict) -> dict:
         weights = dict(sample.get("mixture") or ()) or self.weights
@@ -70,7 +71,7 @@ class AskQuestions:
         caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
         counts = self._counts(sample) if "counting" in tasks else {}
         answer_all = self.ill_posed == "answer"
-        found, dropped = drafts(sample["regions"], caption, counts, answer_all=answer_all, captions=self.draw, tasks=tasks)
+        found, dropped = drafts(sample["regions"], caption, counts, answer_all=answer_all, captions=self.captions, tasks=tasks)
         kept = [draft for draft in found if legible(draft.boxes, self.style, sample["image"].shape[:2])]
         sample["counts"].update(dropped + Counter({TOO_THIN: len(found) - len(kept)}))
         return kept

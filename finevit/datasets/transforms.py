@@ -1,21 +1,26 @@
-"""From a decoded image to patches (captions: ``captions.py``). Boxes are normalised to the whole image, so only a flip moves them.
+"""From a decoded image to patches (captions: ``captions.py``). Boxes are normalised to the whole image: flips and crops move them.
 
 A sample is a dict with ``image uint8 [height, width, 3]``, ``captions``, ``regions``, ``label_map`` (or None), the request's
 ``budget``, ``text_length`` and ``drop``, ``counts`` and ``rng``.
 """
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from finevit.contracts import PATCH, SNAP
+from finevit.boxes import Box, fault_of_box
+from finevit.contracts import PATCH, SNAP, Region
 from finevit.ops.patches import patchify, snapped_size
 from finevit.registry import TRANSFORMS
 
 _SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
 """Also in "leftmost" and "right-hand", not in "bright"."""
+_WHOLE = 1 - 1e-6
+"""A share that is no less than this is all, whatever rounding left of it."""
 
 
 @TRANSFORMS.register_module()
@@ -58,6 +63,85 @@ class RandomFlip:
             sample["label_map"] = np.ascontiguousarray(sample["label_map"][:, ::-1])
         sample["regions"] = tuple(replace(r, box=(1 - r.box[2], r.box[1], 1 - r.box[0], r.box[3])) for r in sample["regions"])
         return sample
+
+
+@TRANSFORMS.register_module()
+class CropToRegion:
+    """Cuts the image down to the surroundings of one of its regions, with a probability: to look closely before looking far.
+
+    A small part of an image at its native size has few patches, and what a question is about need not be searched for: the encoder
+    sees many more words and objects in the same time. For Stage III, before ``ResizeToBudget``. What was told of the whole image
+    is false of the part: captions and facts are left out, as are captions of regions. Nothing is cut through: of every other
+    region at least ``visible`` is left, of a line of text all, or nothing; where ``tries`` windows fail, the image stays whole.
+
+    Args:
+        probability: how many of the images are cut.
+        kinds: kinds of regions to look at (``Region.kind``: ``object``, ``text_line``); empty for all.
+        margin: range of what is added on each side, in shorter sides of the region.
+        visible: the least share of another object's box that must be left.
+        tries: how many windows are drawn.
+    """
+
+    def __init__(
+        self,
+        *,
+        probability: float = 0.5,
+        kinds: Sequence[str] = (),
+        margin: tuple[float, float] = (0.2, 1.0),
+        visible: float = 0.5,
+        tries: int = 4,
+    ) -> None:
+        for setting, value in (("probability", probability), ("visible", visible)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"CropToRegion.{setting}={value!r}: give a share between 0 and 1")
+        if len(margin) != 2 or not 0 <= margin[0] <= margin[1]:
+            raise ValueError(f"CropToRegion.margin={margin!r}: give the least and the most, at least 0")
+        self.probability, self.kinds, self.margin, self.visible, self.tries = probability, kinds, margin, visible, tries
+
+    def __call__(self, sample: dict) -> dict:
+        rng, usable = sample["rng"], [region for region in sample["regions"] if not fault_of_box(region.box)]
+        chosen = [region for region in usable if not self.kinds or region.kind in self.kinds]
+        if rng.random() >= self.probability or not chosen:
+            return sample
+        height, width = sample["image"].shape[:2]
+        for _ in range(self.tries):
+            left, top, right, bottom = self._pixels(chosen[rng.integers(len(chosen))].box, height, width, rng)
+            window = (left / width, top / height, right / width, bottom / height)
+            if not any(self._cuts(window, region) for region in usable):
+                break
+        else:
+            return sample
+        for name in ("image", "label_map"):
+            if sample[name] is not None:
+                sample[name] = np.ascontiguousarray(sample[name][top:bottom, left:right])
+        seen = [replace(region, box=_moved(region.box, window), caption="") for region in usable if _share(region.box, window)]
+        unknown = [region for region in sample["regions"] if fault_of_box(region.box)]
+        return {**sample, "regions": (*seen, *unknown), "captions": {}, "caption": "", "facts": {}}
+
+    def _cuts(self, window: Box, region: Region) -> bool:
+        """Whether the window shows too little of a region, but some."""
+        return 0 < _share(region.box, window) < (_WHOLE if region.text else self.visible)
+
+    def _pixels(self, box: Box, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Whole pixels around a box: left, top, right, bottom."""
+        x1, y1, x2, y2 = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+        left, top, right, bottom = min(x2 - x1, y2 - y1) * rng.uniform(*self.margin, 4)
+        corner = max(0, math.floor(x1 - left)), max(0, math.floor(y1 - top))
+        return *corner, min(width, math.ceil(x2 + right)), min(height, math.ceil(y2 + bottom))
+
+
+def _share(box: Box, window: Box) -> float:
+    """How much of a box lies in the window."""
+    wide, high = (min(box[side + 2], window[side + 2]) - max(box[side], window[side]) for side in (0, 1))
+    return max(wide, 0.0) * max(high, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _moved(box: Box, window: Box) -> Box:
+    """The box, cut to the window and seen from its corner."""
+    left, top, right, bottom = window
+    x1, x2 = (min(max((x - left) / (right - left), 0.0), 1.0) for x in box[0::2])
+    y1, y2 = (min(max((y - top) / (bottom - top), 0.0), 1.0) for y in box[1::2])
+    return x1, y1, x2, y2
 
 
 @TRANSFORMS.register_module()

@@ -1,5 +1,7 @@
 """Packs of dialogues: who may read whom, padding for models that want batches, prompts for generation (paper, Stage III)."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -7,26 +9,48 @@ from torch import Tensor
 from finevit.contracts import NOT_LEARNED, PackedDialogues
 
 
+def rows(lengths: Sequence[int]) -> list[list[int]]:
+    """Which images share a row: the longest dialogue fills one, shorter ones go where they fit, the longest of them first."""
+    room, found = max(lengths), []
+    left: list[int] = []
+    for image in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        row = next((row for row, space in enumerate(left) if space >= lengths[image]), len(left))
+        if row == len(left):
+            left.append(room)
+            found.append([])
+        left[row] -= lengths[image]
+        found[row].append(image)
+    return found
+
+
 def padded(values: Tensor, dialogues: PackedDialogues, fill: float = 0) -> Tensor:
-    """``[text, ...]`` -> ``[images, longest, ...]``, filled up at the end."""
+    """``[text, ...]`` -> ``[rows, longest, ...]``: short dialogues share a row (:func:`rows`), which is filled up at the end."""
     parts = values.split(list(dialogues.lengths))
-    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True, padding_value=fill)
+    joined = [torch.cat([parts[image] for image in row]) for row in rows(dialogues.lengths)]
+    return torch.nn.utils.rnn.pad_sequence(joined, batch_first=True, padding_value=fill)
 
 
 def packed(values: Tensor, dialogues: PackedDialogues) -> Tensor:
-    """``[images, longest, ...]`` -> ``[text, ...]``: what :func:`padded` did, undone."""
-    return torch.cat([part[:length] for part, length in zip(values, dialogues.lengths, strict=True)])
+    """``[rows, longest, ...]`` -> ``[text, ...]``: what :func:`padded` did, undone."""
+    lengths = dialogues.lengths
+    found: dict[int, Tensor] = {}
+    for part, row in zip(values, rows(lengths), strict=True):
+        there = [lengths[image] for image in row]
+        found.update(zip(row, part[: sum(there)].split(there), strict=True))
+    return torch.cat([found[image] for image in range(len(lengths))])
 
 
-def readable(dialogues: PackedDialogues) -> Bool[Tensor, "images longest longest"]:
-    """Which token (row) reads which (column): itself and earlier ones of the trunk and of its own branch.
+def readable(dialogues: PackedDialogues) -> Bool[Tensor, "rows longest longest"]:
+    """Which token (row) reads which (column): itself and earlier ones of its own image's trunk and of its own branch.
 
     Filled-up places read themselves alone, so that no row is empty.
     """
-    branch = padded(dialogues.branches, dialogues, fill=-1)
+    lengths = torch.tensor(dialogues.lengths, device=dialogues.branches.device)
+    image = padded(torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths), dialogues, fill=-1)
+    branch = padded(dialogues.branches, dialogues)
     order = torch.arange(branch.shape[1], device=branch.device)
-    same = (branch[:, None] == branch[:, :, None]) | ((branch[:, None] == 0) & (branch[:, :, None] > 0))
-    return same & (order <= order[:, None])
+    mine = (image[:, None] == image[:, :, None]) & ((branch[:, None] == branch[:, :, None]) | (branch[:, None] == 0))
+    return mine & (order <= order[:, None]) & (image >= 0)[:, :, None] | (order == order[:, None])
 
 
 def answer_loss(

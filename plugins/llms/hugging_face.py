@@ -78,7 +78,7 @@ class HuggingFaceLLM(AlignmentLLM):
         return self.model.get_input_embeddings()(tokens)
 
     def forward(self, embeddings: Tensor, dialogues: PackedDialogues) -> Tensor:
-        """``[text, dim]`` -> ``[text, dim]``, as the contract says; inside, a batch padded to the longest image's dialogue."""
+        """``[text, dim]`` -> ``[text, dim]``, as the contract says; inside, a batch of rows as long as the longest dialogue."""
         output = self.model.base_model(
             inputs_embeds=padded(embeddings, dialogues),
             attention_mask=self._masks(dialogues),
@@ -127,7 +127,7 @@ class HuggingFaceLLM(AlignmentLLM):
         return {"full_attention": self._form(mask), "sliding_attention": self._form(mask & near)}
 
     def _form(self, mask: Tensor) -> Tensor:
-        """``[images, 1, longest, longest]``: boolean for fused attention, else what is added to the scores."""
+        """``[rows, 1, longest, longest]``: boolean for fused attention, else what is added to the scores."""
         if self.model.config._attn_implementation == "sdpa":
             return mask[:, None]
         low = torch.finfo(self.model.dtype).min

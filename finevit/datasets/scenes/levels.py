@@ -49,6 +49,22 @@ LEVELS: dict[str, Level] = {
         shift=0.5,
         photos=False,
     ),
+    "signs": Level(
+        classes=16,
+        objects=(1, 4),
+        side=(200, 248),
+        size=(0.34, 0.62),
+        overlap=0.12,
+        visible=0.5,
+        words=(2, 4),
+        letters=(0.06, 0.12),
+        line=(1, 1),
+        distractors=(0, 0),
+        turn=15,
+        outside=0.0,
+        shift=0.5,
+        photos=False,
+    ),
     "medium": Level(
         classes=160,
         objects=(4, 12),
@@ -82,8 +98,8 @@ LEVELS: dict[str, Level] = {
         photos=True,
     ),
 }
-"""``easy``: minutes of training teach something. ``medium``: hours. ``hard``: thousands of pixels, classes and
-occlusions; open for years."""
+"""``easy``: minutes of training teach something. ``signs``: as easy, with more to read. ``medium``: hours. ``hard``: thousands of
+pixels, classes and occlusions; open for years."""
 
 
 def find_level(name: str) -> Level:
