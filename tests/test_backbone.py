@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 from finevit.backbones import FineViT
 from finevit.contracts import PackedImages
 from finevit.datasets.packing import pack
+from finevit.ops.attention import FEW, ragged_attention
 from finevit.ops.patches import patchify, snapped_size, unpatchify
 from finevit.ops.rope2d import rope_table, rotate
 from finevit.testing import fill, random_pack
@@ -210,3 +211,19 @@ def test_patchify_round_trip():
     assert patches.shape == (6, 588)
     assert np.array_equal(patches[4].reshape(3, 14, 14), image[14:, 14:28].transpose(2, 0, 1))
     assert np.array_equal(unpatchify(torch.from_numpy(patches), (2, 3), 14).permute(1, 2, 0).numpy(), image)
+
+
+def test_attention_in_bfloat16_is_close_on_either_side_of_few_patches():
+    """Two products and a softmax up to ``FEW`` patches, the fused kernel beyond: both within a percent, gradients too."""
+    lengths = (1, 12, FEW, FEW + 1)
+    offsets = torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32)
+    torch.manual_seed(0)
+    whole = [torch.randn(sum(lengths), 2, 16) for _ in range(4)]
+    found = []
+    for dtype in (torch.float64, torch.bfloat16):
+        query, key, value = (each.bfloat16().to(dtype).requires_grad_() for each in whole[:3])
+        output = ragged_attention(query, key, value, offsets=offsets, lengths=lengths)
+        found.append([output, *torch.autograd.grad(output, (query, key, value), whole[3].to(dtype))])
+    for exact, close in zip(*found, strict=True):
+        for part, near in zip(exact.split(list(lengths)), close.double().split(list(lengths)), strict=True):
+            assert (part - near).norm() <= 0.01 * part.norm() + 1e-6

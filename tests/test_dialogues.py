@@ -261,6 +261,15 @@ def test_a_record_without_questions_is_a_bad_sample():
         ask(sample(captions={}, facts={}))
 
 
+def test_training_looks_for_regions_by_their_captions_too_unless_told_not_to():
+    told = [
+        {question.text for seed in range(30) for question in ask(sample(HOUSE, seed=seed), weights={"text2box": 1}, **more)}
+        for more in ({}, {"captions": False})
+    ]
+    assert [any("with a door" in text for text in texts) for texts in told] == [True, False]
+    assert all("red house" in text for texts in told for text in texts)
+
+
 # --- augmentations move boxes ----------------------------------------------------------------------------------------------
 
 

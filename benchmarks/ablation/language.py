@@ -3,4 +3,5 @@
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
 model = {"backbone_frozen": True}
-custom_hooks = [*_base_.custom_hooks[:-1], {"type": "ReportHook", "before": False}]
+_hooks = [hook for hook in _base_.custom_hooks if hook["type"] not in ("ScheduleHook", "ReportHook")]
+custom_hooks = [*_hooks, {"type": "ReportHook", "before": False}]
