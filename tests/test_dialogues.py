@@ -381,7 +381,7 @@ def test_what_does_not_fit_is_left_out_whole_and_counted():
 
 
 def test_an_evaluation_keeps_every_question_that_fits_alone():
-    found = sample(HOUSE, BIRD, SIGN, captions={"long": "word " * 5000}, text_length=60)
+    found = sample(HOUSE, BIRD, SIGN, captions={"long": "word " * 5000}, text_length=55)
     for transform in ({"type": "AskQuestions", "draw": False}, {"type": "Patchify"}):
         found = TRANSFORMS.build(transform)(found)
     kept = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat", "together": False})(found)

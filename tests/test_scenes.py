@@ -284,7 +284,7 @@ def test_the_hard_level_is_crowded_and_tiny(records):
 
 
 def test_bad_settings_say_what_to_do():
-    with pytest.raises(ValueError, match=r"level='eazy'.*did you mean 'easy'.*easy, medium, hard"):
+    with pytest.raises(ValueError, match=r"level='eazy'.*did you mean 'easy'.*easy, signs, medium, hard"):
         Scenes(level="eazy")
     with pytest.raises(ValueError, match=r"split='trian'.*did you mean 'train'.*train, val, test"):
         Scenes(split="trian")

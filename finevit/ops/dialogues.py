@@ -11,7 +11,8 @@ from finevit.contracts import NOT_LEARNED, PackedDialogues
 
 def rows(lengths: Sequence[int]) -> list[list[int]]:
     """Which images share a row: the longest dialogue fills one, shorter ones go where they fit, the longest of them first."""
-    room, found = max(lengths), []
+    room = max(lengths)
+    found: list[list[int]] = []
     left: list[int] = []
     for image in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         row = next((row for row, space in enumerate(left) if space >= lengths[image]), len(left))
