@@ -105,9 +105,10 @@ def test_training_a_tokenizer_is_repeatable(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_shipped_tokenizer_can_be_remade(tmp_path):
-    trainer.train(trainer.captions(None), 1024, tmp_path)
-    assert (tmp_path / "tokenizer.json").read_bytes() == (OWN["scenes"] / "tokenizer.json").read_bytes()
+@pytest.mark.parametrize(("name", "chat"), [("scenes", False), ("scenes-chat", True)])
+def test_the_shipped_tokenizers_can_be_remade(tmp_path, name, chat):
+    trainer.train(trainer.texts(None, chat=chat), 1024, tmp_path, chat=chat)
+    assert (tmp_path / "tokenizer.json").read_bytes() == (OWN[name] / "tokenizer.json").read_bytes()
 
 
 # the transformer of this project
