@@ -58,10 +58,16 @@ def test_one_line_swaps_the_llm(tmp_path, options, said):
 def test_smollm2_with_its_real_weights_trains_and_answers(tmp_path):
     """One line, and its own tokenizer and chat template come with it; five steps, and the loss of its real weights falls."""
     options = ["model.llm.config=None", "model.llm.tokenizer=", "model.llm.model=smollm2-135m", "train_cfg.max_iters=5"]
-    found = train(tmp_path / "run", *options, "optim_wrapper.optimizer.lr=1e-3", "val_dataloader.dataset.source.length=1")
+    found = train(
+        tmp_path / "run",
+        *options,
+        "optim_wrapper.optimizer.lr=1e-3",
+        "train_dataloader.batch_size=8",
+        "val_dataloader.dataset.source.length=1",
+    )
     assert "LlamaForCausalLM from smollm2-135m, 134.5 M parameters" in found["log"]
     assert len(found["losses"]) == 5
-    assert found["losses"][-1] < found["losses"][0] < 7  # chance is ln 49,152 = 10.8
+    assert found["losses"][-1] < found["losses"][0] < 9  # chance is ln 49,152 = 10.8
     assert found["evaluations"][-1]["stage3/counting_n"] >= 1
 
 
