@@ -22,6 +22,7 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pixels=112 * 112, text_length=256))
 _embeddings = ("text_encoder.embed", "head.image", "head.text")
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={name: dict(use_fallback=True) for name in _embeddings}))
+param_scheduler = [dict(_base_.param_scheduler[0], end=10), _base_.param_scheduler[1]]
 train_cfg = dict(type="StatelessTrainLoop", max_iters=400)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="Retrieval")]

@@ -13,7 +13,7 @@ model = dict(
     answer_length=48,
 )
 _weights = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=1.5, ocr2box=0.3, counting=0.6)
-_ask = dict(type="AskQuestions", style="bins100")
+_style = dict(style="bins100")
 train_dataloader = dict(
     batch_size=48,
     dataset=dict(
@@ -21,7 +21,7 @@ train_dataloader = dict(
         transforms=[
             dict(type="CropToRegion", probability=0.6, kinds=["text_line"]),
             dict(type="ResizeToBudget"),
-            dict(**_ask, weights=_weights, most=3, captions=False),
+            dict(type="AskQuestions", **_style, weights=_weights, most=3, captions=False),
             dict(type="Patchify"),
             dict(type="TokenizeDialogue"),
         ],
@@ -31,9 +31,9 @@ train_dataloader = dict(
         text_length=dict(type="Constant", value=512),
     ),
 )
-_steps = [dict(type="ResizeToBudget"), dict(**_ask, draw=False, most=4), dict(type="Patchify")]
+_resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
 val_dataloader = dict(
-    dataset=dict(transforms=[*_steps, dict(type="TokenizeDialogue", together=False)], pixels=224 * 224, text_length=1024)
+    dataset=dict(transforms=[_resize, dict(_ask, **_style), *_rest], pixels=224 * 224, text_length=1024),
 )
 _backbone = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3)}  # the full rate ruins what it knows
 _embeddings = {name: dict(use_fallback=True) for name in ("embed_tokens", "connector.place")}

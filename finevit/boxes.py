@@ -44,10 +44,10 @@ STYLES = {
 }
 """By name: ``norm1000`` ``[12, 34, 560, 780]`` (Qwen2-VL, Qwen3-VL, InternVL; the default), ``bins1000``
 ``<loc_12><loc_34><loc_560><loc_780>`` (Florence-2's text, 0 to 999), ``bins100`` ``<01><03><56><78>`` (for small models: always
-two digits, of which the first is learned from ten times as many examples as a thousandth), ``unit3`` ``[0.012,0.034,0.560,0.780]``
+two digits, so that the first one always counts tens), ``unit3`` ``[0.012,0.034,0.560,0.780]``
 (Shikra), ``abs_resized`` ``[12, 34, 560, 780]`` in pixels of the image that the model sees (Qwen2.5-VL), ``loc1024_yxyx``
 ``<loc0034><loc0012><loc0780><loc0560>`` (PaliGemma, 0 to 1023, y first). Several boxes: lists are joined by a comma, Florence-2's
-tokens and percents by nothing, PaliGemma's by a semicolon."""
+tokens and ``bins100`` by nothing, PaliGemma's by a semicolon."""
 
 
 def check_style(style: str) -> Style:

@@ -63,11 +63,12 @@ def test_smollm2_with_its_real_weights_trains_and_answers(tmp_path):
         *options,
         "optim_wrapper.optimizer.lr=1e-3",
         "train_dataloader.batch_size=8",
+        "train_dataloader.dataset.transforms.2.style=norm1000",  # as it has seen numbers written
         "val_dataloader.dataset.source.length=1",
     )
     assert "LlamaForCausalLM from smollm2-135m, 134.5 M parameters" in found["log"]
     assert len(found["losses"]) == 5
-    assert found["losses"][-1] < found["losses"][0] < 9  # chance is ln 49,152 = 10.8
+    assert found["losses"][-1] < found["losses"][0] < 7  # chance is ln 49,152 = 10.8
     assert found["evaluations"][-1]["stage3/counting_n"] >= 1
 
 

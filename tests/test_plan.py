@@ -590,5 +590,5 @@ def test_stage_three_can_be_planned(tmp_path):
     plan = make_plan(load_config("configs/finevit_tiny_stage3.py", options), name="x", progress=lambda line: None)
     first = plan.points[0]
     assert first.patches == pytest.approx(2 * 15, rel=0.5)  # 56^2 pixels are 16 patches
-    assert 2 * 40 < first.tokens < 2 * 512
+    assert first.tokens == pytest.approx(2 * 63, rel=0.2)  # of 512 at most
     assert first.flops > 6 * first.tokens * 0.8e6  # a block of width 256 and the output, forward and backward
