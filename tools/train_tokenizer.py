@@ -64,7 +64,7 @@ def _told(source: Source, indices: range, chat: bool) -> Iterator[str]:
         yield from record.captions.values()
         if chat:
             boxes = [region.box for region in record.regions if not fault_of_box(region.box)]
-            yield from (render([box], BOXES, record.image.shape[:2]) for box in boxes)
+            yield from (render([box], BOXES, (1, 1)) for box in boxes)  # of no use to a style of hundredths
             yield from (wording.format(about="", box="") for wording in chain.from_iterable(WORDINGS.values()))
 
 
