@@ -337,6 +337,14 @@ def test_crops_look_at_the_kinds_of_regions_that_are_asked_for():
     assert cropped(HOUSE, kinds=["text_line"])["image"].shape == (112, 224, 3)
 
 
+@pytest.mark.parametrize(("close_up", "probability", "cut"), [(0.0, 1.0, 0), (1.0, 0.0, 20), (None, 1.0, 20), (None, 0.0, 0)])
+def test_a_schedule_of_close_ups_takes_the_place_of_the_probability(close_up, probability, cut):
+    crop = TRANSFORMS.build({"type": "CropToRegion", "probability": probability})
+    image = np.zeros((112, 224, 3), np.uint8)
+    found = [crop({**sample(HOUSE, image=image, seed=seed), "close_up": close_up})["image"].shape for seed in range(20)]
+    assert sum(shape != image.shape for shape in found) == cut
+
+
 def test_an_impossible_box_stays_as_it_is_in_a_crop():
     wrong = Region(box=(0.5, 0.2, 0.4, 0.6), phrase="cloud")
     assert wrong in cropped(HOUSE, wrong)["regions"]

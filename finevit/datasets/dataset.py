@@ -105,6 +105,7 @@ class NativeImages(Dataset):
                 "text_length": request.text_length,
                 "drop": request.drop,
                 "mixture": request.mixture,
+                "close_up": request.close_up,
                 "counts": Counter(),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }

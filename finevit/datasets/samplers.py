@@ -51,6 +51,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         text_length: a schedule's config: the most tokens of a caption, rounded; None where no text is asked for.
         patch_drop: a schedule's config: the share of each image's patches that ``DropPatches`` leaves out; None for none.
         mixture: task -> a schedule's config: how much ``AskQuestions`` asks of it; None leaves it to that transform.
+        close_up: a schedule's config: the share of images that ``CropToRegion`` cuts; None leaves it to that transform.
 
     ``start_step`` is the step of the next batch: the training loop sets it on resume.
     """
@@ -64,6 +65,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         text_length: dict | None = None,
         patch_drop: dict | None = None,
         mixture: dict[str, dict] | None = None,
+        close_up: dict | None = None,
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"train_dataloader.batch_size={batch_size!r}: give a whole number of images, at least 1")
@@ -76,6 +78,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         self._text_length = _schedule("text_length", text_length)
         self._patch_drop = _schedule("patch_drop", patch_drop)
         self._mixture = {task: _schedule(f"mixture.{task}", schedule) for task, schedule in (mixture or {}).items()}
+        self._close_up = _schedule("close_up", close_up)
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
         self.values(0)
@@ -83,12 +86,12 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
     @property
     def schedules(self) -> list[Callable[[int], Any]]:
         """Everything here that is a function of the step."""
-        optional = (self._text_length, self._patch_drop, *self._mixture.values())
+        optional = (self._text_length, self._patch_drop, *self._mixture.values(), self._close_up)
         return [self.resolution, *(schedule for schedule in optional if schedule)]
 
-    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...]]:
-        """Budget, text length, patch drop and mixture of a step; ``ValueError`` for one that cannot be used."""
-        return self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step)
+    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...], float | None]:
+        """Budget, text length, patch drop, mixture and close-ups of a step; ``ValueError`` for one that cannot be used."""
+        return self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step), self.close_up(step)
 
     def text_length(self, step: int) -> int:
         """The most tokens of a caption at a step, 0 without text."""
@@ -110,6 +113,15 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         """The weights of the tasks at a step; empty where the transform has its own."""
         values = {task: schedule(step) for task, schedule in self._mixture.items() if schedule}
         return tuple(check_weights(f"batch_sampler.mixture at step {step}", values).items()) if values else ()
+
+    def close_up(self, step: int) -> float | None:
+        """The share of images that is cut at a step; None where the transform has its own."""
+        if self._close_up is None:
+            return None
+        value = self._close_up(step)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"batch_sampler.close_up is {value!r} at step {step}: give a schedule of shares, from 0 to 1")
+        return float(value)
 
     def requests(self, step: int) -> list[SampleRequest]:
         """The batch of this rank at a step."""

@@ -75,8 +75,8 @@ class CropToRegion:
     region at least ``visible`` is left, of a line of text all, or nothing; where ``tries`` windows fail, the image stays whole.
 
     Args:
-        probability: how many of the images are cut.
-        kinds: kinds of regions to look at (``Region.kind``: ``object``, ``text_line``); empty for all.
+        probability: how many of the images are cut; a schedule of the batch sampler (``close_up``) takes its place.
+        kinds: kinds of regions to look at (``Region.kind``: ``object``, ``text_line``, ``document``); empty for all.
         margin: range of what is added on each side, in shorter sides of the region.
         visible: the least share of another object's box that must be left.
         tries: how many windows are drawn.
@@ -101,7 +101,8 @@ class CropToRegion:
     def __call__(self, sample: dict) -> dict:
         rng, usable = sample["rng"], [region for region in sample["regions"] if not fault_of_box(region.box)]
         chosen = [region for region in usable if not self.kinds or region.kind in self.kinds]
-        if rng.random() >= self.probability or not chosen:
+        scheduled = sample.get("close_up")
+        if rng.random() >= (self.probability if scheduled is None else scheduled) or not chosen:
             return sample
         height, width = sample["image"].shape[:2]
         for _ in range(self.tries):
