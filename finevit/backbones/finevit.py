@@ -1,4 +1,7 @@
-"""The FineViT encoder: packed native-resolution patches in, packed tokens out (paper, encoder section)."""
+"""The FineViT encoder: packed native-resolution patches in, packed tokens out (paper, encoder section).
+
+A detector, a segmenter or a classifier of OpenMMLab gives it a padded batch of images instead, and gets feature maps.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +12,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from finevit.contracts import PATCH, EncoderOutput, PackedImages
 from finevit.layers import Block, Pack, make_pool
+from finevit.ops.dense import pack_dense, unpack_dense, window_order
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
 from finevit.registry import MODELS
@@ -36,7 +40,13 @@ class FineViT(BaseModule):
         locality: at the start, how strongly the last head of a block prefers near patches (the logit of a patch with itself); the
             preference falls linearly to none in the first head. Queries and keys get it as a constant bias, which RoPE turns into
             one for small distances: without it, masked patches take long to learn to look at their neighbours.
-        init_cfg: MMEngine's initialisation config, a pretrained checkpoint for instance.
+        window: side, in patches, of the windows within which patches attend to each other, for large images; 0 for none. What is
+            in a window stays as it is, so weights of one setting serve the other.
+        global_blocks: blocks that attend to the whole image all the same (0 is the first, -1 the last).
+        out_layers: blocks whose outputs become the feature maps of a padded batch.
+        frozen: train nothing of it, and keep it in evaluation mode.
+        init_cfg: MMEngine's initialisation config, such as ``dict(type="Pretrained", checkpoint=FILE, prefix="backbone.")`` for the
+            encoder of a checkpoint of any stage.
     """
 
     def __init__(
@@ -49,6 +59,10 @@ class FineViT(BaseModule):
         drop_path: float = 0.0,
         recompute: bool = False,
         locality: float = 4.0,
+        window: int = 0,
+        global_blocks: Sequence[int] = (),
+        out_layers: Sequence[int] = (-1,),
+        frozen: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -61,29 +75,66 @@ class FineViT(BaseModule):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)
         self._fill(locality)
+        self.window, self.global_blocks = window, {self._block_index(block, "global_blocks") for block in global_blocks}
+        self.out_layers = tuple(self._block_index(layer, "out_layers") for layer in out_layers)
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> "FineViT":
+        """Training mode, unless it is frozen."""
+        return super().train(mode and not self.frozen)
 
     def forward(
-        self, images: PackedImages, *, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
-    ) -> EncoderOutput:
-        """Encodes a pack.
+        self, images: PackedImages | Tensor, *, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
+    ) -> EncoderOutput | tuple[Tensor, ...]:
+        """Encodes a pack; a padded batch ``[images, 3, height, width]`` becomes maps, see :meth:`dense`.
 
         ``layers`` asks for outputs of further blocks (0 is the first, -1 the last), each through the final norm. ``replace`` is a
         pair ``(mask [patches] bool, token [dim])``: the embeddings of masked patches are replaced by the token.
         """
+        if isinstance(images, Tensor):
+            return self.dense(images)
         x = self.embed(images.pixels)
         if replace is not None:
             mask, token = replace
             x = torch.where(mask[:, None], token.to(x.dtype), x)
-        table = rope_table(images.positions, self.head_dim, self.rope_theta, x.dtype)
-        pack = Pack(images.offsets, images.lengths, table)
-        wanted = [self._block_index(layer) for layer in layers]
+        wanted = [self._block_index(layer, "layers") for layer in layers]
+        whole, near, order = self._packs(images, x.dtype)
+        x = x if order is None else x[order]
         kept: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):
+            pack = whole if index in self.global_blocks else near
             x = recompute(block, x, pack, use_reentrant=False) if self.recompute and self.training else block(x, pack)
             if index in wanted:
-                kept[index] = self.norm(x)
-        tokens = self.norm(x)
-        return EncoderOutput(tokens, self.pool(tokens, pack), tuple(kept[index] for index in wanted))
+                kept[index] = x
+        tokens, *outputs = (self._finish(y, order) for y in (x, *(kept[index] for index in wanted)))
+        return EncoderOutput(tokens, self.pool(tokens, whole), tuple(outputs))
+
+    def dense(self, images: Tensor) -> tuple[Tensor, ...]:
+        """A padded, normalised batch ``[images, 3, height, width]`` -> maps ``[images, dim, rows, cols]``, one of each ``out_layers``.
+
+        Rows and columns are those of the batch in patches, rounded up. Attention never sees the padding (what is 0 in all channels,
+        to the right and below: :func:`finevit.ops.dense.content_sizes`), and maps are 0 there.
+        """
+        packed = pack_dense(images, patch=self.patch)
+        grid = (-(-images.shape[2] // self.patch), -(-images.shape[3] // self.patch))
+        outputs = self.forward(packed, layers=self.out_layers).layers
+        return tuple(unpack_dense(tokens, packed, grid) for tokens in outputs)
+
+    def _packs(self, images: PackedImages, dtype: torch.dtype) -> tuple[Pack, Pack, Tensor | None]:
+        """What attention needs to know of whole images and of their windows, and the patches' order, window by window."""
+        order, positions = None, images.positions
+        if self.window:
+            check_whole(images)
+            order, offsets, lengths = window_order(images, self.window)
+            positions = positions[order]
+        whole = Pack(images.offsets, images.lengths, rope_table(positions, self.head_dim, self.rope_theta, dtype))
+        return whole, whole if order is None else Pack(offsets, lengths, whole.table), order
+
+    def _finish(self, x: Tensor, order: Tensor | None) -> Tensor:
+        """Through the last norm, and back into raster order."""
+        x = self.norm(x)
+        return x if order is None else torch.empty_like(x).index_copy(0, order, x)
 
     def maps(self, tokens: Tensor, images: PackedImages) -> list[Tensor]:
         """``[patches, dim]`` -> one feature map ``[dim, rows, cols]`` per image; no patch may have been dropped."""
@@ -99,9 +150,9 @@ class FineViT(BaseModule):
             return int(name.split(".")[1]) + 1, self.depth + 2
         return self.depth + 1, self.depth + 2
 
-    def _block_index(self, layer: int) -> int:
+    def _block_index(self, layer: int, setting: str) -> int:
         if not -self.depth <= layer < self.depth:
-            raise ValueError(f"layers: this encoder has blocks 0 to {self.depth - 1} (or -{self.depth} to -1), not {layer}")
+            raise ValueError(f"{setting}: this encoder has blocks 0 to {self.depth - 1} (or -{self.depth} to -1), not {layer}")
         return layer % self.depth
 
     def _fill(self, locality: float) -> None:
