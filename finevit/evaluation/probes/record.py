@@ -1,0 +1,43 @@
+"""What probes reached, in ``results.json`` beside a run's other evaluations: numbers with protocol, data, seed and setting."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from finevit.evaluation.probes.choice import HELD_OUT
+from finevit.evaluation.probes.run import PROTOCOLS, Evaluated
+from finevit.evaluation.results import Results
+
+
+class ProbeResults(Results):
+    """Entries of ``benchmarks`` called ``probe/linear`` and so on; besides what all have: ``probe``, a dict with ``train_images``,
+    ``test_images``, ``pixels``, ``seed``, ``held_out``, the ``chosen`` setting, and what each that was ``tried`` reached there."""
+
+    def add_probes(
+        self, found: Evaluated, untrained: Evaluated | None, *, checkpoint: str | Path, iteration: int, seed: int, pixels: int
+    ) -> list[str]:
+        """Records each probe, in place of an earlier entry of its name, and writes the file; returns the entries' names."""
+        about = f"learned from {found.data.train.describe()}; tested on {found.data.test.describe()}{found.lacking}"
+        for probe, outcome in found.outcomes.items():
+            before = {f"untrained_{key}": value for key, value in _metrics(untrained, probe).items()}
+            self.benchmarks[f"probe/{probe}"] = {
+                "checkpoint": Path(checkpoint).name,
+                "iteration": iteration,
+                "data": {"description": about, "images": len(found.test)},
+                "protocols": {probe: PROTOCOLS[probe]},
+                "metrics": {**outcome.metrics, **before},
+                "probe": {
+                    "train_images": len(found.train),
+                    "test_images": len(found.test),
+                    "pixels": pixels,
+                    "seed": seed,
+                    "held_out": HELD_OUT,
+                    "chosen": outcome.chosen,
+                    "tried": outcome.tried,
+                },
+            }
+        self._write()
+        return [f"probe/{probe}" for probe in found.outcomes]
+
+
+def _metrics(found: Evaluated | None, probe: str) -> Mapping[str, float]:
+    return found.outcomes[probe].metrics if found else {}
