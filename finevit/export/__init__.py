@@ -1,0 +1,4 @@
+"""Checkpoints in the formats of other libraries, and weights of other encoders in ours: docs/export.md.
+
+One module for each target. ``templates`` holds the code that travels with the weights and needs nothing of this package.
+"""

@@ -1,0 +1,121 @@
+"""The model card (``README.md``) of an export: what it is, what it was trained on, what was measured, how to load it."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import mmengine
+import torch
+
+import finevit
+from finevit.evaluation.results import NAME
+from finevit.export.files import TEMPLATES
+from finevit.export.source import Source
+from finevit.export.usage import USAGES
+from finevit.stages.describe import readable
+
+STAGES = {
+    "I": "masked feature distillation",
+    "II": "contrastive learning with recaptions",
+    "III": "alignment with a language model",
+}
+
+
+class Measured(NamedTuple):
+    """One set that the checkpoint was tested on."""
+
+    name: str
+    data: str
+    images: int
+    iteration: int
+    protocol: str
+    values: dict[str, float]
+
+
+def write(source: Source, folder: Path, target: str) -> None:
+    """``README.md``, with the front matter that the hub reads."""
+    usage = USAGES[target]
+    facts = {
+        "name": f"finevit-{source.arch}-stage{len(source.stage)}",
+        "library": usage.library,
+        "library_name": usage.name,
+        "pipeline": usage.pipeline,
+        "tags": usage.tags,
+        "usage": usage.text.format(arch=source.arch).strip(),
+        "limits": usage.limits,
+        "stage": source.stage,
+        "stage_name": STAGES[source.stage],
+        "arch": source.arch,
+        "encoder": source.encoder,
+        "image": source.image,
+        "parameters": readable(sum(value.numel() for value in source.part("backbone").values())),
+        "metrics": measured(source),
+        "command": f"python tools/export.py {source.path.name} --to {target} --out FOLDER",
+        "made": _made(source),
+        **_data(source),
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    (folder / "README.md").write_text(environment.from_string((TEMPLATES / "card.txt").read_text()).render(facts))
+
+
+def measured(source: Source) -> list[Measured]:
+    """What ``results.json`` beside the checkpoint says of it: the run's own evaluation at its step, and tests of this file."""
+    path, step = source.path.parent / NAME, source.meta.get("iter")
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    own = {**content, "metrics": _at(content, step), "iteration": step}
+    tests = {
+        name: entry
+        for name, entry in content.get("benchmarks", {}).items()
+        if Path(entry["checkpoint"]).name == source.path.name and entry["iteration"] == step
+    }
+    return [_measured(name, entry) for name, entry in ({"validation": own} | tests).items() if entry["metrics"]]
+
+
+def _at(content: dict[str, Any], step: int | None) -> dict[str, float]:
+    """The run's own evaluation at a step."""
+    found: dict = next((entry for entry in content.get("evaluations", []) if entry["iteration"] == step), {})
+    return {key: value for key, value in found.items() if key != "iteration"}
+
+
+def _measured(name: str, entry: dict[str, Any]) -> Measured:
+    protocol = ", ".join(dict.fromkeys(entry["protocols"].values()))
+    values = {key: round(value, 4) for key, value in entry["metrics"].items() if isinstance(value, int | float)}
+    return Measured(name, entry["data"]["description"], entry["data"]["images"], entry["iteration"], protocol, values)
+
+
+def _made(source: Source) -> str:
+    """Run and versions; no paths of the machine."""
+    meta, versions = source.meta, f"FineViT {finevit.__version__}, PyTorch {torch.__version__}, MMEngine {mmengine.__version__}"
+    steps, seed = meta.get("iter", "an unknown number of"), meta.get("seed", "unknown")
+    return (
+        f"The checkpoint `{source.path.name}` is from {steps} steps of tools/train.py with seed {seed}. Exported with {versions}."
+    )
+
+
+def _data(source: Source) -> dict[str, str]:
+    """What the config says of the training data, and of whose terms hold for them."""
+    loader = source.cfg.get("train_dataloader") or {}
+    kept = (loader.get("dataset") or {}).get("source") or {}
+    kind = str(kept.get("type", "")).rpartition(".")[2]
+    if kind == "Scenes":
+        level = kept.get("level", "easy")
+        return {
+            "data": f"FineViT's embedded scenes (level {level}): drawn images with captions, boxes and text that are true by "
+            "construction. They are made to test training in minutes; an encoder of them alone knows little of photographs.",
+            "licence": "apache-2.0",
+            "terms": "the scenes use OpenMoji drawings (CC BY-SA 4.0) where these are installed, and sample photographs of "
+            "scikit-learn and scikit-image.",
+        }
+    named = ", ".join(f"{key}={_name(value)}" for key, value in kept.items() if key != "type")
+    return {
+        "data": f"Images read by `{kind or 'an unknown source'}`{f' ({named})' if named else ''}. "
+        "Whoever publishes this should say here what they are and how they were captioned.",
+        "licence": "other",
+        "terms": "they are not known to the exporter; whoever publishes this should name them.",
+    }
+
+
+def _name(value: Any) -> str:
+    """A value of the config for people; of a path its last part."""
+    return repr(Path(value).name if isinstance(value, str) and "/" in value else value)

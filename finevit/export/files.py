@@ -1,0 +1,46 @@
+"""What every target writes: weights, JSON, and the code that travels with them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+TEMPLATES = Path(__file__).parent / "templates"
+FORMAT = "1"
+"""Version of the exported weights' names and metadata."""
+_OWN_IMPORT = re.compile(r"^from \.(\w+_finevit) import [^\n(]*(?:\([^)]*\))?\n", re.MULTILINE)
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """A safetensors file, with what Transformers wants to read in it (``format``)."""
+    save_file({name: value.contiguous() for name, value in weights.items()}, path, {"format": "pt", **metadata})
+    path.chmod(0o644)
+
+
+def save_json(path: Path, content: dict[str, Any]) -> None:
+    """A readable JSON file."""
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def copy_code(folder: Path, *names: str) -> None:
+    """Modules of ``templates`` as they are: those of a package, which import each other."""
+    for name in names:
+        (folder / f"{name}.py").write_text((TEMPLATES / f"{name}.py").read_text())
+
+
+def merge_code(folder: Path, name: str) -> None:
+    """One module of ``templates`` as a file of its own: the modules of ``templates`` that it imports are written into it."""
+    (folder / f"{name}.py").write_text(_merged(name, set()))
+
+
+def _merged(name: str, seen: set[str]) -> str:
+    """A module's text with the texts of its neighbours in place of their imports, each once."""
+    seen.add(name)
+
+    def other(match: re.Match[str]) -> str:
+        return "" if match[1] in seen else f"{_merged(match[1], seen)}\n"
+
+    return _OWN_IMPORT.sub(other, (TEMPLATES / f"{name}.py").read_text())

@@ -1,0 +1,133 @@
+"""A checkpoint of a training run, read for export: the encoder's settings, the weights, and how they came about."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+
+from finevit.backbones import FineViT
+from finevit.contracts import SNAP
+from finevit.engine.check import check_config
+from finevit.engine.config import load_config
+from finevit.engine.preprocess import PackedPreprocessor
+from finevit.export.keys import check_keys
+from finevit.locate import first_line
+from finevit.registry import MODELS
+
+STAGES = {"MaskedDistillation": "I", "ContrastiveLearning": "II", "LLMAlignment": "III"}
+"""Which stage a model's type is of."""
+REMEDY = "give a whole checkpoint of tools/train.py, and with --config the config that it was trained with"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What there is to export.
+
+    ``path`` is the checkpoint's, ``cfg`` the config of its run, ``stage`` ``I``, ``II`` or ``III``, ``encoder`` the arguments of
+    the exported encoder, ``image`` how images are prepared (``mean``, ``std``, ``pixels``, ``snap``), ``weights`` all of the
+    checkpoint's by name, ``meta`` what it says of itself.
+    """
+
+    path: Path
+    cfg: Config
+    stage: str
+    encoder: dict[str, Any]
+    image: dict[str, Any]
+    weights: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The weights of a part of the model, such as ``backbone``, by their names in it."""
+        return under(self.weights, name)
+
+    @property
+    def arch(self) -> str:
+        """Name of the architecture; ``custom`` where the config gives numbers."""
+        arch = self.cfg.model.backbone.get("arch", "large")
+        return arch if isinstance(arch, str) else "custom"
+
+    def need(self, stage: str, target: str) -> None:
+        """``ValueError`` where a target needs a checkpoint of another stage."""
+        if self.stage != stage:
+            raise ValueError(f"--to {target}: {self.path.name} is of Stage {self.stage}; give a checkpoint of Stage {stage}")
+
+
+def under(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``name.``, without that; contiguous, and each with memory of its own."""
+    start = f"{name}."
+    return {key.removeprefix(start): value.detach().clone() for key, value in weights.items() if key.startswith(start)}
+
+
+def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Source:
+    """Reads a checkpoint; the config is the one in it unless another is given. ``ValueError`` where they do not belong together."""
+    path = Path(checkpoint).expanduser()
+    content = _read(path)
+    meta = content.get("meta") or {}
+    cfg = _config(path, meta, config)
+    kind = str(cfg.model.get("type", "")).rpartition(".")[2]
+    if kind not in STAGES:
+        raise ValueError(f"config: model.type={kind!r} is no stage of FineViT ({', '.join(STAGES)}); {REMEDY}")
+    weights = {name.removeprefix("module."): value for name, value in content["state_dict"].items()}
+    backbone = _backbone(cfg)
+    check_keys(path, backbone.state_dict(), under(weights, "backbone"), part="backbone", remedy=REMEDY)
+    return Source(path, cfg, STAGES[kind], _arguments(backbone), _image(cfg), weights, meta)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a file holds."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=False, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # damaged files raise nearly anything
+        raise ValueError(f"checkpoint={str(path)!r} cannot be read ({first_line(error)}); {REMEDY}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise ValueError(f"checkpoint={str(path)!r} holds no state_dict; {REMEDY}")
+    return content
+
+
+def _config(path: Path, meta: dict[str, Any], config: str | Path | None) -> Config:
+    """The given config, or the one that MMEngine wrote into the checkpoint."""
+    if config is not None:
+        cfg = load_config(config)
+        check_config(cfg)
+        return cfg
+    if not meta.get("cfg"):
+        raise ValueError(f"checkpoint={str(path)!r} says nothing of its config; give it with --config")
+    return Config.fromstring(meta["cfg"], file_format=".py")
+
+
+def _backbone(cfg: Config) -> FineViT:
+    """The encoder of a config, without memory for its weights."""
+    with torch.device("meta"):
+        backbone = MODELS.build({**cfg.model.backbone, "init_cfg": None})
+    if not isinstance(backbone, FineViT):
+        raise ValueError(f"model.backbone.type={cfg.model.backbone.get('type')!r} cannot be exported; exports are of FineViT alone")
+    if backbone.window:
+        raise ValueError(
+            f"model.backbone.window={backbone.window}: exports attend to whole images; give with --config a copy of the "
+            "config that has window=0, whose results differ"
+        )
+    return backbone
+
+
+def _arguments(backbone: FineViT) -> dict[str, Any]:
+    """The arguments of ``finevit.export.templates.encoder_finevit.Encoder``."""
+    hidden = backbone.state_dict()["blocks.0.feed_forward.down.weight"].shape[1]
+    pool = "attention" if any(True for _ in backbone.pool.parameters()) else "mean"
+    sizes = {"depth": backbone.depth, "dim": backbone.dim, "heads": backbone.heads, "hidden": hidden}
+    return {**sizes, "patch": backbone.patch, "pool": pool, "rope_theta": float(backbone.rope_theta)}
+
+
+def _image(cfg: Config) -> dict[str, Any]:
+    """Mean and standard deviation per channel, area in pixels to which images are reduced, what sides are multiples of."""
+    prepare = MODELS.build(cfg.model.get("data_preprocessor") or {"type": "finevit.PackedPreprocessor"})
+    if not isinstance(prepare, PackedPreprocessor):
+        raise ValueError("model.data_preprocessor: exports know PackedPreprocessor alone; give a config that has it")
+    dataset = (cfg.get("val_dataloader") or {}).get("dataset") or {}
+    resize: dict = next((step for step in dataset.get("transforms", []) if str(step["type"]).endswith("ResizeToBudget")), {})
+    numbers = {name: [round(value, 6) for value in getattr(prepare, name).flatten().tolist()] for name in ("mean", "std")}
+    return {**numbers, "pixels": int(dataset.get("pixels") or 224 * 224), "snap": int(resize.get("snap", SNAP))}

@@ -1,0 +1,46 @@
+"""A Hugging Face folder with its own code: no class of Transformers has this structure (docs/export.md)."""
+
+from pathlib import Path
+from typing import Any
+
+from finevit.export.files import copy_code, save_json, save_weights
+from finevit.export.source import Source
+from finevit.export.to_safetensors import metadata
+
+
+def write(source: Source, folder: Path) -> None:
+    """Config, weights, image processor, and the modules that ``auto_map`` names."""
+    save_json(folder / "config.json", _config(source.encoder))
+    save_json(folder / "preprocessor_config.json", _processor(source.image, source.encoder["patch"]))
+    weights = {f"encoder.{name}": value for name, value in source.part("backbone").items()}
+    save_weights(folder / "model.safetensors", weights, metadata(source))
+    copy_code(folder, "encoder_finevit", "configuration_finevit", "modeling_finevit")
+    copy_code(folder, "image_processing_finevit", "pixels_finevit")
+
+
+def _config(encoder: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "architectures": ["FineViTModel"],
+        "auto_map": {"AutoConfig": "configuration_finevit.FineViTConfig", "AutoModel": "modeling_finevit.FineViTModel"},
+        "model_type": "finevit",
+        "num_hidden_layers": encoder["depth"],
+        "hidden_size": encoder["dim"],
+        "num_attention_heads": encoder["heads"],
+        "intermediate_size": encoder["hidden"],
+        "patch_size": encoder["patch"],
+        "pool": encoder["pool"],
+        "rope_base": encoder["rope_theta"],
+        "dtype": "float32",
+    }
+
+
+def _processor(image: dict[str, Any], patch: int) -> dict[str, Any]:
+    return {
+        "auto_map": {"AutoImageProcessor": "image_processing_finevit.FineViTImageProcessor"},
+        "image_processor_type": "FineViTImageProcessor",
+        "image_mean": image["mean"],
+        "image_std": image["std"],
+        "pixels": image["pixels"],
+        "snap": image["snap"],
+        "patch_size": patch,
+    }

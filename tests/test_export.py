@@ -1,0 +1,281 @@
+"""Exports: read back where finevit cannot be imported, they give what FineViT gives; wrong checkpoints are refused with keys."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from PIL import Image
+from safetensors import safe_open
+
+from finevit.backbones import FineViT
+from finevit.datasets.images import decode
+from finevit.engine.config import load_config
+from finevit.export.run import export
+from finevit.export.templates import pixels_finevit
+from finevit.ops.patches import snapped_size, unpatchify
+from finevit.plugins import load_plugins
+from finevit.registry import MODELS
+from finevit.testing import fill, random_pack
+
+ROOT = Path(__file__).parents[1]
+ARCH = {"depth": 3, "dim": 64, "heads": 4, "hidden": 96}
+GRIDS = [(2, 2), (2, 4), (4, 2), (6, 6), (4, 10), (8, 6), (2, 12), (10, 4), (8, 8), (12, 2)]
+"""Ten native sizes, in patches; sides are even, as the connector of Stage III wants them."""
+
+
+def make_checkpoint(folder: Path, stage: int) -> tuple[Path, torch.nn.Module]:
+    """A checkpoint as tools/train.py leaves it, of random weights, and the model that is in it."""
+    load_plugins()
+    cfg = load_config(ROOT / f"configs/finevit_tiny_stage{stage}.py")
+    cfg.model.backbone = {"type": "FineViT", "arch": ARCH, "pool": "attention" if stage == 2 else "mean"}
+    model = MODELS.build(cfg.model)
+    fill(model, scale=0.1)
+    meta = {"cfg": cfg.pretty_text, "iter": 600, "seed": 0, "experiment_name": "tiny", "mmengine_version": "0"}
+    folder.mkdir(exist_ok=True)
+    torch.save({"meta": meta, "state_dict": model.state_dict()}, folder / "iter_600.pth")
+    return folder / "iter_600.pth", model.eval()
+
+
+READ = """
+import json, sys, traceback
+import torch
+from pathlib import Path
+sys.modules["finevit"] = sys.modules["mmengine"] = None  # importing them fails
+folder = Path(sys.argv[1])
+images = torch.load(folder / "images.pt")
+results = {}
+for name, code in json.loads((folder / "code.json").read_text()).items():
+    space = {"folder": folder, "images": images, "torch": torch, "sys": sys}
+    try:
+        with torch.no_grad():
+            exec(code, space)
+        results[name] = {"said": space.get("said"), "tokens": space.get("tokens"), "pooled": space.get("pooled")}
+    except Exception:
+        results[name] = {"error": traceback.format_exc()}
+torch.save(results, folder / "results.pt")
+"""
+CODE = {
+    "safetensors": """
+import json
+from safetensors import safe_open
+sys.path.insert(0, str(folder / "safetensors"))
+from encoder_finevit import Encoder
+with safe_open(folder / "safetensors/model.safetensors", "pt") as file:
+    encoder = Encoder(**json.loads(file.metadata()["config"]))
+    encoder.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
+outputs = [encoder.encode(image[None]) for image in images]
+tokens, pooled = [o[0][0] for o in outputs], [o[1][0] for o in outputs]
+sys.path.pop(0)
+""",
+    "hf": """
+import numpy as np
+from transformers import AutoImageProcessor, AutoModel
+model = AutoModel.from_pretrained(folder / "hf", trust_remote_code=True)
+outputs = [model(image[None], output_hidden_states=True) for image in images]
+tokens, pooled = [o.last_hidden_state[0] for o in outputs], [o.pooler_output[0] for o in outputs]
+patchify = sys.modules[type(model.encoder).__module__].patchify
+patches = torch.cat([patchify(image[None], 14)[0] for image in images])
+packed = model(patches, grids=torch.tensor([[image.shape[1] // 14, image.shape[2] // 14] for image in images]))
+processor = AutoImageProcessor.from_pretrained(folder / "hf", trust_remote_code=True)
+rng = np.random.default_rng(0)
+photos = [rng.integers(0, 256, size, dtype=np.uint8) for size in ((50, 70, 3), (300, 500, 3))]
+said = {
+    "packed": (packed.last_hidden_state, packed.pooler_output),
+    "hidden": [len(o.hidden_states) for o in outputs],
+    "last": max((model.encoder.norm(o.hidden_states[-1])[0] - t).abs().max() for o, t in zip(outputs, tokens)),
+    "processed": dict(processor(photos)),
+    "square": processor(photos, square=True, pixels=56 * 56)["pixel_values"].shape,
+}
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory) -> SimpleNamespace:
+    """Every export, read back in one process without finevit: ``results`` by target, ``expected`` by stage, ``folder``."""
+    folder = tmp_path_factory.mktemp("exports")
+    pack = random_pack(GRIDS)
+    pack = pack._replace(pixels=pack.pixels.float())
+    parts = pack.pixels.split(list(pack.lengths))
+    torch.save([unpatchify(part, grid, 14) for part, grid in zip(parts, GRIDS, strict=True)], folder / "images.pt")
+    made = {stage: make_checkpoint(folder / f"stage{stage}", stage) for stage in (1, 2, 3)}
+    for target in CODE:
+        stage = {"open_clip": 2, "llava": 3}.get(target, 1)
+        export(made[stage][0], target, folder / target)
+    (folder / "code.json").write_text(json.dumps(CODE))
+    run = subprocess.run([sys.executable, "-I", "-c", READ, str(folder)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    with torch.no_grad():
+        expected = {stage: model.backbone(pack) for stage, (_, model) in made.items()}
+    results = torch.load(folder / "results.pt", weights_only=False)
+    return SimpleNamespace(
+        folder=folder, results=results, expected=expected, models={n: m for n, (_, m) in made.items()}, pack=pack
+    )
+
+
+def close(found, wanted) -> float:
+    """The largest difference."""
+    assert found.shape == wanted.shape
+    return (found - wanted).abs().max().item()
+
+
+@pytest.mark.parametrize("target", list(CODE))
+def test_an_export_gives_what_the_encoder_gives_on_ten_native_sizes(read, target: str) -> None:
+    result = read.results[target]
+    assert "error" not in result, result["error"]
+    expected = read.expected[{"open_clip": 2, "llava": 3}.get(target, 1)]
+    assert close(torch.cat(result["tokens"]), expected.tokens) < 1e-4
+    if result["pooled"] is not None:
+        assert close(torch.stack(result["pooled"]), expected.pooled) < 1e-4
+
+
+def test_safetensors_say_what_they_are(read) -> None:
+    with safe_open(read.folder / "safetensors/model.safetensors", "pt") as file:
+        metadata, keys = file.metadata(), set(file.keys())
+    assert keys == set(FineViT(arch=ARCH).state_dict())
+    assert (metadata["stage"], metadata["finevit_format"]) == ("I", "1")
+    assert json.loads(metadata["config"]) == {**ARCH, "patch": 14, "pool": "mean", "rope_theta": 100.0}
+    assert json.loads(metadata["image"])["pixels"] == 224 * 224
+
+
+def test_hugging_face_reads_packs_and_gives_hidden_states(read) -> None:
+    said, expected = read.results["hf"]["said"], read.expected[1]
+    tokens, pooled = said["packed"]
+    assert close(tokens, expected.tokens) < 1e-4
+    assert close(pooled, expected.pooled) < 1e-4
+    assert said["hidden"] == [ARCH["depth"] + 1] * len(GRIDS)
+    assert said["last"] < 1e-5
+    assert list(said["square"]) == [2, 3, 56, 56]
+    assert said["processed"]["grids"].tolist() == [[4, 4], [12, 20]]
+    assert said["processed"]["pixel_values"].shape == (4 * 4 + 12 * 20, 588)
+
+
+def test_images_are_resized_as_in_training() -> None:
+    rng = np.random.default_rng(0)
+    for height, width in [(300, 500), (31, 200), (20, 45), (224, 448), (97, 60), (1000, 56), (56, 84)]:
+        image = cv2.blur(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), (3, 3))
+        rows, cols = pixels_finevit.snapped_size(height, width, pixels=100 * 100)
+        assert (rows, cols) == snapped_size(height, width, pixels=100 * 100)
+        how = cv2.INTER_AREA if rows * cols < height * width else cv2.INTER_CUBIC
+        wanted = torch.from_numpy(cv2.resize(image, (cols, rows), interpolation=how)).permute(2, 0, 1)
+        found = pixels_finevit.resize(pixels_finevit.to_pixels(image), rows, cols)
+        assert (found.int() - wanted.int()).abs().max() <= 1, (height, width)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_upright_and_opaque_as_in_training(orientation: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 4), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    image.getexif()[0x0112] = orientation
+    image.save(tmp_path / "image.png", exif=image.getexif())
+    wanted = torch.from_numpy(decode((tmp_path / "image.png").read_bytes(), name="image")).permute(2, 0, 1)
+    found = pixels_finevit.to_pixels(Image.open(tmp_path / "image.png"))
+    assert found.shape == wanted.shape
+    assert (found.int() - wanted.int()).abs().max() <= 1
+    with pytest.raises(ValueError, match="give RGB of 0 to 255 as uint8"):
+        pixels_finevit.to_pixels(np.zeros((4, 4, 3), np.float32))
+
+
+def change(path: Path, folder: Path, edit) -> Path:
+    """A copy of a checkpoint after an edit of its content."""
+    content = torch.load(path, weights_only=False)
+    edit(content)
+    torch.save(content, folder / "changed.pth")
+    return folder / "changed.pth"
+
+
+def test_wrong_checkpoints_are_refused_with_their_keys(read, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = read.folder / "stage1/iter_600.pth"
+
+    def spoil(content: dict) -> None:
+        weights = content["state_dict"]
+        del weights["backbone.norm.bias"]
+        weights["backbone.extra"] = torch.zeros(1)
+        weights["backbone.embed.bias"] = torch.zeros(3)
+        weights["backbone.norm.weight"][0] = float("nan")
+
+    with pytest.raises(ValueError, match="4 keys do not fit") as caught:
+        export(change(whole, tmp_path, spoil), "hf", tmp_path / "out")
+    for line in (
+        "backbone.norm.bias: missing",
+        "backbone.extra: unexpected",
+        "backbone.embed.bias: is [3], wanted [64]",
+        "backbone.norm.weight: holds numbers that are not finite",
+        "--config",
+    ):
+        assert line in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+    def forget(content: dict) -> None:
+        content["state_dict"] = {k: v for k, v in content["state_dict"].items() if not k.startswith("backbone")}
+
+    with pytest.raises(ValueError, match=r"and 11 more, all of them in changed_refused_keys\.txt"):
+        export(change(whole, tmp_path, forget), "hf", tmp_path / "out")
+    assert len((tmp_path / "changed_refused_keys.txt").read_text().splitlines()) == 31
+
+
+def test_what_is_no_checkpoint_is_refused(read, tmp_path: Path) -> None:
+    whole = read.folder / "stage1/iter_600.pth"
+    (tmp_path / "broken.pth").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        export(tmp_path / "broken.pth", "hf", tmp_path / "out")
+    with pytest.raises(ValueError, match="give it with --config"):
+        export(change(whole, tmp_path, lambda content: content["meta"].clear()), "hf", tmp_path / "out")
+    with pytest.raises(ValueError, match="did you mean 'onnx'"):
+        export(whole, "onx", tmp_path / "out")
+    with pytest.raises(ValueError, match="not empty"):
+        export(whole, "hf", read.folder)
+
+    def windows(content: dict) -> None:
+        cfg = Config.fromstring(content["meta"]["cfg"], file_format=".py")
+        cfg.model.backbone.window = 4
+        content["meta"]["cfg"] = cfg.pretty_text
+
+    with pytest.raises(ValueError, match=r"model\.backbone\.window=4"):
+        export(change(whole, tmp_path, windows), "hf", tmp_path / "out")
+
+
+def test_a_model_card_says_what_was_measured_under_which_protocol(read, tmp_path: Path) -> None:
+    path, _ = make_checkpoint(tmp_path / "run", 1)
+    results = {
+        "data": {"description": "embedded scenes, val", "images": 256},
+        "protocols": {"PatchProbe": "patch-probe-v1"},
+        "evaluations": [{"iteration": 500, "probe": 0.1}, {"iteration": 600, "probe": 0.54321}],
+        "benchmarks": {
+            "other": {"checkpoint": "iter_500.pth", "iteration": 500, "data": {}, "protocols": {}, "metrics": {"probe": 0.9}},
+        },
+    }
+    (path.parent / "results.json").write_text(json.dumps(results))
+    export(path, "safetensors", tmp_path / "out")
+    front, body = (tmp_path / "out/README.md").read_text().removeprefix("---\n").split("---\n", 1)
+    (entry,) = yaml.safe_load(front)["model-index"]
+    assert entry["results"][0]["metrics"] == [{"type": "probe", "value": 0.5432, "name": "probe (patch-probe-v1)"}]
+    assert yaml.safe_load(front)["license"] == "apache-2.0"
+    for said in ("after Stage I,", "embedded scenes (level easy)", "protocol `patch-probe-v1`", "| probe | 0.5432 |", "| 0.9 |"):
+        assert (said in body) == (said != "| 0.9 |")
+    for said in ("from encoder_finevit import Encoder", "--to safetensors", "PyTorch 2.", "teacher `PackagedDinov2Small`"):
+        assert said in body
+    assert str(tmp_path) not in body
+
+
+def test_a_model_card_leaves_other_data_to_its_publisher(read, tmp_path: Path) -> None:
+    def own_data(content: dict) -> None:
+        cfg = Config.fromstring(content["meta"]["cfg"], file_format=".py")
+        cfg.train_dataloader.dataset.source = {"type": "OpenData", "data_root": "/somewhere/private/photos"}
+        content["meta"]["cfg"] = cfg.pretty_text
+
+    export(change(read.folder / "stage1/iter_600.pth", tmp_path, own_data), "safetensors", tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "license: other" in card
+    assert "`OpenData` (data_root='photos')" in card
+    assert "private" not in card
+    assert "None: no `results.json`" in card
