@@ -88,9 +88,11 @@ def _made(source: Source) -> str:
     """Run and versions; no paths of the machine."""
     meta, versions = source.meta, f"FineViT {finevit.__version__}, PyTorch {torch.__version__}, MMEngine {mmengine.__version__}"
     steps, seed = meta.get("iter", "an unknown number of"), meta.get("seed", "unknown")
-    return (
-        f"The checkpoint `{source.path.name}` is from {steps} steps of tools/train.py with seed {seed}. Exported with {versions}."
-    )
+    parts = {"teacher": "teacher", "text_encoder": "text tower", "llm": "language model"}
+    types = {said: source.cfg.model[name].get("type") for name, said in parts.items() if source.cfg.model.get(name)}
+    beside = "".join(f", {said} `{kind}`" for said, kind in types.items())
+    run = f"The checkpoint `{source.path.name}` is from {steps} steps of tools/train.py with seed {seed}{beside}."
+    return f"{run} Exported with {versions}."
 
 
 def _data(source: Source) -> dict[str, str]:
