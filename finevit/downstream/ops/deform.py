@@ -1,0 +1,154 @@
+"""Deformable convolutions (arXiv 1703.06211, 1811.11168) with mmcv's arguments, by torchvision's kernels.
+
+``input``: B x C x H x W. ``weight``: O x C / group x kernel. ``offset``: B x deformable_group * kernel * (y, x) x output's H x W;
+``mask`` the same without (y, x). mmcv's scratch tensors (columns, ones) and its ``im2col_step`` decide nothing here.
+"""
+
+import torch
+from torch import Tensor
+
+from finevit.downstream.ops.torchvision_deform import Geometry, convolve, gradients
+
+
+@torch.no_grad()
+def deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,  # noqa: N803
+    kH: int,  # noqa: N803
+    dW: int,  # noqa: N803
+    dH: int,  # noqa: N803
+    padW: int,  # noqa: N803
+    padH: int,  # noqa: N803
+    dilationW: int,  # noqa: N803
+    dilationH: int,  # noqa: N803
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
+    """Writes ``output``, B x O x H x W."""
+    geometry = Geometry((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
+    output.copy_(convolve(input, weight, offset, None, None, geometry))
+
+
+@torch.no_grad()
+def deform_conv_backward_input(
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,  # noqa: N803
+    gradInput: Tensor,  # noqa: N803
+    gradOffset: Tensor,  # noqa: N803
+    weight: Tensor,
+    columns: Tensor,
+    kW: int,  # noqa: N803
+    kH: int,  # noqa: N803
+    dW: int,  # noqa: N803
+    dH: int,  # noqa: N803
+    padW: int,  # noqa: N803
+    padH: int,  # noqa: N803
+    dilationW: int,  # noqa: N803
+    dilationH: int,  # noqa: N803
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
+    """Adds to ``gradInput``, writes ``gradOffset``."""
+    geometry = Geometry((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
+    found = gradients(gradOutput, input, weight, offset, None, None, geometry)
+    gradInput.add_(found[0])
+    gradOffset.copy_(found[2])
+
+
+@torch.no_grad()
+def deform_conv_backward_parameters(
+    input: Tensor,
+    offset: Tensor,
+    gradOutput: Tensor,  # noqa: N803
+    gradWeight: Tensor,  # noqa: N803
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,  # noqa: N803
+    kH: int,  # noqa: N803
+    dW: int,  # noqa: N803
+    dH: int,  # noqa: N803
+    padW: int,  # noqa: N803
+    padH: int,  # noqa: N803
+    dilationW: int,  # noqa: N803
+    dilationH: int,  # noqa: N803
+    group: int,
+    deformable_group: int,
+    scale: float,
+    im2col_step: int,
+) -> None:
+    """Adds ``scale`` times the gradient to ``gradWeight``, whose values the gradient does not depend on."""
+    geometry = Geometry((dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group)
+    gradWeight.add_(gradients(gradOutput, input, gradWeight, offset, None, None, geometry)[1], alpha=scale)
+
+
+@torch.no_grad()
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
+    """Writes ``output``, B x O x H x W."""
+    geometry = Geometry((stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group)
+    output.copy_(convolve(input, weight, offset, mask, bias if with_bias else None, geometry).view_as(output))
+
+
+@torch.no_grad()
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
+    """Adds to the gradients of input, weight and bias; writes those of offset and mask."""
+    geometry = Geometry((stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group)
+    found = gradients(grad_output, input, weight, offset, mask, bias if with_bias else None, geometry)
+    grad_input += found[0]
+    grad_weight += found[1]
+    grad_offset.copy_(found[2])
+    grad_mask.copy_(found[3])
+    if with_bias:
+        grad_bias += found[4]
