@@ -22,6 +22,7 @@ class Geometry(NamedTuple):
 
 
 def convolve(input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """The output. Without ``mask`` nothing is modulated."""
     optional = _filled(input, weight, mask, bias)
     return torch.ops.torchvision.deform_conv2d(input, weight, offset, *optional, *geometry.flat(), mask is not None)
 
