@@ -160,7 +160,8 @@ class Record:
 
     ``image`` holds encoded bytes (JPEG, PNG, ...) or an upright RGB array ``uint8 [height, width, 3]``. ``captions`` maps the name
     of a captioner (``long``, ``short``, ``alt``, a model's name) to its text. ``label_map`` is an optional
-    ``int16 [height, width]`` of class ids, -1 for background. ``facts`` are further truths (counts, relations) as plain values.
+    ``int16 [height, width]`` of class ids, -1 for background; ``instance_map`` likewise of indices into ``regions``. ``facts`` are
+    further truths (counts, relations) as plain values.
     """
 
     id: str
@@ -168,6 +169,7 @@ class Record:
     captions: Mapping[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
     label_map: np.ndarray | None = None
+    instance_map: np.ndarray | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -15,7 +15,9 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope="finevit", locations=[f"finevit.{name}" for name in locations])
 
 
-MODELS = _child(root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.preprocess")
+MODELS = _child(
+    root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.preprocess", "downstream.necks"
+)
 DATASETS = _child(root.DATASETS, "datasets")
 TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms", "datasets.captions", "datasets.all_captions", "datasets.dialogues")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
@@ -36,7 +38,7 @@ LOOPS = _child(root.LOOPS, "engine.loops")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")
 OPTIMIZERS = _child(root.OPTIMIZERS, "engine.optim")
 LOG_PROCESSORS = _child(root.LOG_PROCESSORS)
-OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "engine.layer_decay")
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 VISUALIZERS = _child(root.VISUALIZERS)
 VISBACKENDS = _child(root.VISBACKENDS)

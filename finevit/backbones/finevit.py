@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -46,7 +47,7 @@ class FineViT(BaseModule):
         out_layers: blocks whose outputs become the feature maps of a padded batch.
         frozen: train nothing of it, and keep it in evaluation mode.
         init_cfg: MMEngine's initialisation config, such as ``dict(type="Pretrained", checkpoint=FILE, prefix="backbone.")`` for the
-            encoder of a checkpoint of any stage.
+            encoder of a checkpoint of any stage; it must fit whole. With ``checkpoint=None`` weights stay random.
     """
 
     def __init__(
@@ -80,6 +81,32 @@ class FineViT(BaseModule):
         self.frozen = frozen
         self.requires_grad_(not frozen)
 
+    def init_weights(self) -> None:
+        """MMEngine's initialisation; but where it would load what fits of a checkpoint, and go on, all must fit."""
+        config = self.init_cfg
+        if not self.is_init and isinstance(config, Mapping) and config.get("type") == "Pretrained":
+            self.init_cfg = None
+            if config["checkpoint"] is not None:
+                self._load(config["checkpoint"], config.get("prefix") or "")
+        super().init_weights()
+        self.init_cfg = config
+
+    def _load(self, file: str, prefix: str) -> None:
+        saved = CheckpointLoader.load_checkpoint(file, map_location="cpu", logger="silent")
+        saved = saved.get("state_dict", saved)
+        state = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
+        own = {name: value.shape for name, value in self.state_dict().items()}
+        wrong = {
+            "missing": own.keys() - state.keys(),
+            "of no use": state.keys() - own.keys(),
+            "of another shape": {name for name in own.keys() & state.keys() if own[name] != state[name].shape},
+        }
+        found = "; ".join(f"{what}: {', '.join(sorted(names))}" for what, names in wrong.items() if names)
+        if found:
+            here = f"init_cfg.checkpoint={str(file)!r}, prefix={prefix!r}"
+            raise ValueError(f"{here} is no checkpoint of this encoder ({found}): set arch as it was trained")
+        self.load_state_dict(state)
+
     def train(self, mode: bool = True) -> "FineViT":
         """Training mode, unless it is frozen."""
         return super().train(mode and not self.frozen)
@@ -111,7 +138,7 @@ class FineViT(BaseModule):
         return EncoderOutput(tokens, self.pool(tokens, whole), tuple(outputs))
 
     def dense(self, images: Tensor) -> tuple[Tensor, ...]:
-        """A padded, normalised batch ``[images, 3, height, width]`` -> maps ``[images, dim, rows, cols]``, one of each ``out_layers``.
+        """A padded, normalised batch ``[images, 3, height, width]`` -> maps ``[images, dim, rows, cols]`` of ``out_layers``.
 
         Rows and columns are those of the batch in patches, rounded up. Attention never sees the padding (what is 0 in all channels,
         to the right and below: :func:`finevit.ops.dense.content_sizes`), and maps are 0 there.

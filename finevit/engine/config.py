@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS, TRANSFORMS, Registry
 
 from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.suggest import did_you_mean
 
+MODULE2PACKAGE["mmseg"] = "mmseg"
+"""MMEngine looks for ``mmseg::`` configs in a distribution ``mmsegmentation``; the maintained one is ``onedl-mmsegmentation``."""
 DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 EMBEDDED_CAPTIONERS: dict[str, Any] = {"weights": {"long": 0.9, "short": 0.1}, "names": ["long"]}
 """What the configs say of the captioners of the embedded scenes; other data has its own, which then weigh the same."""

@@ -13,11 +13,12 @@ from finevit.datasets.scenes.lettering import letter
 
 
 class Painting(NamedTuple):
-    """``image uint8 [h, w, 3]``, ``label_map int16 [h, w]``, the objects from back to front, pairs (upper, lower) of
-    objects that lie on one another, and the written lines with the boxes of their ink in pixels."""
+    """``image uint8 [h, w, 3]``, ``label_map`` and ``instance_map int16 [h, w]``, the objects from back to front, pairs (upper,
+    lower) of objects that lie on one another, and the written lines with the boxes of their ink in pixels."""
 
     image: np.ndarray
     label_map: np.ndarray
+    instance_map: np.ndarray
     objects: list[Seen]
     covers: list[tuple[int, int]]
     lines: list[tuple[Plate, tuple[int, int, int, int]]]
@@ -43,7 +44,7 @@ def paint(plan: Plan, atlas: np.ndarray, visible: float) -> Painting:
     classes = np.array([cut.placement.thing for cut in cuts] + [-1], np.int16)
     seen = [one for one in found.seen if one is not None]
     lines = [(plate, _moved(ink, plate)) for plate, (_, ink) in zip(plan.plates, lettered, strict=True)]
-    return Painting(_light(image, plan), classes[found.owners], seen, found.covers, lines)
+    return Painting(_light(image, plan), classes[found.owners], found.owners, seen, found.covers, lines)
 
 
 def _window(plate: Plate, pixels: np.ndarray) -> tuple[slice, slice]:

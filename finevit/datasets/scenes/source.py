@@ -78,6 +78,7 @@ class Scenes(Source):
             captions=write_captions(self._dice(index, _WORDING), truth),
             regions=make_regions(truth, painting),
             label_map=painting.label_map,
+            instance_map=painting.instance_map,
             facts=make_facts(truth, painting),
         )
 

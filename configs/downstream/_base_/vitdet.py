@@ -1,0 +1,18 @@
+"""What ViTDet's detectors share (Li et al. 2022, arXiv 2203.16527): the encoder at 1,024 pixels and layer-wise decay."""
+
+_encoder = dict(
+    _delete_=True,
+    type="finevit.FineViT",
+    arch="large",
+    window=16,
+    global_blocks=[6, 13, 20, 27],
+    drop_path=0.4,
+    recompute=True,
+    init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone."),
+)
+_optim_wrapper = dict(
+    type="OptimWrapper",
+    constructor="finevit.LayerDecay",
+    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.1),
+    paramwise_cfg=dict(layer_decay_rate=0.8, norm_decay_mult=0.0, bias_decay_mult=0.0),
+)

@@ -1,0 +1,19 @@
+"""UPerNet on embedded scenes: the twin of upernet_finevit_l_ade20k.py for minutes on two cores.
+
+From a checkpoint of any stage: --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/finevit_tiny_stage2/iter_400.pth
+"""
+
+_base_ = [
+    "mmseg::_base_/models/upernet_mae.py", "mmseg::_base_/default_runtime.py", "_base_/tiny_segmentation.py", "_base_/vitdet.py",
+]  # fmt: skip
+
+_norm = dict(type="BN", requires_grad=True)
+_tiny = dict(arch="tiny", window=0, global_blocks=[], drop_path=0.0, recompute=False)
+model = dict(
+    data_preprocessor=dict(size=(252, 252), test_cfg=dict(size_divisor=28)),
+    backbone=dict(_base_._encoder, **_tiny, out_layers=[2, 3, 4, 5]),
+    neck=dict(embed_dim=256, rescales=[2, 1, 0.5, 0.25], norm_cfg=_norm),
+    decode_head=dict(in_channels=[256] * 4, channels=96, num_classes=17, norm_cfg=_norm),
+    auxiliary_head=dict(in_channels=256, in_index=1, channels=96, num_classes=17, norm_cfg=_norm),
+)
+optim_wrapper = dict(_base_._optim_wrapper, optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))

@@ -1,0 +1,1 @@
+"""FineViT within OpenMMLab's detectors, segmenters and classifiers."""

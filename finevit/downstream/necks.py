@@ -1,0 +1,74 @@
+"""The pyramid that a plain vision transformer needs: ViTDet's, from its last map alone (Li et al. 2022, arXiv 2203.16527)."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
+
+from finevit.registry import MODELS
+
+SCALES = (4.0, 2.0, 1.0, 0.5)
+"""Resolutions relative to the patches': with patches of 14 pixels strides of 3.5, 7, 14 and 28 pixels."""
+
+
+@MODELS.register_module()
+class SimpleFPN(BaseModule):
+    """ViTDet's simple feature pyramid: the encoder's last map, scaled up by transposed and down by strided pooling.
+
+    Each level ends in a 1 x 1 and a 3 x 3 convolution, each with a normalisation over channels. Levels beyond those of ``scales``
+    are the one before, every second cell of it, as RPNs expect.
+
+    Args:
+        in_channels: the encoder's width.
+        out_channels: channels of every level.
+        scales: resolutions relative to the input, from fine to coarse: of 4, 2, 1 and 0.5.
+        num_outs: number of levels.
+        init_cfg: MMEngine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int = 256,
+        scales: Sequence[float] = SCALES,
+        num_outs: int = 5,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if not scales or set(scales) - set(SCALES):
+            raise ValueError(f"SimpleFPN.scales={tuple(scales)!r}: give some of {SCALES}")
+        if num_outs < len(scales):
+            raise ValueError(f"SimpleFPN.num_outs={num_outs}: give at least the number of scales, {len(scales)}")
+        self.num_outs = num_outs
+        self.levels = nn.ModuleList(_level(in_channels, out_channels, scale) for scale in scales)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The encoder's maps, of which the last one ``[images, in_channels, rows, cols]`` counts -> one map per level."""
+        outputs = [level(maps[-1]) for level in self.levels]
+        while len(outputs) < self.num_outs:
+            outputs.append(max_pool2d(outputs[-1], 1, stride=2))
+        return tuple(outputs)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of a map ``[images, channels, rows, cols]``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _level(channels: int, out_channels: int, scale: float) -> nn.Sequential:
+    """One scale's layers; width halves with each doubling of the resolution."""
+    steps: list[nn.Module] = []
+    if scale == 0.5:
+        steps.append(nn.MaxPool2d(2, stride=2))
+    while scale > 1:
+        steps.append(nn.ConvTranspose2d(channels, channels // 2, 2, stride=2))
+        scale, channels = scale / 2, channels // 2
+        if scale > 1:
+            steps += [ChannelNorm(channels), nn.GELU()]
+    steps += [nn.Conv2d(channels, out_channels, 1, bias=False), ChannelNorm(out_channels)]
+    steps += [nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), ChannelNorm(out_channels)]
+    return nn.Sequential(*steps)

@@ -1,0 +1,32 @@
+"""Layer-wise learning-rate decay for models of any OpenMMLab package that hold a FineViT as ``backbone``."""
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from finevit.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecay(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor; the learning rate of the backbone falls by ``layer_decay_rate`` from each block to the one below it.
+
+    ``paramwise_cfg=dict(layer_decay_rate=0.8)``, besides all that MMEngine's constructor takes. Neck, heads and last norm keep the
+    full rate, the last block has 0.8 of it, the one below 0.64, down to the patch embedding (as in BEiT and ViTDet).
+    """
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", is_dcn_module: int | float | None = None) -> None:
+        """Adds the parameters of a module, and scales the rates once all of the model's are there."""
+        super().add_params(params, module, prefix, is_dcn_module)
+        if prefix:
+            return
+        decay = self.paramwise_cfg.get("layer_decay_rate", 1.0)
+        if not 0 < decay <= 1:
+            raise ValueError(f"paramwise_cfg.layer_decay_rate={decay!r}: give a factor above 0 and at most 1")
+        if not hasattr(getattr(module, "backbone", None), "get_layer_depth"):
+            raise ValueError("LayerDecay: the model has no backbone that knows its layers (get_layer_depth), as FineViT does")
+        depths = {id(p): module.backbone.get_layer_depth(name) for name, p in module.backbone.named_parameters()}
+        for group in params:
+            (parameter,) = group["params"]
+            if id(parameter) in depths:
+                layer, count = depths[id(parameter)]
+                group["lr"] = group.get("lr", self.base_lr) * decay ** (count - 1 - layer)

@@ -1,0 +1,158 @@
+"""FineViT within OpenMMLab's libraries: pyramid, layer-wise decay, checkpoints, and scenes in their data's layouts."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from finevit.backbones import FineViT
+from finevit.datasets.layouts import run_lengths, write_layouts
+from finevit.datasets.scenes import Scenes
+from finevit.downstream.necks import SimpleFPN
+from finevit.registry import MODELS
+from finevit.testing import fill
+
+SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
+
+
+def test_the_pyramid_has_vitdets_resolutions():
+    neck = SimpleFPN(in_channels=48, out_channels=16)
+    outputs = neck([torch.zeros(2, 48, 9, 9), torch.randn(2, 48, 6, 10)])
+    assert [tuple(output.shape) for output in outputs] == [
+        (2, 16, 24, 40), (2, 16, 12, 20), (2, 16, 6, 10), (2, 16, 3, 5), (2, 16, 2, 3),
+    ]  # fmt: skip
+    torch.testing.assert_close(outputs[4], outputs[3][:, :, ::2, ::2])
+    means = outputs[2].mean(1)  # the last layer of every level normalises over channels
+    torch.testing.assert_close(means, torch.zeros_like(means), rtol=0, atol=1e-5)
+
+
+def test_the_pyramid_depends_on_the_last_map_alone():
+    neck, last = SimpleFPN(in_channels=48, out_channels=16), torch.randn(1, 48, 4, 4)
+    first, second = neck([torch.randn(1, 48, 4, 4), last]), neck([last])
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_pyramid_of_unknown_scales_is_refused():
+    with pytest.raises(ValueError, match=r"SimpleFPN.scales=\(3,\): give some of"):
+        SimpleFPN(in_channels=8, scales=[3])
+    with pytest.raises(ValueError, match="num_outs=2: give at least the number of scales, 4"):
+        SimpleFPN(in_channels=8, num_outs=2)
+
+
+class Detector(nn.Module):
+    """What layer-wise decay needs of a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = FineViT(arch=SMALL), nn.Linear(48, 2)
+
+
+def rates(model: nn.Module, **paramwise) -> dict[str, float]:
+    settings = {"constructor": "finevit.LayerDecay", "optimizer": {"type": "AdamW", "lr": 1.0}, "paramwise_cfg": paramwise}
+    groups = build_optim_wrapper(model, settings).optimizer.param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {names[id(group["params"][0])]: group["lr"] for group in groups}
+
+
+def test_rates_fall_from_block_to_block():
+    found = rates(Detector(), layer_decay_rate=0.5, custom_keys={"head": {"lr_mult": 3.0}})
+    assert found["head.weight"] == 3.0
+    assert found["backbone.norm.weight"] == 1.0
+    assert [found[f"backbone.blocks.{n}.attention.qkv.weight"] for n in (2, 1, 0)] == [0.5, 0.25, 0.125]
+    assert found["backbone.embed.weight"] == 0.0625
+    assert set(found) == {name for name, _ in Detector().named_parameters()}
+
+
+def test_layer_decay_names_what_is_wrong():
+    with pytest.raises(ValueError, match="layer_decay_rate=2: give a factor above 0"):
+        rates(Detector(), layer_decay_rate=2)
+    with pytest.raises(ValueError, match="no backbone that knows its layers"):
+        rates(nn.Linear(2, 2), layer_decay_rate=0.5)
+
+
+def saved(path, names=lambda name: True) -> str:
+    encoder = FineViT(arch=SMALL)
+    fill(encoder)
+    state = {f"backbone.{name}": value for name, value in encoder.state_dict().items() if names(name)}
+    torch.save({"meta": {}, "state_dict": {**state, "head.weight": torch.zeros(1)}}, path)
+    return str(path)
+
+
+def pretrained(checkpoint, **options) -> FineViT:
+    init_cfg = {"type": "Pretrained", "checkpoint": checkpoint, "prefix": "backbone."}
+    return MODELS.build({"type": "FineViT", "arch": SMALL, "init_cfg": init_cfg, **options})
+
+
+def test_the_encoder_of_any_stage_is_loaded_by_init_cfg(tmp_path):
+    encoder, wanted = pretrained(saved(tmp_path / "all.pth"), window=2), FineViT(arch=SMALL)
+    encoder.init_weights()
+    fill(wanted)
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(encoder.state_dict()[name], value)
+
+
+def test_what_does_not_fit_whole_is_refused_with_its_keys(tmp_path):
+    partial = saved(tmp_path / "part.pth", lambda name: name not in ("norm.weight", "blocks.1.norm1.bias"))
+    with pytest.raises(ValueError, match=r"part.pth.*missing: blocks.1.norm1.bias, norm.weight\): set arch"):
+        pretrained(partial).init_weights()
+    with pytest.raises(ValueError, match=r"of no use: blocks.2.*of another shape: embed.weight"):
+        pretrained(saved(tmp_path / "all.pth"), arch={**SMALL, "depth": 2}, patch=16).init_weights()
+
+
+def test_no_checkpoint_means_random_weights():
+    encoder = pretrained(None)
+    before = encoder.norm.weight.clone()
+    encoder.init_weights()
+    assert torch.equal(encoder.norm.weight, before)
+    assert encoder.is_init
+
+
+def test_run_lengths_count_down_the_columns():
+    mask = np.array([[0, 1], [1, 1], [0, 0]], bool)
+    assert run_lengths(mask) == {"size": [3, 2], "counts": [1, 1, 1, 2, 1]}
+    assert run_lengths(~mask)["counts"] == [0, 1, 1, 1, 2, 1]
+    assert run_lengths(np.ones((2, 2), bool))["counts"] == [0, 4]
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder, source = tmp_path_factory.mktemp("scenes"), Scenes(level="easy", split="val", length=6)
+    assert write_layouts((source[i] for i in range(6)), folder, split="val", classes=source.classes) == 6
+    return folder, source
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools under numpy 2
+def test_scenes_are_written_in_cocos_layout(scenes):
+    coco_mask = pytest.importorskip("pycocotools.mask")
+    folder, source = scenes
+    coco = json.loads((folder / "annotations/instances_validation.json").read_text())
+    assert [category["name"] for category in coco["categories"]] == source.classes
+    assert len({annotation["id"] for annotation in coco["annotations"]}) == len(coco["annotations"])
+    for image in coco["images"]:
+        record = source[image["id"]]
+        pixels = cv2.imread(str(folder / "images/validation" / image["file_name"]))[..., ::-1]
+        assert np.array_equal(pixels, record.image)
+        objects = [region for region in record.regions if region.kind == "object"]
+        annotations = [annotation for annotation in coco["annotations"] if annotation["image_id"] == image["id"]]
+        assert len(annotations) == len(objects)
+        for index, (annotation, region) in enumerate(zip(annotations, objects, strict=True)):
+            x, y, w, h = annotation["bbox"]
+            sides = np.array([image["width"], image["height"]] * 2)
+            assert np.allclose([x, y, x + w, y + h], np.array(region.box) * sides)
+            packed = coco_mask.frPyObjects(annotation["segmentation"], image["height"], image["width"])
+            assert np.array_equal(coco_mask.decode(packed).astype(bool), record.instance_map == index)
+            assert annotation["category_id"] == region.class_id + 1
+            assert annotation["area"] == coco_mask.area(packed)
+
+
+def test_scenes_are_written_in_ade20ks_layout_and_as_labels(scenes):
+    folder, source = scenes
+    lines = (folder / "annotations/labels_validation.txt").read_text().split("\n")
+    for index in range(6):
+        mask = cv2.imread(str(folder / f"annotations/validation/{index:06d}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(mask.astype(int) - 1, source[index].label_map)
+        assert lines[index] == f"{index:06d}.png {source[index].facts['label']}"
