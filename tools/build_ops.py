@@ -166,8 +166,7 @@ def show_progress(lines: Iterable[str], log: Path) -> None:
             file.write(line)
             file.flush()
             if step := STEP.match(line):
-                end = "\n" if step[1] == step[2] or not sys.stdout.isatty() else ""
-                print(f"{'' if end else chr(13)}{step[1]} of {step[2]} files compiled", end=end, flush=True)
+                print(f"{step[1]} of {step[2]} files compiled", end="\r" if sys.stdout.isatty() else "\n", flush=True)
 
 
 if __name__ == "__main__":
