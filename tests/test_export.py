@@ -1,6 +1,7 @@
 """Exports: read back where finevit cannot be imported, they give what FineViT gives; wrong checkpoints are refused with keys."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from finevit.backbones import FineViT
+from finevit.contracts import PackedTexts
 from finevit.datasets.images import decode
 from finevit.engine.config import load_config
 from finevit.export.run import export
@@ -24,6 +26,7 @@ from finevit.ops.patches import snapped_size, unpatchify
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import fill, random_pack
+from finevit.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 ARCH = {"depth": 3, "dim": 64, "heads": 4, "hidden": 96}
@@ -53,7 +56,7 @@ folder = Path(sys.argv[1])
 images = torch.load(folder / "images.pt")
 results = {}
 for name, code in json.loads((folder / "code.json").read_text()).items():
-    space = {"folder": folder, "images": images, "torch": torch, "sys": sys}
+    space = {"folder": folder, "images": images, "torch": torch, "sys": sys, "json": json}
     try:
         with torch.no_grad():
             exec(code, space)
@@ -66,14 +69,14 @@ CODE = {
     "safetensors": """
 import json
 from safetensors import safe_open
-sys.path.insert(0, str(folder / "safetensors"))
+sys.path.append(str(folder / "safetensors"))
 from encoder_finevit import Encoder
 with safe_open(folder / "safetensors/model.safetensors", "pt") as file:
     encoder = Encoder(**json.loads(file.metadata()["config"]))
     encoder.load_state_dict({key: file.get_tensor(key) for key in file.keys()})
 outputs = [encoder.encode(image[None]) for image in images]
 tokens, pooled = [o[0][0] for o in outputs], [o[1][0] for o in outputs]
-sys.path.pop(0)
+sys.path.pop()
 """,
     "hf": """
 import numpy as np
@@ -95,6 +98,92 @@ said = {
     "square": processor(photos, square=True, pixels=56 * 56)["pixel_values"].shape,
 }
 """,
+    "timm": """
+import timm
+sys.path.insert(0, str(folder / "timm"))
+import timm_finevit
+name = f"local-dir:{folder / 'timm'}"
+model = timm.create_model(name, pretrained=True).eval()
+maps = timm.create_model(name, pretrained=True, features_only=True, out_indices=(0, -1)).eval()
+tokens = [model.forward_features(image[None])[0] for image in images]
+pooled = [model(image[None])[0] for image in images]
+again = timm.create_model(
+    "finevit_custom", checkpoint_path=str(folder / "timm/model.safetensors"), depth=3, dim=64, heads=4, hidden=96
+).eval()
+last, found = model.forward_intermediates(images[3][None], indices=2)
+tuned = timm.create_model(name, pretrained=True, num_classes=5, global_pool="avg").eval()
+logits = tuned(images[1][None]).shape
+before = model.head_hidden_size, model.num_classes
+model.reset_classifier(7)
+said = {
+    "maps": [[list(m.shape) for m in maps(image[None])] for image in images[:2]],
+    "info": (maps.feature_info.channels(), maps.feature_info.reduction()),
+    "pruned": sorted(n for n, _ in maps.named_parameters() if "norm." in n and "blocks" not in n),
+    "again": (again(images[2][None])[0] - pooled[2]).abs().max(),
+    "last": (last[0] - tokens[3]).abs().max(),
+    "normed": (model.norm(found[1].flatten(2).transpose(1, 2))[0] - tokens[3]).abs().max(),
+    "logits": [*logits, *model(images[0][None]).shape, *before],
+    "large": timm.models.is_model("finevit_large"),
+    "config": timm.data.resolve_model_data_config(again)["mean"],
+}
+""",
+    "open_clip": """
+sys.path.insert(0, str(folder / "open_clip"))
+from open_clip_finevit import load
+model, preprocess, tokenizer = load(folder / "open_clip")
+outputs = [model.visual.encoder.encode(image[None]) for image in images]
+tokens, pooled = [o[0][0] for o in outputs], [o[1][0] for o in outputs]
+texts = ["a red circle", "", "Two cats on a blue table and a dog " * 9]
+picture = torch.arange(3 * 40 * 60).remainder(256).to(torch.uint8).reshape(3, 40, 60)
+native = load(folder / "open_clip", native=True)[1]
+said = {
+    "image": model.encode_image(images, normalize=True),
+    "batch": model.encode_image(images[0][None]),
+    "ids": tokenizer(texts),
+    "short": tokenizer("a red circle", context_length=4),
+    "text": model.encode_text(tokenizer(texts), normalize=True),
+    "raw": model.encode_text(tokenizer(texts)).norm(dim=-1),
+    "scale": (model.logit_scale.item(), model.logit_bias.item()),
+    "forward": model(images[0][None], tokenizer(texts)),
+    "logits": model.get_logits(images, tokenizer(texts))[0],
+    "sizes": (model.visual.image_size, preprocess(picture).shape, native(picture).shape),
+}
+""",
+    "llava": """
+sys.path.insert(0, str(folder / "llava"))
+from types import SimpleNamespace
+from llava_finevit import FineViTVisionTower, LlavaImages, load_projector
+tower = FineViTVisionTower(folder / "llava", delay_load=True)
+before = tower.is_loaded, tower.hidden_size
+tower.load_model()
+tokens, pooled = [o[0] for o in tower(images)], None
+other = FineViTVisionTower(folder / "llava", SimpleNamespace(mm_vision_select_layer=-2))
+projector = load_projector(folder / "llava")
+picture = torch.arange(3 * 40 * 60).remainder(256).to(torch.uint8).reshape(3, 40, 60)
+native = LlavaImages(folder / "llava", native=True)
+said = {
+    "before": before,
+    "batch": (tower(images[0][None])[0] - tokens[0]).abs().max(),
+    "second": torch.cat([other(image[None])[0] for image in images]),
+    "patches": (tower.num_patches, tower.num_patches_per_side, tower.image_processor.crop_size, tower.dtype, tower.device.type),
+    "grad": [any(p.requires_grad for p in tower.parameters()), list(tower.dummy_feature.shape)],
+    "visual": torch.cat([projector(t[None], (i.shape[1] // 14, i.shape[2] // 14))[0] for t, i in zip(tokens, images)]),
+    "pixels": (tower.image_processor(picture)["pixel_values"].shape, native([picture])["pixel_values"][0].shape),
+}
+""",
+    "onnx": """
+import onnxruntime
+session = onnxruntime.InferenceSession(folder / "onnx/model.onnx", providers=["CPUExecutionProvider"])
+outputs = [session.run(None, {"pixel_values": image[None].numpy()}) for image in images]
+tokens, pooled = ([torch.from_numpy(o[k][0]) for o in outputs] for k in (0, 1))
+pair = torch.stack([images[8], images[8].flip(2)])
+both = session.run(None, {"pixel_values": pair.numpy()})[1]
+said = {
+    "pair": float(abs(both[0] - outputs[8][1][0]).max()),
+    "shapes": [i.shape for i in session.get_inputs()] + [o.shape[::2] for o in session.get_outputs()],
+    "config": json.loads((folder / "onnx/config.json").read_text()),
+}
+""",
 }
 
 
@@ -111,7 +200,9 @@ def read(tmp_path_factory) -> SimpleNamespace:
         stage = {"open_clip": 2, "llava": 3}.get(target, 1)
         export(made[stage][0], target, folder / target)
     (folder / "code.json").write_text(json.dumps(CODE))
-    run = subprocess.run([sys.executable, "-I", "-c", READ, str(folder)], capture_output=True, text=True)
+    environment = {**os.environ, "HF_MODULES_CACHE": str(folder / "modules")}
+    command = [sys.executable, "-I", "-c", READ, str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     with torch.no_grad():
         expected = {stage: model.backbone(pack) for stage, (_, model) in made.items()}
@@ -156,6 +247,71 @@ def test_hugging_face_reads_packs_and_gives_hidden_states(read) -> None:
     assert list(said["square"]) == [2, 3, 56, 56]
     assert said["processed"]["grids"].tolist() == [[4, 4], [12, 20]]
     assert said["processed"]["pixel_values"].shape == (4 * 4 + 12 * 20, 588)
+
+
+def test_timm_has_its_methods(read) -> None:
+    said = read.results["timm"]["said"]
+    assert said["maps"] == [[[1, 64, 2, 2]] * 2, [[1, 64, 2, 4]] * 2]
+    assert said["info"] == ([64, 64], [14, 14])
+    assert said["pruned"] == []
+    assert max(said["again"], said["last"], said["normed"]) < 1e-5
+    assert said["logits"] == [1, 5, 1, 7, 64, 0]
+    assert said["large"]
+    assert said["config"] == (0.485, 0.456, 0.406)
+
+
+def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
+    said, model = read.results["open_clip"]["said"], read.models[2]
+    tokenizer = load_tokenizer("scenes")
+    ids, truncated = tokenizer(["a red circle", "", "Two cats on a blue table and a dog " * 9], 256)
+    assert [row[row != 0].tolist() for row in said["ids"]] == ids
+    assert said["ids"].shape == (3, 256)
+    assert truncated == [False, False, False]
+    assert said["short"].shape == (1, 4)
+    lengths = tuple(map(len, ids))
+    offsets = torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32)
+    texts = PackedTexts(torch.tensor([each for row in ids for each in row]), offsets, lengths, 256)
+    with torch.no_grad():
+        image, text = model.embed_images(read.pack), model.embed_texts(texts)
+    assert close(said["image"], image) < 1e-4
+    assert close(said["text"], text) < 1e-4
+    assert (said["raw"] - 1).abs().min() > 0.01, "as in open_clip, unit vectors only where they are asked for"
+    assert said["scale"] == (model.head.log_scale.item(), model.head.bias.item())
+    assert close(said["forward"]["logit_scale"], model.head.scale.detach()) < 1e-5
+    wanted = model.head.scale.detach() * image @ text.T + model.head.bias.detach()
+    assert close(said["logits"], wanted) < 1e-3
+    assert said["sizes"] == ((112, 112), (3, 112, 112), (3, 28, 56))
+
+
+def test_llava_has_its_tower_and_the_projector_of_stage_three(read) -> None:
+    said, model = read.results["llava"]["said"], read.models[3]
+    assert said["before"] == (False, 64)
+    assert said["batch"] < 1e-5
+    assert said["patches"] == (256, 16, {"height": 224, "width": 224}, torch.float32, "cpu")
+    assert said["grad"] == [False, [1, 64]]
+    with torch.no_grad():
+        (second,) = model.backbone(read.pack, layers=[-2]).layers
+        visual = model.connector(model.backbone(read.pack).tokens, read.pack)
+    assert close(said["second"], second) < 1e-4
+    assert close(said["visual"], visual) < 1e-4
+    assert said["pixels"] == ((1, 3, 224, 224), (3, 28, 56))
+
+
+def test_onnx_has_free_batch_height_and_width(read) -> None:
+    said = read.results["onnx"]["said"]
+    assert said["pair"] < 1e-5
+    assert said["shapes"] == [["batch", 3, "14*rows", "14*cols"], ["batch", 64], ["batch"]]
+    assert said["config"]["image"]["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_targets_refuse_other_stages(read, tmp_path: Path) -> None:
+    for target, stage in (("open_clip", "II"), ("llava", "III")):
+        with pytest.raises(ValueError, match=f"is of Stage I; give a checkpoint of Stage {stage}"):
+            export(read.folder / "stage1/iter_600.pth", target, tmp_path / "out")
+    cut = change(read.folder / "stage3/iter_600.pth", tmp_path, lambda c: c["state_dict"].pop("connector.norm.bias"))
+    with pytest.raises(ValueError, match=r"connector\.norm\.bias: missing"):
+        export(cut, "llava", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_are_resized_as_in_training() -> None:

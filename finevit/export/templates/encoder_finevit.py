@@ -111,7 +111,7 @@ class Encoder(nn.Module):
         self.patch, self.head_dim, self.rope_theta = patch, dim // heads, rope_theta
         self.embed = nn.Linear(3 * patch * patch, dim)
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm: nn.Module = nn.LayerNorm(dim, eps=1e-6)
         self.pool = AttentionPool(dim=dim, heads=heads, hidden=hidden) if pool == "attention" else MeanPool()
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
