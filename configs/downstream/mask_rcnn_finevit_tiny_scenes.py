@@ -3,14 +3,12 @@
 From a checkpoint of any stage: --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/finevit_tiny_stage2/iter_400.pth
 """
 
-_base_ = [
-    "mmdet::_base_/models/mask-rcnn_r50_fpn.py", "mmdet::_base_/default_runtime.py", "_base_/tiny_detection.py", "_base_/vitdet.py",
-]  # fmt: skip
+_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "_base_/tiny_detection.py", "_base_/vitdet.py"]
 
 _strides = [7, 14, 28]
 model = dict(
     data_preprocessor=dict(pad_size_divisor=28),
-    backbone=dict(_base_._encoder, arch="tiny", window=0, global_blocks=[], drop_path=0.0, recompute=False),
+    backbone=dict(_base_._encoder, _delete_=True, **_base_._tiny),
     neck=dict(_delete_=True, type="finevit.SimpleFPN", in_channels=256, out_channels=96, scales=[2, 1, 0.5], num_outs=3),
     rpn_head=dict(in_channels=96, feat_channels=96, anchor_generator=dict(scales=[6], strides=_strides)),
     roi_head=dict(

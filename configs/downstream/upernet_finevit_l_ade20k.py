@@ -11,7 +11,7 @@ _base_ = [
 _pad = dict(size=(644, 644), test_cfg=dict(size_divisor=28))
 model = dict(
     data_preprocessor=_pad,
-    backbone=dict(_base_._encoder, window=0, global_blocks=[], drop_path=0.2, out_layers=[6, 13, 20, 27]),
+    backbone=dict(_base_._encoder, _delete_=True, window=0, global_blocks=[], drop_path=0.2, out_layers=[6, 13, 20, 27]),
     neck=dict(embed_dim=1536),
     decode_head=dict(in_channels=[1536] * 4, num_classes=150),
     auxiliary_head=dict(in_channels=1536, num_classes=150),

@@ -7,7 +7,7 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(size=(532, 1036), test_cfg=dict(size_divisor=28)),
-    backbone=dict(_base_._encoder, drop_path=0.2, out_layers=[6, 13, 20, 27]),
+    backbone=dict(_base_._encoder, _delete_=True, drop_path=0.2, out_layers=[6, 13, 20, 27]),
     neck=dict(embed_dim=1536),
     decode_head=dict(in_channels=[1536] * 4),
     auxiliary_head=dict(in_channels=1536),

@@ -50,7 +50,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     for loader in [cfg[name] for name in DATALOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
         for name in OF_WORKERS:
             loader.pop(name, None)
-    if cfg.get("data_root") is not None:
+    if cfg.get("data_root") is not None and not (cfg.get("default_scope") or "").startswith("mm"):  # theirs is a variable
         _use_data_root(cfg, str(cfg.data_root), options or {})
     share_tokenizer(cfg)
     resolve_shares(cfg)

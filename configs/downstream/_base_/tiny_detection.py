@@ -1,5 +1,7 @@
 """Embedded scenes in COCO's layout (``make downstream`` writes them: tools/write_scenes.py), for minutes on two cores."""
 
+_base_ = "mmdet::_base_/default_runtime.py"
+
 _classes = (
     "circle", "square", "triangle", "star", "dog face", "butterfly", "tropical fish", "sunflower", "automobile", "house",
     "umbrella", "rocket", "evergreen tree", "soccer ball", "turtle", "penguin",
@@ -45,9 +47,17 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type="CocoMetric", ann_file="work_dirs/scenes/annotations/instances_validation.json", metric=["bbox", "segm"])
 test_evaluator = val_evaluator
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=600, val_interval=10_000)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0, begin=50, end=600),
 ]
+default_hooks = dict(
+    logger=dict(interval=20, log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=200, max_keep_ckpts=2),
+    visualization=None,
+)
+log_processor = dict(by_epoch=False, window_size=20)
 randomness = dict(seed=0)

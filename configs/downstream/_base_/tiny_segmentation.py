@@ -1,5 +1,7 @@
 """Embedded scenes in ADE20K's layout (``make downstream`` writes them: tools/write_scenes.py), for minutes on two cores."""
 
+_base_ = "mmseg::_base_/default_runtime.py"
+
 _classes = (
     "background", "circle", "square", "triangle", "star", "dog face", "butterfly", "tropical fish", "sunflower", "automobile",
     "house", "umbrella", "rocket", "evergreen tree", "soccer ball", "turtle", "penguin",

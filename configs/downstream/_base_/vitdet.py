@@ -1,7 +1,6 @@
 """What ViTDet's detectors share (Li et al. 2022, arXiv 2203.16527): the encoder at 1,024 pixels and layer-wise decay."""
 
 _encoder = dict(
-    _delete_=True,
     type="finevit.FineViT",
     arch="large",
     window=16,
@@ -10,6 +9,8 @@ _encoder = dict(
     recompute=True,
     init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone."),
 )
+_tiny = dict(arch="tiny", window=0, global_blocks=[], drop_path=0.0, recompute=False)
+"""What the twins for embedded scenes change of it."""
 _optim_wrapper = dict(
     type="OptimWrapper",
     constructor="finevit.LayerDecay",

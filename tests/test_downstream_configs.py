@@ -1,0 +1,71 @@
+"""The downstream configs: each builds; each twin takes a training step and predicts on embedded scenes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+
+from finevit.datasets.layouts import write_layouts
+from finevit.datasets.scenes import Scenes
+from finevit.engine.check import check_config
+from finevit.engine.config import load_config
+
+ROOT = Path(__file__).parents[1] / "configs/downstream"
+CONFIGS = sorted(file.name for file in ROOT.glob("*.py"))
+TWINS = [name for name in CONFIGS if name.endswith("_scenes.py")]
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of mmdet, mmseg and what they import
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    for split in ("train", "val"):
+        source = Scenes(level="easy", split=split, length=3)
+        write_layouts((source[index] for index in range(3)), folder, split=split, classes=source.classes)
+    return folder
+
+
+@pytest.fixture
+def config(name):
+    config = load_config(ROOT / name)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        yield config
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_config_passes_the_check_and_builds(name, config):
+    if name in TWINS:
+        check_config(config)
+    with torch.device("meta"):
+        model = MODELS.build(config.model)
+    count = sum(parameter.numel() for parameter in model.backbone.parameters())
+    assert count == pytest.approx(5.3e6 if name in TWINS else 0.86e9, rel=0.02)
+    assert config.model.backbone.type == "finevit.FineViT"
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_twin_learns_from_scenes_and_predicts(name, config, scenes):
+    torch.manual_seed(0)
+    loaders = config.train_dataloader, config.val_dataloader
+    data = [DATASETS.build({**loader.dataset, "data_root": str(scenes)}) for loader in loaders]
+    model = MODELS.build(config.model)
+    optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-3)
+    batch = pseudo_collate([data[0][index] for index in range(2)])
+    losses = []
+    for _ in range(4):
+        loss, _ = model.parse_losses(model(**model.data_preprocessor(batch, training=True), mode="loss"))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    frozen = "linear" in name
+    assert (model.backbone.embed.weight.grad is None) == frozen
+    model.eval()
+    (sample,) = model.test_step(pseudo_collate([data[1][0]]))
+    if config.default_scope == "mmseg":
+        assert sample.pred_sem_seg.data.shape[1:] == sample.ori_shape
+    else:
+        assert sample.pred_instances.bboxes.shape[1] == 4
