@@ -32,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar=("TRAIN", "TEST"),
         help="at most so many (default: 1000 and 500 scenes, all of --data)",
     )
+    parser.add_argument("--pixels", type=int, help="larger images are reduced to this area (default: the config's validation)")
     parser.add_argument("--untrained", action="store_true", help="also probe the same encoder with random weights, to compare")
     parser.add_argument("--foreground", action="store_true", help="leave the background out of the PCA maps, as DINOv2 shows them")
     parser.add_argument("--seed", type=int, default=0, help="of every random choice")
@@ -71,13 +72,13 @@ def main() -> None:
 
         load_plugins()
         checkpoint = read_checkpoint(arguments.checkpoint, arguments.config, arguments.cfg_options)
-        encoder, setting = load_encoder(checkpoint), settings(arguments, checkpoint.cfg)
+        encoder, setting = load_encoder(checkpoint, pixels=arguments.pixels), settings(arguments, checkpoint.cfg)
         check(setting)
         data = open_data(arguments, checkpoint.cfg)
         arguments.work_dir = arguments.work_dir or str(Path(arguments.checkpoint).parent / "probes")
         check_writable(arguments.work_dir)
         found = [evaluate(encoder, each, setting) for each in data]
-        untrained = load_encoder(checkpoint, untrained=True) if arguments.untrained else None
+        untrained = load_encoder(checkpoint, pixels=arguments.pixels, untrained=True) if arguments.untrained else None
         before = [evaluate(untrained, each, setting) if untrained else None for each in data]
         report(arguments, found, before, checkpoint.iteration, encoder.pixels)
 
@@ -88,6 +89,8 @@ def report(
     """Writes results.json and the page, prints the table."""
     from finevit.engine.testing import table
     from finevit.evaluation.probes.record import ProbeResults
+    from finevit.visualization.probes import page
+    from finevit.visualization.report import write
 
     results, names = ProbeResults(arguments.work_dir), list[str]()
     results.resume(math.inf)
@@ -95,7 +98,14 @@ def report(
         told = {"checkpoint": arguments.checkpoint, "iteration": iteration, "seed": arguments.seed, "pixels": pixels}
         names += results.add_probes(each, untrained, **told)
     print(table({name: results.benchmarks[name] for name in names}))
-    print(f"written to {results.path}")
+    facts = [
+        ("Checkpoint", f"{Path(arguments.checkpoint).name}, iteration {iteration:,}"),
+        ("Data", "; ".join(str(results.benchmarks[name]["data"]["description"]) for name in names[:1])),
+        ("Images", f"at their own aspect ratio, at most {pixels:,} pixels"),
+        ("Seed", str(arguments.seed)),
+    ]
+    shown = write(page(found, before, facts=facts, foreground=arguments.foreground), Path(arguments.work_dir) / "probes.html")
+    print(f"written to {results.path} and {shown}")
 
 
 if __name__ == "__main__":

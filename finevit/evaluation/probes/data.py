@@ -59,7 +59,7 @@ def fitting(root: str | Path) -> list[str]:
     found = [probe for probe, layout in LAYOUTS.items() if any(here and LAYOUTS[name] == layout for name, here in there.items())]
     if not found:
         known = "; or ".join(dict.fromkeys(LAYOUTS.values()))
-        raise ValueError(f"--data {str(root)!r} holds {listed(path)}; expected {known}")
+        raise ValueError(f"--data={str(root)!r} holds {listed(path)}; expected {known}")
     return found
 
 
@@ -69,7 +69,7 @@ def _classes(root: Path, probes: tuple[str, ...]) -> ProbeData:
     if train.classes != test.classes:
         differ = sorted(set(train.classes) ^ set(test.classes))
         raise ValueError(
-            f"--data {str(root)!r}: train/ and val/ hold different classes: {len(differ)} are in one of them alone "
+            f"--data={str(root)!r}: train/ and val/ hold different classes: {len(differ)} are in one of them alone "
             f"({', '.join(differ[:3])}); give both the same folders"
         )
     return ProbeData(probes, train, test, train.classes)
@@ -88,7 +88,7 @@ def _boxes(root: Path, probes: tuple[str, ...]) -> ProbeData:
         if len(files) != 1:
             there = ", ".join(file.name for file in files) or listed(root / "annotations")
             raise ValueError(
-                f"--data {str(root)!r}: annotations/ holds {there}, where one instances_{split}*.json is needed; "
+                f"--data={str(root)!r}: annotations/ holds {there}, where one instances_{split}*.json is needed; "
                 f"regions expects {LAYOUTS['regions']}"
             )
         folder = files[0].stem.removeprefix("instances_")
@@ -96,13 +96,13 @@ def _boxes(root: Path, probes: tuple[str, ...]) -> ProbeData:
         sets.append(CocoRegions(annotations=files[0], image_root=root / folder))
     train, test = sets
     if train.names != test.names:
-        raise ValueError(f"--data {str(root)!r}: the files of train and val have different categories; give both the same")
+        raise ValueError(f"--data={str(root)!r}: the files of train and val have different categories; give both the same")
     return ProbeData(probes, train, test, train.names)
 
 
 def _expect(root: Path, probe: str, *names: str) -> None:
     if lacking := [name for name in names if not (root / name).is_dir()]:
         raise ValueError(
-            f"--data {str(root)!r} has no folder {' and no folder '.join(lacking)}; it holds {listed(root)}; "
+            f"--data={str(root)!r} has no folder {' and no folder '.join(lacking)}; it holds {listed(root)}; "
             f"{probe} expects {LAYOUTS[probe]}"
         )

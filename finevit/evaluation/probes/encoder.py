@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
+from finevit.contracts import SNAP
 from finevit.engine.checkpoints import check_loadable, taken_over
 from finevit.engine.config import load_config
 from finevit.registry import MODELS
@@ -45,8 +46,13 @@ def read_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> C
     return Checkpoint(cfg, content.get("state_dict", content), meta.get("iter", 0))
 
 
-def load_encoder(checkpoint: Checkpoint, *, untrained: bool = False) -> Encoder:
-    """The encoder of a checkpoint, with its weights or as it was before training; the same random weights every time."""
+def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained: bool = False) -> Encoder:
+    """The encoder of a checkpoint, with its weights or as it was before training; the same random weights every time.
+
+    Images larger than ``pixels`` are reduced to that area; by default that of the config's validation set.
+    """
+    if pixels is not None and pixels < SNAP**2:
+        raise ValueError(f"--pixels {pixels}: give an area of at least {SNAP**2} pixels, such as {PIXELS}")
     cfg = checkpoint.cfg
     torch.manual_seed((cfg.get("randomness") or {}).get("seed") or 0)
     backbone = MODELS.build({**cfg.model.backbone, "_scope_": "finevit"})
@@ -55,7 +61,7 @@ def load_encoder(checkpoint: Checkpoint, *, untrained: bool = False) -> Encoder:
         taken_over({f"backbone.{name}": value for name, value in backbone.state_dict().items()}, own, setting="checkpoint")
         backbone.load_state_dict({name.removeprefix("backbone."): value for name, value in own.items()})
     preprocessor = MODELS.build({"type": "finevit.PackedPreprocessor", **(cfg.model.get("data_preprocessor") or {})})
-    pixels = dataset_of(cfg).get("pixels", PIXELS)
+    pixels = pixels or dataset_of(cfg).get("pixels", PIXELS)
     return Encoder(backbone.to(get_device()).eval(), preprocessor.to(get_device()).eval(), pixels, backbone.patch)
 
 

@@ -26,8 +26,8 @@ BLOCKS = 4
 class Image(NamedTuple):
     """What is kept of an image.
 
-    ``row`` in its source, grid ``shape``, ``label`` (-1: none), ``label_map`` at its own size (-1: does not count), ``regions`` with
-    a class, ``tokens [patches, dim]`` (float16, where they are kept), ``means [blocks, dim]`` and ``pooled [dim]``.
+    ``row`` in its source, grid ``shape``, ``label`` (-1: none), ``label_map`` at its own size (-1: does not count), ``regions``
+    with a class, ``tokens [patches, dim]`` (float16, where they are kept), ``means [blocks, dim]`` and ``pooled [dim]``.
     """
 
     row: int

@@ -16,7 +16,10 @@ class ProbeResults(Results):
         self, found: Evaluated, untrained: Evaluated | None, *, checkpoint: str | Path, iteration: int, seed: int, pixels: int
     ) -> list[str]:
         """Records each probe, in place of an earlier entry of its name, and writes the file; returns the entries' names."""
-        about = f"learned from {found.data.train.describe()}; tested on {found.data.test.describe()}{found.lacking}"
+        about = (
+            f"learned from {len(found.train):,} images of {found.data.train.describe()}; "
+            f"tested on {len(found.test):,} of {found.data.test.describe()}{found.lacking}"
+        )
         for probe, outcome in found.outcomes.items():
             before = {f"untrained_{key}": value for key, value in _metrics(untrained, probe).items()}
             self.benchmarks[f"probe/{probe}"] = {
@@ -40,4 +43,6 @@ class ProbeResults(Results):
 
 
 def _metrics(found: Evaluated | None, probe: str) -> Mapping[str, float]:
-    return found.outcomes[probe].metrics if found else {}
+    """What the untrained encoder reached; numbers of regions are the same for both."""
+    reached = found.outcomes[probe].metrics if found else {}
+    return {key: value for key, value in reached.items() if key not in ("queries", "train_regions", "test_regions")}

@@ -17,7 +17,7 @@ SHOWN = 6
 
 
 class Regions(NamedTuple):
-    """All regions of a set: ``vectors [regions, dim]``, ``labels``, ``image`` (which one each is of), and ``boxes``, xyxy in [0, 1]."""
+    """All regions of a set: ``vectors [regions, dim]``, ``labels``, the ``image`` of each, and ``boxes``, xyxy in [0, 1]."""
 
     vectors: Tensor
     labels: Tensor
