@@ -1,12 +1,14 @@
 """Non-maximum suppression as mmcv's C++ does it (mmcv/ops/csrc/pytorch/cpu/nms.cpp), to the last bit.
 
-Boxes are (x1, y1, x2, y2), N x 4, float32; their sides are ``x2 - x1 + offset``. Soft-NMS is arXiv 1704.04503.
+Boxes are (x1, y1, x2, y2), N x 4, float32; their sides are ``x2 - x1 + offset``. Soft-NMS is arXiv 1704.04503. On CUDA, an
+overlap that equals the threshold to the last bit may fall on the other side: mmcv's kernel multiplies there, torchvision's divides.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+import torchvision  # noqa: F401  registers torch.ops.torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -45,17 +47,18 @@ def softnms(
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
     _need_float32("softnms", boxes=boxes, scores=scores, dets=dets)
-    columns, areas = _columns(boxes, offset)
-    score, rows, out = scores.numpy().copy(), np.arange(len(boxes)), dets.numpy()
-    least, place = np.float32(min_score), 0
+    table = np.concatenate([_table(boxes, offset), scores.numpy()[None]])
+    rows, out = np.arange(len(boxes)), dets.numpy()
+    place = 0
     while place < len(rows):
-        best = place + int(score[rows[place:]].argmax())
-        rows[[place, best]] = rows[[best, place]]
-        leader, rest = rows[place], rows[place + 1 :]
-        out[place] = [*columns[:, leader], score[leader]]
-        score[rest] *= _decay(_ious(columns, areas, leader, rest, offset), method, np.float32(iou_threshold), np.float32(sigma))
-        rows = np.concatenate([rows[: place + 1], _fill_gaps(rest, score[rest] < least)])
+        swap = [place, place + int(table[-1, place:].argmax())]
+        table[:, swap], rows[swap] = table[:, swap[::-1]], rows[swap[::-1]]
+        out[place] = table[[0, 1, 2, 3, -1], place]
         place += 1
+        table[-1, place:] *= _decay(_ious(table[:, place - 1], table[:, place:], offset), method, iou_threshold, sigma)
+        stay = _stay(table[-1, place:] < np.float32(min_score), place)
+        if stay is not None:
+            table, rows = table[:, stay], rows[stay]
     return torch.from_numpy(rows)
 
 
@@ -75,48 +78,50 @@ def _groups(
     boxes: Tensor, threshold: float, offset: int, suppresses: Callable[[Floats, np.float32], NDArray[np.bool_]]
 ) -> Iterator[tuple[int, list[int]]]:
     """Each box that stays, and those that it suppresses. ``boxes`` are by falling score."""
-    columns, areas = _columns(boxes, offset)
-    rows = np.arange(len(boxes))
+    table, rows = _table(boxes, offset), np.arange(len(boxes))
+    while len(rows):
+        gone = suppresses(_ious(table[:, 0], table[:, 1:], offset), np.float32(threshold))
+        yield int(rows[0]), rows[1:][gone].tolist()
+        table, rows = table[:, 1:], rows[1:]
+        if gone.any():
+            table, rows = table[:, ~gone], rows[~gone]
+
+
+def _table(boxes: Tensor, offset: int) -> Floats:
+    """The coordinates and the areas, 5 x N."""
+    x1, y1, x2, y2 = boxes.cpu().numpy().T
+    return np.stack([x1, y1, x2, y2, (x2 - x1 + np.float32(offset)) * (y2 - y1 + np.float32(offset))])
+
+
+def _ious(one: Floats, others: Floats, offset: int) -> Floats:
+    """Of a column of ``_table`` with other columns; every operation in mmcv's order, because each one rounds."""
+    corner = np.maximum(one[:2, None], others[:2])
+    opposite = np.minimum(one[2:4, None], others[2:4])
     with np.errstate(all="ignore"):
-        while len(rows):
-            gone = suppresses(_ious(columns, areas, rows[0], rows[1:], offset), np.float32(threshold))
-            yield int(rows[0]), rows[1:][gone].tolist()
-            rows = rows[1:][~gone]
+        width, height = np.fmax(opposite - corner + np.float32(offset), np.float32(0))
+        inter = width * height
+        return inter / (one[4] + others[4] - inter)
 
 
-def _columns(boxes: Tensor, offset: int) -> tuple[Floats, Floats]:
-    """The coordinates, 4 x N, and the areas."""
-    x1, y1, x2, y2 = columns = np.ascontiguousarray(boxes.cpu().numpy().T)
-    return columns, (x2 - x1 + np.float32(offset)) * (y2 - y1 + np.float32(offset))
-
-
-def _ious(columns: Floats, areas: Floats, one: int, others: NDArray[np.int64], offset: int) -> Floats:
-    """Of box ``one`` with ``others``; every operation in mmcv's order, because each one rounds."""
-    mine, theirs = columns[:, [one]], columns[:, others]
-    corner = np.where(mine[:2] < theirs[:2], theirs[:2], mine[:2])  # std::max, also of NaN
-    opposite = np.where(theirs[2:] < mine[2:], theirs[2:], mine[2:])
-    sides = opposite - corner + np.float32(offset)
-    width, height = np.where(sides > 0, sides, np.float32(0))
-    inter = width * height
-    with np.errstate(all="ignore"):
-        return inter / (areas[one] + areas[others] - inter)
-
-
-def _decay(ious: Floats, method: int, threshold: np.float32, sigma: np.float32) -> Floats:
+def _decay(ious: Floats, method: int, threshold: float, sigma: float) -> Floats:
     """The factors of the scores: 0, naive; 1, linear; 2, Gaussian, whose exponential is rounded once, as glibc does it."""
     if method == 2:
-        return np.exp(np.float64(-(ious * ious) / sigma)).astype(np.float32)
-    lowered = np.float32(1) - ious if method == 1 else np.zeros_like(ious)
-    return np.where(ious >= threshold, lowered, np.float32(1))
+        return np.exp(np.float64(-(ious * ious) / np.float32(sigma))).astype(np.float32)
+    lowered = np.float32(1) - ious if method == 1 else np.float32(0)
+    return np.where(ious >= np.float32(threshold), lowered, np.float32(1))
 
 
-def _fill_gaps(rows: NDArray[np.int64], dropped: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The rows that stay: mmcv puts the last row that stays in the place of the first that is dropped, and so on."""
-    rows, count = rows.copy(), int((~dropped).sum())
-    gaps = np.flatnonzero(dropped[:count])
-    fillers = count + np.flatnonzero(~dropped[count:])
-    rows[gaps] = rows[fillers[::-1]]
-    return rows[:count]
+def _stay(dropped: NDArray[np.bool_], place: int) -> NDArray[np.int64] | None:
+    """The columns that stay, or ``None`` if all do, where those from ``place`` on are ``dropped`` or not.
+
+    mmcv puts the last column that stays in the place of the first that is dropped, and so on.
+    """
+    count = len(dropped) - int(np.count_nonzero(dropped))
+    if count == len(dropped):
+        return None
+    columns = np.arange(place + count)
+    columns[place + np.flatnonzero(dropped[:count])] = place + count + np.flatnonzero(~dropped[count:])[::-1]
+    return columns
 
 
 def _need_float32(op: str, **tensors: Tensor) -> None:
