@@ -50,10 +50,14 @@ def maps(found: Evaluated, before: Evaluated | None) -> list[Section]:
         {int(value) for part in (*truths, *(each for said in answers.values() for each in said)) for value in part.unique()}
     )
     pictures = [jpeg(picture(found.data.test, image), side=SIDE) for image in shown]
-    columns = [Column("image", "never learned from", pictures, pixelated=False), Column("true", "label map", _painted(truths))]
-    columns += [Column(name, "linear head on frozen patches", _painted(said)) for name, said in answers.items()]
+    columns = [
+        Column("image", "never learned from", pictures, pixelated=False),
+        Column("true", "label map", _painted(truths, found)),
+    ]
+    columns += [Column(name, "linear head on frozen patches", _painted(said, found)) for name, said in answers.items()]
     rows = list(zip(*(column.pictures for column in columns), strict=True))
-    legend = [(_name(value, found), "rgb({} {} {})".format(*_colour(value))) for value in seen]
+    first = int(found.data.background)
+    legend = [(_name(value, found), "rgb({} {} {})".format(*_colour(value - first))) for value in seen]
     return [Section("How it segments", fragment("probe_maps.html", columns=columns, rows=rows, legend=legend))]
 
 
@@ -92,15 +96,17 @@ def _hit(found: Evaluated, index: int, score: float, query: int) -> Hit:
     return Hit(jpeg(part, side=CROP), name, score, bool(labels[index] == labels[query]))
 
 
-def _painted(label_maps: Sequence[Tensor]) -> list[str]:
-    return [png(torch.tensor([[*map(_colour, range(-1, int(part.max()) + 1))]])[0][part.long() + 1] / 255) for part in label_maps]
+def _painted(label_maps: Sequence[Tensor], found: Evaluated) -> list[str]:
+    first = int(found.data.background)
+    colours = torch.tensor([_colour(label - first) for label in range(-1, 1 + max(int(part.max()) for part in label_maps))])
+    return [png(colours[part.long() + 1] / 255) for part in label_maps]
 
 
-def _colour(label: int) -> tuple[int, int, int]:
-    """A colour of a class, far from those of the classes before it; grey for what does not count."""
-    if label < 0:
-        return (128, 128, 128)
-    hue, light = label * 0.618034 % 1, (0.45, 0.65, 0.3)[label % 3]
+def _colour(place: int) -> tuple[int, int, int]:
+    """A colour of a class, far from those of the classes before it; greys for the background and for what does not count."""
+    if place < 0:
+        return (58, 63, 74) if place == -1 else (128, 128, 128)
+    hue, light = place * 0.618034 % 1, (0.5, 0.68, 0.4)[place % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, light, 0.65)
     return round(red * 255), round(green * 255), round(blue * 255)
 
