@@ -1,7 +1,8 @@
-"""The pyramid that a plain vision transformer needs: ViTDet's, from its last map alone (Li et al. 2022, arXiv 2203.16527)."""
+"""Necks between a plain vision transformer and OpenMMLab's heads: ViTDet's pyramid (arXiv 2203.16527), attentive pooling."""
 
 from collections.abc import Sequence
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
@@ -72,3 +73,29 @@ def _level(channels: int, out_channels: int, scale: float) -> nn.Sequential:
     steps += [nn.Conv2d(channels, out_channels, 1, bias=False), ChannelNorm(out_channels)]
     steps += [nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), ChannelNorm(out_channels)]
     return nn.Sequential(*steps)
+
+
+@MODELS.register_module()
+class AttentivePool(BaseModule):
+    """A learned query reads a map: the attentive probe of V-JEPA and AIM, as a neck for mmpretrain's classifiers.
+
+    Args:
+        in_channels: the encoder's width.
+        heads: of the attention; a divisor of the width.
+        init_cfg: MMEngine's initialisation config.
+    """
+
+    def __init__(self, *, in_channels: int, heads: int = 16, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        if in_channels % heads:
+            raise ValueError(f"AttentivePool.heads={heads}: give a divisor of in_channels, {in_channels}")
+        self.query = nn.Parameter(torch.zeros(1, 1, in_channels))
+        nn.init.trunc_normal_(self.query, std=0.02)
+        self.norm = nn.LayerNorm(in_channels)
+        self.attention = nn.MultiheadAttention(in_channels, heads, batch_first=True)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
+        """The encoder's maps; the last one, ``[images, in_channels, rows, cols]``, counts -> ``([images, in_channels],)``."""
+        tokens = self.norm(maps[-1].flatten(2).transpose(1, 2))
+        pooled, _ = self.attention(self.query.expand(len(tokens), -1, -1), tokens, tokens, need_weights=False)
+        return (pooled[:, 0],)

@@ -50,7 +50,7 @@ class _Checker:
 
     def whole(self, cfg: dict) -> None:
         """The top level."""
-        if self.scope in STRICT[:3]:  # OpenMMLab's other configs keep variables of their own beside the settings
+        if self.own():  # OpenMMLab's other configs keep variables of their own beside the settings
             self.keys("", cfg, TOP_LEVEL)
         self.errors += wrong_numbers(cfg)
         for group in (("model",), *TOGETHER):
@@ -62,6 +62,10 @@ class _Checker:
                 self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
         self.errors += [] if self.errors else wrong_schedules(cfg)
+
+    def own(self) -> bool:
+        """Whether the scope is FineViT's or MMEngine's, where nothing is left to the conventions of another package."""
+        return self.scope in STRICT
 
     def walk(self, path: str, key: str, value: Any, strict: bool) -> None:
         """Any value; ``key`` is the setting that it belongs to, ``path`` its dotted name."""
@@ -112,7 +116,7 @@ class _Checker:
         registries = (slot.registry,) if slot else ROOTS
         found = self.find(kind, registries)
         if not kind:
-            self.errors.append(f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}")
+            self.errors += [f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}"] * self.own()
         elif not found and (strict or str(kind).startswith("finevit.")):
             self.unknown(f"{path}.type", str(kind), registries)
         elif path == "model":
