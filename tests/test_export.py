@@ -1,7 +1,9 @@
 """Exports: read back where finevit cannot be imported, they give what FineViT gives; wrong checkpoints are refused with keys."""
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import transformers
 import yaml
 from mmengine.config import Config
 from PIL import Image
@@ -19,6 +22,7 @@ from safetensors import safe_open
 from finevit.backbones import FineViT
 from finevit.contracts import PackedTexts
 from finevit.datasets.images import decode
+from finevit.datasets.text import pack_texts
 from finevit.engine.config import load_config
 from finevit.export.run import export
 from finevit.export.templates import pixels_finevit
@@ -26,7 +30,7 @@ from finevit.ops.patches import snapped_size, unpatchify
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import fill, random_pack
-from finevit.tokenizers import load_tokenizer
+from finevit.tokenizers import load_backend, load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 ARCH = {"depth": 3, "dim": 64, "heads": 4, "hidden": 96}
@@ -34,11 +38,13 @@ GRIDS = [(2, 2), (2, 4), (4, 2), (6, 6), (4, 10), (8, 6), (2, 12), (10, 4), (8, 
 """Ten native sizes, in patches; sides are even, as the connector of Stage III wants them."""
 
 
-def make_checkpoint(folder: Path, stage: int) -> tuple[Path, torch.nn.Module]:
+def make_checkpoint(folder: Path, stage: int, text_encoder: dict | None = None) -> tuple[Path, torch.nn.Module]:
     """A checkpoint as tools/train.py leaves it, of random weights, and the model that is in it."""
     load_plugins()
     cfg = load_config(ROOT / f"configs/finevit_tiny_stage{stage}.py")
     cfg.model.backbone = {"type": "FineViT", "arch": ARCH, "pool": "attention" if stage == 2 else "mean"}
+    if text_encoder:
+        cfg.model.text_encoder = text_encoder
     model = MODELS.build(cfg.model)
     fill(model, scale=0.1)
     meta = {"cfg": cfg.pretty_text, "iter": 600, "seed": 0, "experiment_name": "tiny", "mmengine_version": "0"}
@@ -281,6 +287,47 @@ def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     wanted = model.head.scale.detach() * image @ text.T + model.head.bias.detach()
     assert close(said["logits"], wanted) < 1e-3
     assert said["sizes"] == ((112, 112), (3, 112, 112), (3, 28, 56))
+
+
+def open_clip_module(folder: Path):
+    """The module of an export, read in this process."""
+    assert "import finevit" not in (folder / "open_clip_finevit.py").read_text()
+    spec = importlib.util.spec_from_file_location("open_clip_finevit", folder / "open_clip_finevit.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["SiglipText", "CLIPText", "Bert"])
+def test_text_towers_of_hugging_face_travel_along(kind: str, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 1024}
+    special = {"eos_token_id": 2, "bos_token_id": 1} if kind == "CLIPText" else {}
+    config = getattr(transformers, f"{kind}Config")(**sizes, max_position_embeddings=40, **special)
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / "tower")
+    load_backend("scenes").save_pretrained(tmp_path / "tower")
+    settings = {"type": "HuggingFaceText", "model": str(tmp_path / "tower"), "context": 48}
+    path, model = make_checkpoint(tmp_path / "run", 2, settings)
+    export(path, "open_clip", tmp_path / "out")
+    shutil.rmtree(tmp_path / "tower")
+    found, _, tokenizer = open_clip_module(tmp_path / "out").load(tmp_path / "out")
+    captions = ["a red circle", "Two cats on a blue table and a dog", "a dog " * 60, ""]
+    texts = pack_texts(load_tokenizer("scenes")(captions, 48)[0], 48)
+    ids = tokenizer(captions)
+    assert ids.shape == (4, 48)
+    with torch.no_grad():
+        wanted = model.embed_texts(texts)
+        assert close(found.encode_text(ids, normalize=True), wanted) < 1e-4
+    assert (wanted[0] - wanted[1]).abs().max() > 1e-3
+
+
+def test_clip_benchmark_reads_the_export(read, clip_benchmark) -> None:
+    model, preprocess, tokenizer = open_clip_module(read.folder / "open_clip").load(read.folder / "open_clip")
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)) for _ in range(4)]
+    texts = [[f"{name} cats", f"a picture of {name}"] for name in ("one", "two", "three", "four")]
+    batches = [(torch.stack([preprocess(picture) for picture in pictures]), texts)]
+    found = clip_benchmark("zeroshot_retrieval").evaluate(model, batches, tokenizer, "cpu", amp=False, recall_k_list=[4])
+    assert found == {"image_retrieval_recall@4": 1.0, "text_retrieval_recall@4": pytest.approx(1.0, abs=0.5)}
 
 
 def test_llava_has_its_tower_and_the_projector_of_stage_three(read) -> None:

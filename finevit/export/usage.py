@@ -132,6 +132,9 @@ logits = model.logit_scale.exp() * image @ text.T
 `preprocess` makes squares, which loaders can put into batches; `load(FOLDER, native=True)` keeps the aspect ratio, as in training,
 and `encode_image` then takes a list. `logit_bias` is a number, or None for a softmax loss.
 """,
-        limits=("open_clip.create_model does not know this architecture: load it with the file beside the weights.",),
+        limits=(
+            "open_clip.create_model does not know this architecture: load it with the file beside the weights.",
+            "The results were measured at native aspect ratios, not on the squares that preprocess makes by default.",
+        ),
     ),
 }
