@@ -85,7 +85,8 @@ def build(folder: Path, *, version: str, cpu: bool, jobs: int) -> Path:
         compile_wheel(source, folder / "new", cpu=cpu, jobs=jobs)
         made = next((folder / "new").glob("*.whl"))
         wheel = made.rename(folder / made.name)
-        shutil.rmtree(source)
+        for leftover in (source, folder / "new"):
+            shutil.rmtree(leftover)
     return wheel
 
 
