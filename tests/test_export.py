@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -359,6 +360,17 @@ def test_targets_refuse_other_stages(read, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"connector\.norm\.bias: missing"):
         export(cut, "llava", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_tool_prints_files_and_explains_what_it_refuses(read, tmp_path: Path, monkeypatch, capsys) -> None:
+    arguments = ["export.py", str(read.folder / "stage1/iter_600.pth"), "--to", "safetensors", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(ROOT / "tools/export.py"), run_name="__main__")
+    names = ["README.md", "encoder_finevit.py", "model.safetensors"]
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in names]
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "tools/export.py"), run_name="__main__")
+    assert "is not empty; give a new folder" in capsys.readouterr().err
 
 
 def test_images_are_resized_as_in_training() -> None:

@@ -7,7 +7,8 @@ import torch
 
 from finevit.backbones import FineViT
 from finevit.engine.checkpoints import write
-from finevit.export.foreign import Foreign, read_tower
+from finevit.export.foreign import Foreign
+from finevit.export.towers import read_tower
 from finevit.locate import find_model, first_line
 
 INSIDE = ("vision_model", "visual", "vision_tower")
