@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help environment train learning ablation test test-slow check format scenes pins
+.PHONY: help environment train learning ablation downstream ops test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,12 @@ learning: environment ## train Stages I and II and open_clip's towers for the sa
 
 ablation: environment ## train encoders by Stages I to III, tune a language model on each frozen one; prints the table, draws the plot
 	@$(RUN) benchmarks/ablation/run.py $(ARGS)
+
+downstream: environment ## train Mask R-CNN and UPerNet on embedded scenes, from a checkpoint and from nothing; prints the table
+	@$(RUN) benchmarks/downstream/run.py $(ARGS)
+
+ops: environment ## build mmcv's compiled operations once, cache the wheel and install it; nothing here needs them
+	@$(RUN) tools/build_ops.py $(ARGS)
 
 test: environment ## run the tests that take minutes at most
 	@$(RUN) -m pytest -m "not slow" $(ARGS)

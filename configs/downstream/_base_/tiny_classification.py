@@ -42,7 +42,7 @@ train_cfg = dict(type="IterBasedTrainLoop", max_iters=600, val_interval=10_000)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4))
-param_scheduler = [dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0, begin=0, end=600)]
+param_scheduler = [dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0)]
 default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=200, max_keep_ckpts=2)
 )

@@ -52,12 +52,11 @@ test_cfg = dict(type="TestLoop")
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=600, val_interval=10_000)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=50),
-    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0, begin=50, end=600),
+    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),
 ]
 default_hooks = dict(
     logger=dict(interval=20, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=200, max_keep_ckpts=2),
-    visualization=None,
 )
 log_processor = dict(by_epoch=False, window_size=20)
 randomness = dict(seed=0)

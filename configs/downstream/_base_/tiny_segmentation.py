@@ -43,7 +43,7 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.02, by_epoch=False, begin=0, end=50),
-    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0, begin=50, end=600),
+    dict(type="CosineAnnealingLR", by_epoch=False, eta_min=0.0),
 ]
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
