@@ -15,9 +15,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope="finevit", locations=[f"finevit.{name}" for name in locations])
 
 
-MODELS = _child(
-    root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.preprocess", "downstream.necks"
-)
+MODELS = _child(root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.preprocess", "downstream.necks")
 DATASETS = _child(root.DATASETS, "datasets")
 TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms", "datasets.captions", "datasets.all_captions", "datasets.dialogues")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")

@@ -4,6 +4,7 @@ A detector, a segmenter or a classifier of OpenMMLab gives it a padded batch of 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -49,6 +50,8 @@ class FineViT(BaseModule):
         init_cfg: MMEngine's initialisation config, such as ``dict(type="Pretrained", checkpoint=FILE, prefix="backbone.")`` for the
             encoder of a checkpoint of any stage; it must fit whole. With ``checkpoint=None`` weights stay random.
     """
+
+    init_cfg: Any
 
     def __init__(
         self,
@@ -119,8 +122,12 @@ class FineViT(BaseModule):
         ``layers`` asks for outputs of further blocks (0 is the first, -1 the last), each through the final norm. ``replace`` is a
         pair ``(mask [patches] bool, token [dim])``: the embeddings of masked patches are replaced by the token.
         """
-        if isinstance(images, Tensor):
-            return self.dense(images)
+        return self.dense(images) if isinstance(images, Tensor) else self.encode(images, layers, replace)
+
+    def encode(
+        self, images: PackedImages, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
+    ) -> EncoderOutput:
+        """What :meth:`forward` does with a pack."""
         x = self.embed(images.pixels)
         if replace is not None:
             mask, token = replace
@@ -145,7 +152,7 @@ class FineViT(BaseModule):
         """
         packed = pack_dense(images, patch=self.patch)
         grid = (-(-images.shape[2] // self.patch), -(-images.shape[3] // self.patch))
-        outputs = self.forward(packed, layers=self.out_layers).layers
+        outputs = self.encode(packed, self.out_layers).layers
         return tuple(unpack_dense(tokens, packed, grid) for tokens in outputs)
 
     def _packs(self, images: PackedImages, dtype: torch.dtype) -> tuple[Pack, Pack, Tensor | None]:

@@ -20,13 +20,14 @@ def write_layouts(records: Iterable[Record], folder: Path, *, split: str, classe
     ``annotations/instances_SPLIT.json`` with boxes and masks, categories numbered from 1 (COCO); ``annotations/labels_SPLIT.txt``
     with image and class of what covers most, where there is something (mmpretrain's ``CustomDataset``).
     """
-    name, images, annotations, labels = FOLDERS[split], [], [], []
+    name = FOLDERS[split]
+    images, annotations, labels = list[dict](), list[dict](), list[str]()
     for part in ("images", "annotations"):
         (folder / part / name).mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(records):
-        file, pixels = f"{number:06d}.png", np.asarray(record.image)
+        file, pixels, classes_of_pixels = f"{number:06d}.png", np.asarray(record.image), np.asarray(record.label_map)
         cv2.imwrite(str(folder / "images" / name / file), pixels[..., ::-1])
-        cv2.imwrite(str(folder / "annotations" / name / file), (record.label_map + 1).astype(np.uint8))
+        cv2.imwrite(str(folder / "annotations" / name / file), (classes_of_pixels + 1).astype(np.uint8))
         images.append({"id": number, "file_name": file, "height": pixels.shape[0], "width": pixels.shape[1]})
         annotations += _instances(record, number, first=len(annotations) + 1)
         if "label" in record.facts:
@@ -40,12 +41,12 @@ def write_layouts(records: Iterable[Record], folder: Path, *, split: str, classe
 
 def _instances(record: Record, image: int, *, first: int) -> list[dict]:
     """The objects of one record as COCO's annotations, numbered from ``first``."""
-    found = []
+    found = list[dict]()
     for index, region in enumerate(record.regions):
         if region.kind != "object":
             continue
-        mask = record.instance_map == index
-        ys, xs = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+        mask: np.ndarray = np.asarray(record.instance_map) == index
+        ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         left, top = int(xs[0]), int(ys[0])
         box = [left, top, int(xs[-1]) + 1 - left, int(ys[-1]) + 1 - top]
         annotation = {"id": first + len(found), "image_id": image, "category_id": region.class_id + 1, "bbox": box}

@@ -30,4 +30,4 @@ def transformers_is_too_new() -> bool:
 def install() -> None:
     """Once per process."""
     if LeaveOut not in sys.meta_path:
-        sys.meta_path.insert(0, LeaveOut)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, LeaveOut)

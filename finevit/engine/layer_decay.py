@@ -1,5 +1,7 @@
 """Layer-wise learning-rate decay for models of any OpenMMLab package that hold a FineViT as ``backbone``."""
 
+from typing import Any
+
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
@@ -22,9 +24,10 @@ class LayerDecay(DefaultOptimWrapperConstructor):
         decay = self.paramwise_cfg.get("layer_decay_rate", 1.0)
         if not 0 < decay <= 1:
             raise ValueError(f"paramwise_cfg.layer_decay_rate={decay!r}: give a factor above 0 and at most 1")
-        if not hasattr(getattr(module, "backbone", None), "get_layer_depth"):
+        backbone: Any = getattr(module, "backbone", None)
+        if not hasattr(backbone, "get_layer_depth"):
             raise ValueError("LayerDecay: the model has no backbone that knows its layers (get_layer_depth), as FineViT does")
-        depths = {id(p): module.backbone.get_layer_depth(name) for name, p in module.backbone.named_parameters()}
+        depths = {id(p): backbone.get_layer_depth(name) for name, p in backbone.named_parameters()}
         for group in params:
             (parameter,) = group["params"]
             if id(parameter) in depths:

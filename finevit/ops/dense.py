@@ -22,8 +22,8 @@ def content_sizes(images: Tensor, padding: float = 0.0) -> list[tuple[int, int]]
     for dim in (2, 1):  # rows that hold something, then columns
         places = torch.arange(1, content.shape[3 - dim] + 1, device=images.device)
         sides.append((content.any(dim) * places).amax(1))
-    whole = tuple(images.shape[2:])
-    return [(h, w) if h and w else whole for h, w in torch.stack(sides, 1).tolist()]
+    height, width = images.shape[2:]
+    return [(h, w) if h and w else (height, width) for h, w in torch.stack(sides, 1).tolist()]
 
 
 def pack_dense(images: Tensor, *, patch: int) -> PackedImages:
