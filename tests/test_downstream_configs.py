@@ -79,3 +79,14 @@ def test_a_twin_learns_from_scenes_and_predicts(name, config, scenes):
         assert sample.pred_sem_seg.data.shape[1:] == sample.ori_shape
     else:
         assert sample.pred_instances.bboxes.shape[1] == 4
+
+
+def test_adapters_come_from_mmpretrain():
+    """docs/downstream.md says so."""
+    encoder = {"type": "finevit.FineViT", "arch": "tiny"}
+    lora = {"type": "mmpretrain.LoRAModel", "module": encoder, "rank": 4, "alpha": 4, "targets": [{"type": "qkv"}]}
+    model = MODELS.build(lora)
+    assert model(torch.zeros(1, 3, 28, 42))[0].shape == (1, 256, 2, 3)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert len(trained) == 12
+    assert all("attention.qkv.lora_" in name for name in trained)
