@@ -68,8 +68,8 @@ def _of_worker(error: ValueError) -> str:
 
 
 def _is_ours(error: ValueError) -> bool:
-    """Whether the statement that raised stands in one of this project's packages."""
+    """Whether the statement that raised stands in one of this project's packages, or in the tool itself."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in OURS
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in (*OURS, "__main__")
