@@ -170,6 +170,18 @@ def test_all_mistakes_together():
     assert said.count("did you mean") == 3
 
 
+@pytest.mark.parametrize(
+    ("schedule", "transform"), [("patch_drop", "DropPatches"), ("close_up", "CropToRegion"), ("mixture", "AskQuestions")]
+)
+def test_a_schedule_that_no_transform_follows_is_told(schedule, transform):
+    cfg = load_config(TINY)
+    cfg.train_dataloader.batch_sampler[schedule] = {"type": "Constant", "value": 0.0}
+    with pytest.raises(ValueError, match=rf"train_dataloader.batch_sampler.{schedule} has no effect without {transform}: add it"):
+        check_config(cfg)
+    cfg.train_dataloader.dataset.transforms.append({"type": transform})
+    check_config(cfg)
+
+
 def test_missing_paths_name_what_is_missing(tmp_path):
     (tmp_path / "images").mkdir()
     said = mistakes(data_root=str(tmp_path / "image" / "train"))

@@ -15,7 +15,7 @@ from mmengine.registry import Registry
 from torch import nn
 
 from finevit.engine.config import ConfigError, missing
-from finevit.engine.numbers import wrong_numbers, wrong_schedules
+from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedules
 from finevit.engine.slots import IGNORED, PLAIN, RESERVED, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
 from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean
@@ -61,7 +61,7 @@ class _Checker:
             if name in SLOTS and not isinstance(cfg[name], dict | list | tuple | None):
                 self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
-        self.errors += [] if self.errors else wrong_schedules(cfg)
+        self.errors += [] if self.errors else [*wrong_schedules(cfg), *idle_schedules(cfg)]
 
     def own(self) -> bool:
         """Whether the scope is FineViT's or MMEngine's, where nothing is left to the conventions of another package."""

@@ -119,6 +119,24 @@ def wrong_schedules(cfg: dict) -> list[str]:
     return errors
 
 
+ACTS_IN = {"patch_drop": "DropPatches", "mixture": "AskQuestions", "close_up": "CropToRegion"}
+"""Schedules of the batch sampler by the transform that follows them."""
+
+
+def idle_schedules(cfg: dict) -> list[str]:
+    """One line for each schedule of a batch sampler that no transform follows."""
+    errors = []
+    for loader in [name for name in cfg if name.endswith("_dataloader") and isinstance(cfg[name], dict)]:
+        sampler, dataset = (cfg[loader].get(name) or {} for name in ("batch_sampler", "dataset"))
+        present = {transform.get("type") for transform in dataset.get("transforms") or () if isinstance(transform, dict)}
+        errors += [
+            f"{loader}.batch_sampler.{schedule} has no effect without {transform}: add it to {loader}.dataset.transforms"
+            for schedule, transform in ACTS_IN.items()
+            if sampler.get(schedule) is not None and not present & {transform, f"finevit.{transform}"}
+        ]
+    return errors
+
+
 def _settings(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Every setting with its dotted name."""
     if path:
