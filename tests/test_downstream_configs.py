@@ -15,8 +15,14 @@ from finevit.engine.config import load_config
 
 ROOT = Path(__file__).parents[1] / "configs/downstream"
 CONFIGS = sorted(file.name for file in ROOT.glob("*.py"))
+QUICK = ("mask_rcnn_finevit_tiny_scenes.py", "upernet_finevit_tiny_scenes.py", "linear_probe_finevit_tiny_scenes.py")
+"""What the default tests try; the others are slow ones."""
 TWINS = [name for name in CONFIGS if name.endswith("_scenes.py")]
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of mmdet, mmseg and what they import
+
+
+def slow_but_for(names):
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,7 @@ def config(name):
     gc.collect()  # what other packages leave behind warns here, where their warnings are ignored
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", slow_but_for(CONFIGS))
 def test_the_config_passes_the_check_and_builds(name, config):
     if name in TWINS:
         check_config(config)
@@ -52,7 +58,7 @@ def merge(config):
     return default_collate if config.default_scope == "mmpretrain" else pseudo_collate
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", slow_but_for(TWINS))
 def test_a_twin_learns_from_scenes_and_predicts(name, config, scenes):
     torch.manual_seed(0)
     loaders = config.train_dataloader, config.val_dataloader
