@@ -20,4 +20,4 @@ model = dict(
     train_cfg=dict(rpn_proposal=dict(nms_pre=400, max_per_img=200), rcnn=dict(sampler=dict(num=64))),
     test_cfg=dict(rpn=dict(nms_pre=400, max_per_img=200), rcnn=dict(max_per_img=20)),
 )
-optim_wrapper = dict(_base_._optim_wrapper, optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(_base_._optim_wrapper, optimizer=_base_._tiny_optimizer, clip_grad=dict(max_norm=1.0))

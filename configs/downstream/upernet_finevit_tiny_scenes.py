@@ -13,4 +13,4 @@ model = dict(
     decode_head=dict(in_channels=[256] * 4, channels=96, num_classes=17, norm_cfg=_norm),
     auxiliary_head=dict(in_channels=256, in_index=1, channels=96, num_classes=17, norm_cfg=_norm),
 )
-optim_wrapper = dict(_base_._optim_wrapper, optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(_base_._optim_wrapper, optimizer=_base_._tiny_optimizer, clip_grad=dict(max_norm=1.0))
