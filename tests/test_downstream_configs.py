@@ -43,8 +43,10 @@ def config(name):
 
 
 @pytest.mark.parametrize("name", slow_but_for(CONFIGS))
-def test_the_config_passes_the_check_and_builds(name, config):
+def test_the_config_passes_the_check_and_builds(name, config, scenes):
     if name in TWINS:
+        config.train_dataloader.dataset.data_root = config.val_dataloader.dataset.data_root = str(scenes)
+        config.test_dataloader = config.val_dataloader
         check_config(config)
     with torch.device("meta"):
         model = MODELS.build(config.model)
