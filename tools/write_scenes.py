@@ -17,17 +17,19 @@ def main() -> None:
     """Write both splits, and the settings last: without them a folder counts as unfinished."""
     options = parse_args()
     from finevit.datasets.layouts import write_layouts
-    from finevit.datasets.scenes import Scenes, find_level
+    from finevit.datasets.scenes import Scenes
 
     settings = {key: value for key, value in vars(options).items() if key != "out"}
     note = options.out / "scenes.json"
     if note.exists() and json.loads(note.read_text())["settings"] == settings:
         print(f"{options.out}: these scenes are there already")
         return
+    sources = {
+        split: Scenes(level=options.level, split=split, length=vars(options)[split], seed=options.seed)
+        for split in ("train", "val")
+    }
     note.unlink(missing_ok=True)
-    find_level(options.level)
-    for split in ("train", "val"):
-        source = Scenes(level=options.level, split=split, length=vars(options)[split], seed=options.seed)
+    for split, source in sources.items():
         records = (source[index] for index in tqdm(range(len(source)), desc=f"{split} scenes", unit="image"))
         write_layouts(records, options.out, split=split, classes=source.classes)
     note.write_text(json.dumps({"settings": settings, "classes": source.classes}, indent=1) + "\n")

@@ -56,7 +56,7 @@ def steps_for(minutes: float, task: str, folder: Path) -> int:
     """How many steps fit, from a few timed ones; the same for all runs of a task."""
     note = folder / "seconds.json"
     if not note.exists():
-        train(task, folder, ["train_dataloader.num_workers=1", f"train_cfg.max_iters={PROBE_STEPS}", *without_validation()])
+        train(task, folder, [f"train_cfg.max_iters={PROBE_STEPS}", *without_validation()])
         seconds = [line["time"] for line in scalars(folder) if "loss" in line]
         note.write_text(json.dumps(seconds[-1]))
     return max(PROBE_STEPS, round(60 * minutes / json.loads(note.read_text())))

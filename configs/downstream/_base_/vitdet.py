@@ -9,6 +9,15 @@ _encoder = dict(
     recompute=True,
     init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone."),
 )
+_strides = [3.5, 7, 14, 28]
+_two_stage = dict(
+    data_preprocessor=dict(pad_size_divisor=28, batch_augments=[dict(type="BatchFixedSizePad", size=(1036, 1036), pad_mask=True)]),
+    backbone=dict(_encoder, _delete_=True),
+    neck=dict(_delete_=True, type="finevit.SimpleFPN", in_channels=1536),
+    rpn_head=dict(anchor_generator=dict(strides=[*_strides, 56])),
+    roi_head=dict(bbox_roi_extractor=dict(featmap_strides=_strides), mask_roi_extractor=dict(featmap_strides=_strides)),
+)
+"""Mask R-CNN and Cascade at 1,024 pixels."""
 _tiny = dict(arch="tiny", window=0, global_blocks=[], drop_path=0.0, recompute=False)
 """What the twins for embedded scenes change of it."""
 _tiny_optimizer = dict(type="finevit.TimmMuon", lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05)
