@@ -2,23 +2,16 @@
 
 _base_ = ["mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py", "_base_/tiny_detection.py", "_base_/vitdet.py"]
 
-_strides = [7, 14, 28]
 _cascade = _base_.model.roi_head.bbox_head
 model = dict(
-    data_preprocessor=dict(pad_size_divisor=28),
-    backbone=dict(_base_._encoder, _delete_=True, **_base_._tiny),
-    neck=dict(_delete_=True, type="finevit.SimpleFPN", in_channels=256, out_channels=96, scales=[2, 1, 0.5], num_outs=3),
-    rpn_head=dict(in_channels=96, feat_channels=96, anchor_generator=dict(scales=[6], strides=_strides)),
+    **_base_._tiny_two_stage,
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=96, featmap_strides=_strides),
-        mask_roi_extractor=dict(out_channels=96, featmap_strides=_strides),
+        **_base_._tiny_roi_head,
         bbox_head=[dict(head, in_channels=96, fc_out_channels=256, num_classes=16) for head in _cascade],
-        mask_head=dict(in_channels=96, conv_out_channels=96, num_convs=2, num_classes=16),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=400, max_per_img=200),
         rcnn=[dict(stage, sampler=dict(stage.sampler, num=64)) for stage in _base_.model.train_cfg.rcnn],
     ),
-    test_cfg=dict(rpn=dict(nms_pre=400, max_per_img=200), rcnn=dict(max_per_img=20)),
 )
 optim_wrapper = dict(_base_._optim_wrapper, optimizer=_base_._tiny_optimizer, clip_grad=dict(max_norm=1.0))

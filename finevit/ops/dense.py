@@ -10,14 +10,14 @@ from torch.nn.functional import pad
 from finevit.contracts import PackedImages
 
 
-def content_sizes(images: Tensor, padding: float = 0.0) -> list[tuple[int, int]]:
+def content_sizes(images: Tensor) -> list[tuple[int, int]]:
     """Height and width of each image of ``[images, channels, height, width]`` without the padding to its right and below.
 
-    Padding is what equals ``padding`` in every channel, to the very edge. OpenMMLab's preprocessors normalise first and pad with 0
-    then, so that no pixel of an image equals it in all channels (the mean of a channel is no whole number of 1/255). An image of
+    Padding is what is 0 in every channel, to the very edge. OpenMMLab's preprocessors normalise first and pad with 0
+    then, so that no pixel of an image is 0 in all channels (the mean of a channel is no whole number of 1/255). An image of
     padding alone counts as whole. The host waits for the device once.
     """
-    content = (images != padding).any(1)
+    content = (images != 0).any(1)
     sides = []
     for dim in (2, 1):  # rows that hold something, then columns
         places = torch.arange(1, content.shape[3 - dim] + 1, device=images.device)

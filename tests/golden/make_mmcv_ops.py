@@ -37,19 +37,9 @@ def main() -> None:
     if served is None or not str(served.origin).endswith(tuple(EXTENSION_SUFFIXES)):
         sys.exit(f"error: mmcv._ext is {served}, not a compiled one; run `make ops` or give --extension")
     cases = {
-        f"{kind.__name__}-{i}": mmcv_ops.Case(kind.__name__, settings, inputs)
-        for kind in (
-            nms,
-            soft_nms,
-            batched_nms,
-            nms_match,
-            bbox_overlaps,
-            roi_align,
-            roi_align_argmax,
-            deform_conv,
-            modulated_deform_conv,
-        )
-        for i, (settings, inputs) in enumerate(kind())
+        f"{name}-{i}": mmcv_ops.Case(name, settings, inputs)
+        for name in mmcv_ops.OPS
+        for i, (settings, inputs) in enumerate(globals()[name]())
     }
     results = {name: mmcv_ops.compute(case) for name, case in cases.items()}
     part = "a part of its sources" if extension else "all of it"

@@ -20,6 +20,20 @@ _two_stage = dict(
 """Mask R-CNN and Cascade at 1,024 pixels."""
 _tiny = dict(arch="tiny", window=0, global_blocks=[], drop_path=0.0, recompute=False)
 """What the twins for embedded scenes change of it."""
+_tiny_strides = [7, 14, 28]
+_tiny_two_stage = dict(
+    data_preprocessor=dict(pad_size_divisor=28),
+    backbone=dict(_encoder, _delete_=True, **_tiny),
+    neck=dict(_delete_=True, type="finevit.SimpleFPN", in_channels=256, out_channels=96, scales=[2, 1, 0.5], num_outs=3),
+    rpn_head=dict(in_channels=96, feat_channels=96, anchor_generator=dict(scales=[6], strides=_tiny_strides)),
+    test_cfg=dict(rpn=dict(nms_pre=400, max_per_img=200), rcnn=dict(max_per_img=20)),
+)
+_tiny_roi_head = dict(
+    bbox_roi_extractor=dict(out_channels=96, featmap_strides=_tiny_strides),
+    mask_roi_extractor=dict(out_channels=96, featmap_strides=_tiny_strides),
+    mask_head=dict(in_channels=96, conv_out_channels=96, num_convs=2, num_classes=16),
+)
+"""Their two-stage detectors, but for the box heads and how proposals are sampled."""
 _tiny_optimizer = dict(type="finevit.TimmMuon", lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05)
 """Their optimiser: in minutes of training Muon learns more than AdamW (docs/downstream.md)."""
 _optim_wrapper = dict(
