@@ -1,10 +1,12 @@
-"""What the benchmarks share: the repository's programs as commands, and the steps that fit into so many minutes."""
+"""What the benchmarks share: the repository's programs as commands, the steps that fit into so many minutes, parts run once."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +34,32 @@ def steps_for(minutes: float, config: str, folder: Path, options: Sequence[str],
         seconds = json.loads((folder / "plan.json").read_text())["totals"]["seconds"]
         found, steps = steps, max(LEAST, round(steps * 60 * minutes / seconds))
     return found
+
+
+def part(folder: Path, asked: dict, run: Callable[[], dict]) -> dict[str, Any]:
+    """What ``run`` finds, with what was ``asked`` and the ``minutes`` of the clock that it took, unless it was done before.
+
+    ``ValueError`` where the folder holds what was asked for otherwise.
+    """
+    note = folder / "part.json"
+    if note.exists():
+        done = json.loads(note.read_text())
+        old = done["asked"]
+        if changed := [f"{key} were {old.get(key)}, are {asked[key]}" for key in asked if old.get(key) != asked[key]]:
+            raise ValueError(f"{folder} is of another run ({'; '.join(changed)}): give another --work-dir, or remove it")
+        return done
+    begin = time.monotonic()
+    found = run()
+    done = {"asked": asked, "minutes": (time.monotonic() - begin) / 60, **found}
+    save(note, done)
+    return done
+
+
+def save(file: Path, content: dict) -> None:
+    """Writes JSON, whole or not at all."""
+    draft = file.with_suffix(".part")
+    draft.write_text(json.dumps(content, indent=1) + "\n")
+    draft.replace(file)
 
 
 def machine() -> dict[str, str | int]:

@@ -9,10 +9,8 @@ for every encoder, scored on unseen scenes. What is finished holds a ``part.json
 """
 
 import argparse
-import json
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,46 +91,26 @@ def part(folder: Path, config: str, options: Sequence[str], *, steps: int | None
     ``minutes`` of the result are those of the clock, with planning, start and evaluation: what the part costs.
     """
     asked = {"config": config, "options": list(options), **({"steps": steps} if steps else {"minutes": minutes})}
-    note = folder / "part.json"
-    if note.exists():
-        return finished(note, asked)
-    begin = time.monotonic()
-    steps = steps or runs.steps_for(minutes, config, folder, options)
-    results = runs.train(config, folder, steps=steps, options=options)
-    found = {"metrics": results["evaluations"][-1], "protocols": results["protocols"], "data": results["data"]}
-    done = {"asked": asked, "steps": steps, "minutes": (time.monotonic() - begin) / 60, **found}
-    save(note, done)
-    return done
 
+    def run() -> dict:
+        count = steps or runs.steps_for(minutes, config, folder, options)
+        results = runs.train(config, folder, steps=count, options=options)
+        found = {"metrics": results["evaluations"][-1], "protocols": results["protocols"], "data": results["data"]}
+        return {"steps": count, **found}
 
-def finished(note: Path, asked: dict) -> dict[str, Any]:
-    """What a part has left behind; ``ValueError`` where it was another one."""
-    done = json.loads(note.read_text())
-    changed = [
-        f"{key} were {done['asked'].get(key)}, are {asked.get(key)}" for key in asked if done["asked"].get(key) != asked[key]
-    ]
-    if changed:
-        raise ValueError(f"{note.parent} is of another run ({'; '.join(changed)}): give another --work-dir, or remove it")
-    return done
+    return runs.part(folder, asked, run)
 
 
 def report(rows: list[dict], arguments: argparse.Namespace) -> None:
     """Prints the table; table, numbers and plot go into the work dir, and with ``--out`` the last two to be committed too."""
     folder, text = arguments.work_dir, show.table(rows)
     settings = {key: value for key, value in vars(arguments).items() if key not in ("work_dir", "out")}
-    save(folder / "results.json", {"machine": runs.machine(), "settings": settings, "rows": rows})
+    runs.save(folder / "results.json", {"machine": runs.machine(), "settings": settings, "rows": rows})
     (folder / "table.md").write_text(text + "\n")
     show.plot(rows, folder / "ablation.svg")
     for name, suffix in (("results.json", "json"), ("ablation.svg", "svg")) if arguments.out else ():
         shutil.copy(folder / name, f"{arguments.out}.{suffix}")
     print(f"\n{text}\n\nwritten to {folder}")
-
-
-def save(file: Path, content: dict) -> None:
-    """Writes JSON, whole or not at all."""
-    draft = file.with_suffix(".part")
-    draft.write_text(json.dumps(content, indent=1) + "\n")
-    draft.replace(file)
 
 
 def parse() -> argparse.Namespace:

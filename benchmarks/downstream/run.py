@@ -1,6 +1,6 @@
-"""What a checkpoint is worth to a detector and a segmenter: tiny twins trained from it and from random weights, the same minutes.
+"""What a checkpoint is worth to a detector and a segmenter: tiny twins trained from it and from random weights, the same steps.
 
-    python benchmarks/downstream/run.py --checkpoint work_dirs/finevit_tiny_stage2/iter_763.pth --minutes 30 --seeds 0 1 2
+    python benchmarks/downstream/run.py --checkpoint work_dirs/finevit_tiny_stage2/iter_763.pth --seeds 0 1 2
 
 Without ``--checkpoint`` the tiny Stages I and II are trained first (3 and 12 minutes). Scored on unseen embedded scenes: AP50 of
 boxes and of masks, mean IoU. What is finished holds a ``part.json``, and is not run again by the same command.
@@ -9,7 +9,7 @@ boxes and of masks, mean IoU. What is finished holds a ``part.json``, and is not
 import argparse
 import json
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -20,8 +20,6 @@ TASKS = {
     "mask_rcnn_finevit_tiny_scenes": ("coco/bbox_mAP_50", "coco/segm_mAP_50"),
     "upernet_finevit_tiny_scenes": ("mIoU",),
 }
-PROBE_STEPS = 12
-"""Steps that are timed to tell how many fit into the minutes."""
 
 
 def main() -> None:
@@ -32,9 +30,10 @@ def main() -> None:
     for seed in arguments.seeds:
         checkpoint = arguments.checkpoint or pretrained(folder / f"seed{seed}", seed)
         for task in arguments.tasks:
-            steps = arguments.steps or steps_for(arguments.minutes, task, folder / "timing" / task)
             for start, file in (("random", None), ("checkpoint", checkpoint)):
-                rows.append(part(folder / f"seed{seed}" / f"{task}-{start}", task, start, file, seed, steps))
+                asked = {"task": task, "start": start, "checkpoint": file and str(file), "seed": seed, "steps": arguments.steps}
+                place = folder / f"seed{seed}" / f"{task}-{start}"
+                rows.append(runs.part(place, asked, partial(trained, place, task, file, seed, arguments.steps)))
         report(rows, arguments)
 
 
@@ -44,47 +43,27 @@ def pretrained(folder: Path, seed: int) -> Path:
     for stage, minutes in ((1, 3.0), (2, 12.0)):
         place, config = folder / f"stage{stage}", f"configs/finevit_tiny_stage{stage}.py"
         options = [f"randomness.seed={seed}", *start]
-        done = place / "results.json"
-        if not done.exists():
-            runs.train(config, place, steps=runs.steps_for(minutes, config, place, options), options=options)
+        runs.part(place, {"config": config, "options": options}, partial(stage_for, minutes, config, place, options))
         checkpoint = max(place.glob("iter_*.pth"), key=lambda file: file.stat().st_mtime)
         start = [f"load_from={checkpoint}"]
     return checkpoint
 
 
-def steps_for(minutes: float, task: str, folder: Path) -> int:
-    """How many steps fit, from a few timed ones; the same for all runs of a task."""
-    note = folder / "seconds.json"
-    if not note.exists():
-        train(task, folder, [f"train_cfg.max_iters={PROBE_STEPS}", *without_validation()])
-        seconds = [line["time"] for line in scalars(folder) if "loss" in line]
-        note.write_text(json.dumps(seconds[-1]))
-    return max(PROBE_STEPS, round(60 * minutes / json.loads(note.read_text())))
+def stage_for(minutes: float, config: str, folder: Path, options: list[str]) -> dict:
+    """One stage, so many minutes."""
+    steps = runs.steps_for(minutes, config, folder, options)
+    runs.train(config, folder, steps=steps, options=options)
+    return {"steps": steps}
 
 
-def without_validation() -> list[str]:
-    """Options that leave the evaluation out, and log every few steps."""
-    return [*(f"{name}=None" for name in ("val_dataloader", "val_cfg", "val_evaluator")), "default_hooks.logger.interval=6"]
-
-
-def part(folder: Path, task: str, start: str, checkpoint: Path | None, seed: int, steps: int) -> dict:
-    """One training with its evaluation, unless it was done before."""
-    asked = {"task": task, "start": start, "seed": seed, "steps": steps}
-    note = folder / "part.json"
-    if note.exists() and json.loads(note.read_text())["asked"] == asked:
-        return json.loads(note.read_text())
-    begin = time.monotonic()
-    loaded = [f"model.backbone.init_cfg.checkpoint={checkpoint}"] if checkpoint else []
-    train(task, folder, [f"train_cfg.max_iters={steps}", f"randomness.seed={seed}", *loaded])
-    last = scalars(folder)[-1]
-    done = {"asked": asked, "minutes": (time.monotonic() - begin) / 60, "scores": {key: last[key] for key in TASKS[task]}}
-    note.write_text(json.dumps(done, indent=1) + "\n")
-    return done
-
-
-def train(task: str, folder: Path, options: list[str]) -> None:
-    """The config of a task with options."""
+def trained(folder: Path, task: str, checkpoint: Path | None, seed: int, steps: int | None) -> dict:
+    """The scores of one training, for so many steps or else the config's own."""
+    options = [f"randomness.seed={seed}"]
+    options += [f"model.backbone.init_cfg.checkpoint={checkpoint}"] if checkpoint else []
+    options += [f"train_cfg.max_iters={steps}"] if steps else []
     runs.call("tools/train.py", f"configs/downstream/{task}.py", "--work-dir", folder, "--cfg-options", *options)
+    last = scalars(folder)[-1]
+    return {"scores": {key: last[key] for key in TASKS[task]}}
 
 
 def scalars(folder: Path) -> list[dict]:
@@ -102,9 +81,8 @@ def report(rows: list[dict], arguments: argparse.Namespace) -> None:
             cells = task.split("_finevit")[0], key, f"{random:.3f}", f"{trained:.3f}", f"{trained - random:+.3f}"
             lines.append(f"| {' | '.join(cells)} | {len({row['asked']['seed'] for row in rows})} |")
     settings = {key: str(value) for key, value in vars(arguments).items() if key not in ("work_dir", "out", "checkpoint")}
-    content = json.dumps({"machine": runs.machine(), "settings": settings, "rows": rows}, indent=1) + "\n"
     for file in (arguments.work_dir / "results.json", *([arguments.out] if arguments.out else [])):
-        file.write_text(content)
+        runs.save(file, {"machine": runs.machine(), "settings": settings, "rows": rows})
     print("\n".join(["", *lines, "", f"written to {arguments.work_dir / 'results.json'}"]))
 
 
@@ -118,8 +96,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, help="of any tiny stage; one for all seeds")
-    parser.add_argument("--minutes", type=float, default=25.0, help="of training for each task and start; evaluation comes on top")
-    parser.add_argument("--steps", type=int, help="the same in steps")
+    parser.add_argument("--steps", type=int, help="of each training; without it, the config's own")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/downstream")

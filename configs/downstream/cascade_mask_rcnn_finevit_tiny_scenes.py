@@ -14,4 +14,4 @@ model = dict(
         rcnn=[dict(stage, sampler=dict(stage.sampler, num=64)) for stage in _base_.model.train_cfg.rcnn],
     ),
 )
-optim_wrapper = dict(_base_._optim_wrapper, optimizer=_base_._tiny_optimizer, clip_grad=dict(max_norm=1.0))
+optim_wrapper = _base_._tiny_optim_wrapper

@@ -13,4 +13,5 @@ model = dict(
     decode_head=dict(in_channels=[256] * 4, channels=96, num_classes=17, norm_cfg=_norm),
     auxiliary_head=dict(in_channels=256, in_index=1, channels=96, num_classes=17, norm_cfg=_norm),
 )
-optim_wrapper = dict(_base_._optim_wrapper, optimizer=_base_._tiny_optimizer, clip_grad=dict(max_norm=1.0))
+optim_wrapper = _base_._tiny_optim_wrapper
+train_cfg = dict(max_iters=160)
