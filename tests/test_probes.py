@@ -459,6 +459,8 @@ def test_the_tool_says_what_is_wrong_without_a_traceback(tool, tmp_path, checkpo
     (tmp_path / "empty").mkdir()
     bare = tmp_path / "bare.pth"
     torch.save({"state_dict": {"backbone.x": torch.zeros(1)}}, bare)
+    torn = tmp_path / "torn.pth"
+    torn.write_bytes(bare.read_bytes()[:200])
     for arguments, path, expected in (
         (
             ("--data", str(tmp_path / "empty")),
@@ -469,7 +471,9 @@ def test_the_tool_says_what_is_wrong_without_a_traceback(tool, tmp_path, checkpo
         (("--images", "1", "8"), checkpoint, "--images 1 8: give at least 2 training and 2 test images"),
         (("--pixels", "10"), checkpoint, "--pixels 10: give an area of at least 784 pixels"),
         ((), bare, "holds no config; give the one that it was trained with by --config FILE"),
-        (("--config", str(checkpoint.parent / "small.py")), bare, "checkpoint: the checkpoint is of another model"),
+        (("--config", str(checkpoint.parent / "small.py")), bare, "\n  backbone.x: unexpected\n"),
+        ((), torn, f"checkpoint={str(torn)!r} cannot be read as a checkpoint ("),
+        ((), tmp_path / "ton.pth", "/ton.pth' does not exist (did you mean 'torn.pth'?); give one that tools/train.py wrote"),
     ):
         said, status, results, _ = tool(*arguments, path=path)
         assert (status, results) == (2, {}), said

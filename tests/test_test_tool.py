@@ -266,15 +266,15 @@ def test_a_checkpoint_of_another_model_is_refused(trained, tool, tmp_path):
         (
             tmp_path / "stage1.pth",
             [],
-            "of another model; .*text_encoder.* is not there.*test it with the config that it was trained with",
+            r"(?s)checkpoint: .* keys do not fit:.*text_encoder\.\S+: missing.*test it with the config that it was trained with",
         ),
         (
             trained.checkpoint,
             ["--cfg-options", "model.head.embed_dim=16"],
-            r"head\.image\.weight is \[8, 32\] there, is \[16, 32\] here",
+            r"head\.image\.weight: is \[8, 32\], wanted \[16, 32\]",
         ),
-        (tmp_path / "torn.pth", [], "cannot be read as a checkpoint"),
-        (tmp_path / "absent.pth", [], "does not exist"),
+        (tmp_path / "torn.pth", [], r"checkpoint='.*torn\.pth' cannot be read as a checkpoint \(.*\); give one that"),
+        (tmp_path / "ton.pth", [], r"checkpoint='.*': '.*ton\.pth' does not exist \(did you mean 'torn\.pth'\?\); give one that"),
     ):
         output, status, results = tool(*options, checkpoint=checkpoint)
         assert (status, results) == (2, {}), output

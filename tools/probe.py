@@ -66,12 +66,12 @@ def main() -> None:
     arguments = parse_arguments()
     with user_errors():
         from finevit.engine.checkpoints import check_writable
-        from finevit.evaluation.probes.encoder import load_encoder, read_checkpoint
+        from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
         from finevit.evaluation.probes.run import check, evaluate
         from finevit.plugins import load_plugins
 
         load_plugins()
-        checkpoint = read_checkpoint(arguments.checkpoint, arguments.config, arguments.cfg_options)
+        checkpoint = open_checkpoint(arguments.checkpoint, arguments.config, arguments.cfg_options)
         encoder, setting = load_encoder(checkpoint, pixels=arguments.pixels), settings(arguments, checkpoint.cfg)
         check(setting)
         data = open_data(arguments, checkpoint.cfg)

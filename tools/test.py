@@ -81,9 +81,9 @@ def main() -> None:
         from finevit.plugins import load_plugins
 
         load_plugins()
+        check_loadable(arguments.checkpoint, setting="checkpoint", remedy="give one that tools/train.py wrote")
         cfg = configure(arguments)
         tests = [on_benchmark(cfg, text) for text in arguments.benchmark] or [on_own_data(cfg)]
-        check_loadable(arguments.checkpoint)
         check_writable(cfg.work_dir)
 
         from finevit.engine.testing import evaluate, table

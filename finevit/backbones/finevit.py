@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -18,6 +17,7 @@ from finevit.ops.dense import pack_dense, unpack_dense, window_order
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
 from finevit.registry import MODELS
+from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "tiny": {"depth": 6, "dim": 256, "heads": 4, "hidden": 768},
@@ -95,20 +95,10 @@ class FineViT(BaseModule):
         self.init_cfg = config
 
     def _load(self, file: str, prefix: str) -> None:
-        saved = CheckpointLoader.load_checkpoint(file, map_location="cpu", logger="silent")
-        saved = saved.get("state_dict", saved)
-        state = {name.removeprefix(prefix): value for name, value in saved.items() if name.startswith(prefix)}
-        own = {name: value.shape for name, value in self.state_dict().items()}
-        wrong = {
-            "missing": own.keys() - state.keys(),
-            "of no use": state.keys() - own.keys(),
-            "of another shape": {name for name in own.keys() & state.keys() if own[name] != state[name].shape},
-        }
-        found = "; ".join(f"{what}: {', '.join(sorted(names))}" for what, names in wrong.items() if names)
-        if found:
-            here = f"init_cfg.checkpoint={str(file)!r}, prefix={prefix!r}"
-            raise ValueError(f"{here} is no checkpoint of this encoder ({found}): set arch as it was trained")
-        self.load_state_dict(state)
+        content = read_checkpoint(file, setting="init_cfg.checkpoint", remedy="give a checkpoint of tools/train.py, of any stage")
+        weights, where = under(weights_of(content), prefix), f"init_cfg.checkpoint={str(file)!r}, prefix={prefix!r}"
+        check_fit(self.state_dict(), weights, where=where, remedy="set arch and patch as it was trained", prefix=prefix)
+        self.load_state_dict(weights)
 
     def train(self, mode: bool = True) -> "FineViT":
         """Training mode, unless it is frozen."""

@@ -14,11 +14,11 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from torch import nn
 
-from finevit.engine.config import ConfigError, missing
+from finevit.engine.config import ConfigError
 from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedules
 from finevit.engine.slots import IGNORED, PLAIN, RESERVED, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
 from finevit.registry import REGISTRIES
-from finevit.suggest import did_you_mean
+from finevit.suggest import did_you_mean, missing
 
 ROOTS: tuple[Registry, ...] = tuple(value for value in vars(root).values() if isinstance(value, Registry))
 STRICT = ("finevit", "finevit_plugins", "mmengine", "torch")

@@ -1,7 +1,6 @@
 """Checkpoints that a kill cannot tear and that need no memory of their own."""
 
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmengine.runner import Runner, runner, save_checkpoint
 from torch import Tensor
 
 from finevit.registry import HOOKS
+from finevit.weights import differences, read_checkpoint, refuse, weights_of
 
 
 @HOOKS.register_module()
@@ -30,9 +30,8 @@ class StreamingCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        weights = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
         setting = "resume" if runner._resume else "load_from"
-        runner.logger.info(f"{setting}: {taken_over(model.state_dict(), weights, setting=setting)}")
+        runner.logger.info(f"{setting}: {taken_over(model.state_dict(), weights_of(checkpoint), setting=setting)}")
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with _streaming():
@@ -53,7 +52,6 @@ def save_now(runner: Runner) -> str:
 _REMEDIES = {
     "resume": "restore the model's settings, or start a new run without --resume",
     "load_from": "give the backbone the checkpoint's settings, or load another checkpoint",
-    "checkpoint": "test it with the config that it was trained with",
 }
 """Where a checkpoint does not fit, by the setting that names it."""
 _WHOLE = {"llm": "set model.llm with its train and lora as in the checkpoint, or load a checkpoint without a language model"}
@@ -66,16 +64,15 @@ def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting:
     Raises ``ValueError`` where it does not fill the whole backbone or, to resume a run, the whole model; and where it fills a
     language model in part (with LoRA into one without, or the reverse).
     """
-    fits = {name for name, value in model.items() if name in weights and weights[name].shape == value.shape}
-    needed = [name for name in (*model, *weights) if setting != "load_from" or name.startswith("backbone.")]
-    differ = [name for name in dict.fromkeys(needed) if name not in fits]
-    if differ or not fits:
-        shapes = [f"{name} {_shape(weights, name)} there, {_shape(model, name)} here" for name in (differ or list(model))[:3]]
-        count = len(differ or model)
-        raise ValueError(
-            f"{setting}: the checkpoint is of another model; {count} tensors differ: {'; '.join(shapes)}; {_REMEDIES[setting]}"
-        )
-    _check_whole(model, weights, fits, setting)
+    faults = differences(model, weights)
+    fits = model.keys() - faults.keys()
+    needed = {name: what for name, what in faults.items() if setting != "load_from" or name.startswith("backbone.")}
+    if needed or not fits:
+        refuse(needed or faults, where=f"{setting}: the checkpoint is of another model", remedy=_REMEDIES[setting])
+    for part, remedy in _WHOLE.items():
+        differ = {name: what for name, what in faults.items() if name.startswith(f"{part}.")}
+        if differ and any(name.startswith(f"{part}.") for name in fits):
+            refuse(differ, where=f"{setting}: the checkpoint fills {part} in part alone", remedy=remedy)
     parts: dict[str, list[str]] = {}
     for name in model:
         parts.setdefault(name.partition(".")[0], []).append(name)
@@ -84,21 +81,6 @@ def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting:
     taken = [part for part in parts if part not in (*new, *partly)]
     said = (("taken over", taken), ("taken over in part, the rest starts new", partly), ("start new", new))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
-
-
-def _check_whole(model: dict[str, Tensor], weights: dict[str, Tensor], fits: set[str], setting: str) -> None:
-    """``ValueError`` where a checkpoint fills some of a part that makes sense as a whole alone; none of it is fine."""
-    for part, remedy in _WHOLE.items():
-        differ = [name for name in dict.fromkeys((*model, *weights)) if name.startswith(f"{part}.") and name not in fits]
-        if differ and any(name.startswith(f"{part}.") for name in fits):
-            shapes = [f"{name} {_shape(weights, name)} there, {_shape(model, name)} here" for name in differ[:3]]
-            raise ValueError(
-                f"{setting}: the checkpoint fills {part} in part alone; {len(differ)} tensors differ: {'; '.join(shapes)}; {remedy}"
-            )
-
-
-def _shape(tensors: dict[str, Tensor], name: str) -> str:
-    return f"is {list(tensors[name].shape)}" if name in tensors else "is not"
 
 
 def newest(work_dir: str) -> str | None:
@@ -110,29 +92,20 @@ def newest(work_dir: str) -> str | None:
 
 def check_resumable(checkpoint: str) -> None:
     """Raise ``ValueError`` where a file is no whole checkpoint of a training run."""
-    _check(
-        checkpoint, "resume", {"meta", "state_dict", "optimizer"}, "give another with --resume FILE, or start anew without --resume"
-    )
-
-
-def check_loadable(checkpoint: str) -> None:
-    """Raise ``ValueError`` where a file holds no weights that could be read."""
-    _check(checkpoint, "load_from", set(), "give another with --cfg-options load_from=FILE")
-
-
-def _check(checkpoint: str, setting: str, needed: set[str], remedy: str) -> None:
     if "://" in checkpoint:
         return
-    path = Path(checkpoint).expanduser()
-    try:
-        parts = torch.load(path, map_location="cpu", weights_only=False, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # damaged files raise nearly anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{setting}: {checkpoint!r} cannot be read as a checkpoint ({reason}); {remedy}") from error
-    if absent := needed - set(parts if isinstance(parts, dict) else ()):
-        raise ValueError(f"{setting}: {checkpoint!r} lacks {', '.join(sorted(absent))}, so no run can go on from it; {remedy}")
-    if not isinstance(parts, dict):
-        raise ValueError(f"{setting}: {checkpoint!r} holds no weights by name but a {type(parts).__name__}; {remedy}")
+    remedy = "give another with --resume FILE, or start anew without --resume"
+    content = read_checkpoint(checkpoint, setting="resume", remedy=remedy)
+    if absent := {"meta", "state_dict", "optimizer"} - content.keys():
+        raise ValueError(f"resume={checkpoint!r} lacks {', '.join(sorted(absent))}, so no run can go on from it; {remedy}")
+
+
+def check_loadable(
+    checkpoint: str, *, setting: str = "load_from", remedy: str = "give another with --cfg-options load_from=FILE"
+) -> None:
+    """Raise ``ValueError`` where a file, which ``setting`` names, holds no weights that could be read."""
+    if "://" not in checkpoint:
+        read_checkpoint(checkpoint, setting=setting, remedy=remedy)
 
 
 def check_writable(work_dir: str) -> None:

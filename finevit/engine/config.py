@@ -5,8 +5,9 @@ loaded config, so an override of it is refused like any unknown setting instead 
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -57,13 +58,18 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     return cfg
 
 
-def missing(path: Path) -> str:
-    """What is missing of a path: its first part that does not exist, and the nearest name beside that."""
-    path = path.expanduser().absolute()
-    parent = next(folder for folder in path.parents if folder.exists())
-    part = parent / path.relative_to(parent).parts[0]
-    beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    return f"{str(part)!r} does not exist{did_you_mean(part.name, beside)}"
+def config_of(
+    checkpoint: str | Path, meta: Mapping[str, Any], config: str | Path | None = None, options: dict[str, Any] | None = None
+) -> Config:
+    """The config in the file ``config`` or, without one, in a checkpoint's ``meta``, as :func:`load_config` gives it."""
+    if config is not None:
+        return load_config(config, options)
+    if not meta.get("cfg"):
+        raise ConfigError(f"{checkpoint} holds no config; give the one that it was trained with by --config FILE")
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "inside_the_checkpoint.py"
+        file.write_text(meta["cfg"], encoding="utf-8")
+        return load_config(file, options)
 
 
 def _read(path: Path) -> Config:

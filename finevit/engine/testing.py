@@ -10,8 +10,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.datasets.dialogues import UNASKED
-from finevit.engine.checkpoints import taken_over
 from finevit.evaluation.results import Results
+from finevit.weights import check_fit, weights_of
+
+REMEDY = "test it with the config that it was trained with"
+"""Where a checkpoint does not fit."""
 
 
 class CheckpointTested(Hook):
@@ -24,8 +27,7 @@ class CheckpointTested(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        weights = {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
-        taken_over(model.state_dict(), weights, setting="checkpoint")
+        check_fit(model.state_dict(), weights_of(checkpoint), where="checkpoint", remedy=REMEDY)
         self.iteration = checkpoint.get("meta", {}).get("iter", 0)
 
     def after_test_iter(

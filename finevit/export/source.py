@@ -1,23 +1,20 @@
 """A checkpoint of a training run, read for export: the encoder's settings, the weights, and how they came about."""
 
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 
 from finevit.backbones import FineViT
 from finevit.contracts import SNAP
 from finevit.engine.check import check_config
-from finevit.engine.config import load_config
+from finevit.engine.config import config_of
 from finevit.engine.preprocess import PackedPreprocessor
-from finevit.export.keys import check_keys
-from finevit.locate import first_line
 from finevit.registry import MODELS
+from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
 STAGES = {"MaskedDistillation": "I", "ContrastiveLearning": "II", "LLMAlignment": "III"}
 """Which stage a model's type is of."""
@@ -42,8 +39,14 @@ class Source:
     meta: dict[str, Any]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The weights of a part of the model, such as ``backbone``, by their names in it."""
-        return under(self.weights, name)
+        """The weights of a part of the model, such as ``backbone``, by their names in it; each with memory of its own."""
+        return {key: value.detach().clone() for key, value in under(self.weights, f"{name}.").items()}
+
+    def check(self, part: str, wanted: nn.Module) -> None:
+        """``ValueError`` where the weights of a part are not those that ``wanted`` has."""
+        where, listing = f"checkpoint={self.path.name!r}", Path(f"{self.path.stem}_refused_keys.txt")
+        found = under(self.weights, f"{part}.")
+        check_fit(wanted.state_dict(), found, where=where, remedy=REMEDY, prefix=f"{part}.", listing=listing)
 
     @property
     def arch(self) -> str:
@@ -57,47 +60,21 @@ class Source:
             raise ValueError(f"--to {target}: {self.path.name} is of Stage {self.stage}; give a checkpoint of Stage {stage}")
 
 
-def under(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``name.``, without that; contiguous, and each with memory of its own."""
-    start = f"{name}."
-    return {key.removeprefix(start): value.detach().clone() for key, value in weights.items() if key.startswith(start)}
-
-
 def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Source:
     """Reads a checkpoint; the config is the one in it unless another is given. ``ValueError`` where they do not belong together."""
     path = Path(checkpoint).expanduser()
-    content = _read(path)
+    content = read_checkpoint(path, setting="checkpoint", remedy=REMEDY)
     meta = content.get("meta") or {}
-    cfg = _config(path, meta, config)
+    cfg = config_of(path, meta, config)
+    if config is not None:
+        check_config(cfg)
     kind = str(cfg.model.get("type", "")).rpartition(".")[2]
     if kind not in STAGES:
         raise ValueError(f"config: model.type={kind!r} is no stage of FineViT ({', '.join(STAGES)}); {REMEDY}")
-    weights = {name.removeprefix("module."): value for name, value in content["state_dict"].items()}
     backbone = _backbone(cfg)
-    check_keys(path, backbone.state_dict(), under(weights, "backbone"), part="backbone", remedy=REMEDY)
-    return Source(path, cfg, STAGES[kind], _arguments(backbone), _image(cfg), weights, meta)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What a file holds."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=False, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # damaged files raise nearly anything
-        raise ValueError(f"checkpoint={str(path)!r} cannot be read ({first_line(error)}); {REMEDY}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise ValueError(f"checkpoint={str(path)!r} holds no state_dict; {REMEDY}")
-    return content
-
-
-def _config(path: Path, meta: dict[str, Any], config: str | Path | None) -> Config:
-    """The given config, or the one that MMEngine wrote into the checkpoint."""
-    if config is not None:
-        cfg = load_config(config)
-        check_config(cfg)
-        return cfg
-    if not meta.get("cfg"):
-        raise ValueError(f"checkpoint={str(path)!r} says nothing of its config; give it with --config")
-    return Config.fromstring(meta["cfg"], file_format=".py")
+    source = Source(path, cfg, STAGES[kind], _arguments(backbone), _image(cfg), weights_of(content), meta)
+    source.check("backbone", backbone)
+    return source
 
 
 def _backbone(cfg: Config) -> FineViT:

@@ -5,8 +5,7 @@ from pathlib import Path
 from finevit.connectors import MergeConnector
 from finevit.export import to_hf
 from finevit.export.files import merge_code, save_json, save_weights
-from finevit.export.keys import check_keys
-from finevit.export.source import REMEDY, Source
+from finevit.export.source import Source
 from finevit.export.to_safetensors import metadata
 from finevit.registry import MODELS
 
@@ -21,7 +20,7 @@ def write(source: Source, folder: Path) -> None:
         raise ValueError(
             f"model.connector.type={connector.get('type')!r} cannot be exported; --to llava knows MergeConnector alone"
         )
-    check_keys(source.path, model.state_dict(), weights, part="connector", remedy=REMEDY)
+    source.check("connector", model)
     to_hf.write(source, folder)
     merge_code(folder, "llava_finevit")
     sizes = {"dim": source.encoder["dim"], "llm_dim": wide, "hidden": model.first.out_features, "frequencies": model.frequencies}

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from finevit.export.files import merge_code, save_json, save_weights
-from finevit.export.keys import check_keys
-from finevit.export.source import REMEDY, Source
+from finevit.export.source import Source
 from finevit.export.to_safetensors import metadata
 from finevit.heads import SigmoidHead
 from finevit.registry import MODELS
@@ -46,8 +45,8 @@ def _parts(source: Source) -> tuple[Any, Any]:
         raise ValueError(
             f"model.text_encoder.type={model.text_encoder.type!r} cannot be exported; --to open_clip knows FineViT's own"
         )
-    for name, part in (("text_encoder", text), ("head", head)):
-        check_keys(source.path, part.state_dict(), source.part(name), part=name, remedy=REMEDY)
+    source.check("text_encoder", text)
+    source.check("head", head)
     return text, head
 
 

@@ -12,13 +12,13 @@ from finevit.contracts import BadSample, ImageBudget, Question
 from finevit.datasets.dialogues import TokenizeDialogue, pack_dialogues
 from finevit.datasets.transforms import Patchify, ResizeToBudget
 from finevit.engine.check import check_config
-from finevit.engine.checkpoints import check_loadable, taken_over
 from finevit.engine.config import load_config
 from finevit.ops.dialogues import prompts
 from finevit.precision import bfloat16_helps
 from finevit.registry import MODELS
 from finevit.serving.replies import Answer
 from finevit.stages import LLMAlignment
+from finevit.weights import check_fit, read_checkpoint, weights_of
 
 
 class CheckpointAnswerer:
@@ -75,12 +75,12 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
     """
     cfg = load_config(config, {})
     check_config(cfg)
-    check_loadable(checkpoint)
+    remedy = "serve it with the config that it was trained with"
+    weights = weights_of(read_checkpoint(checkpoint, setting="checkpoint", remedy="give one of Stage III"))
     model = MODELS.build(cfg.model)
     if not isinstance(model, LLMAlignment):
         raise ValueError(f"{config}: model.type={cfg.model.type!r} answers no questions; give the config of a Stage III")
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=False).get("state_dict", {})
-    taken_over(model.state_dict(), weights, setting="checkpoint")
+    check_fit(model.state_dict(), weights, where=f"checkpoint={checkpoint!r}", remedy=remedy)
     model.load_state_dict(weights)
     dataset = cfg.val_dataloader.dataset
     limit = min(dataset.get("text_length") or model.llm.context, model.llm.context - 1)

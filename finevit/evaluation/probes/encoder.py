@@ -1,7 +1,5 @@
 """A frozen encoder out of a checkpoint of any stage: the backbone alone, without teacher, text encoder or language model."""
 
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -10,9 +8,9 @@ from mmengine.device import get_device
 from torch import nn
 
 from finevit.contracts import SNAP
-from finevit.engine.checkpoints import check_loadable, taken_over
-from finevit.engine.config import load_config
+from finevit.engine.config import config_of
 from finevit.registry import MODELS
+from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
 PIXELS = 224 * 224
 """Where the config has no validation set that says how large images are."""
@@ -35,15 +33,14 @@ class Checkpoint(NamedTuple):
     iteration: int
 
 
-def read_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> Checkpoint:
+def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> Checkpoint:
     """A checkpoint with the config of a file or, without one, its own; ``ValueError`` where it cannot be read or has none."""
-    check_loadable(path)
-    content = torch.load(path, map_location="cpu", weights_only=False)
+    content = read_checkpoint(path, setting="checkpoint", remedy="give one that tools/train.py wrote")
     meta = content.get("meta", {})
-    cfg = load_config(config, options) if config else _config_inside(path, meta.get("cfg"), options)
+    cfg = config_of(path, meta, config, options)
     if not isinstance(cfg.get("model"), dict) or not cfg.model.get("backbone"):
         raise ValueError(f"{config or path}: its config has no model.backbone to probe; give that of a FineViT by --config FILE")
-    return Checkpoint(cfg, content.get("state_dict", content), meta.get("iter", 0))
+    return Checkpoint(cfg, weights_of(content), meta.get("iter", 0))
 
 
 def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained: bool = False) -> Encoder:
@@ -57,9 +54,9 @@ def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained
     torch.manual_seed((cfg.get("randomness") or {}).get("seed") or 0)
     backbone = MODELS.build({**cfg.model.backbone, "_scope_": "finevit"})
     if not untrained:
-        own = {name: value for name, value in checkpoint.weights.items() if name.startswith("backbone.")}
-        taken_over({f"backbone.{name}": value for name, value in backbone.state_dict().items()}, own, setting="checkpoint")
-        backbone.load_state_dict({name.removeprefix("backbone."): value for name, value in own.items()})
+        own, remedy = under(checkpoint.weights, "backbone."), "give the config that it was trained with by --config FILE"
+        check_fit(backbone.state_dict(), own, where="checkpoint", remedy=remedy, prefix="backbone.")
+        backbone.load_state_dict(own)
     preprocessor = MODELS.build({"type": "finevit.PackedPreprocessor", **(cfg.model.get("data_preprocessor") or {})})
     pixels = pixels or dataset_of(cfg).get("pixels", PIXELS)
     return Encoder(backbone.to(get_device()).eval(), preprocessor.to(get_device()).eval(), pixels, backbone.patch)
@@ -68,12 +65,3 @@ def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained
 def dataset_of(cfg: Config) -> dict[str, Any]:
     """The validation set of a config; empty where it has none."""
     return (cfg.get("val_dataloader") or {}).get("dataset") or {}
-
-
-def _config_inside(path: str, text: str | None, options: dict[str, Any]) -> Config:
-    if not text:
-        raise ValueError(f"{path} holds no config; give the one that it was trained with by --config FILE")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "inside_the_checkpoint.py"
-        file.write_text(text, encoding="utf-8")
-        return load_config(file, options)

@@ -1,0 +1,85 @@
+"""Checkpoint files: read, with errors for people; the weights of one part; whether weights are those of a model."""
+
+import zipfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from finevit.locate import first_line
+from finevit.suggest import missing
+
+SHOWN = 20
+"""So many keys are listed in a message."""
+
+
+def read_checkpoint(file: str | Path, *, setting: str, remedy: str) -> dict[str, Any]:
+    """What a file holds, or an address that MMEngine knows; ``ValueError`` names the ``setting`` that gave one of no use."""
+    given = f"{setting}={str(file)!r}"
+    try:
+        content = _load(str(file))
+    except Exception as error:  # damaged files raise nearly anything
+        absent = "://" not in str(file) and not Path(file).expanduser().exists()
+        told = f": {missing(Path(file))}" if absent else f" cannot be read as a checkpoint ({first_line(error)})"
+        raise ValueError(f"{given}{told}; {remedy}") from error
+    held = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(held, Mapping):
+        raise ValueError(f"{given} holds no weights by name but a {type(held).__name__}; {remedy}")
+    return content
+
+
+def _load(file: str) -> Any:
+    if "://" in file:
+        return CheckpointLoader.load_checkpoint(file, map_location="cpu", logger="silent")
+    path = Path(file).expanduser()
+    return torch.load(path, map_location="cpu", weights_only=False, mmap=zipfile.is_zipfile(path))
+
+
+def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a training run's checkpoint, or of a file that holds nothing else, by their names in the model."""
+    return {name.removeprefix("module."): value for name, value in checkpoint.get("state_dict", checkpoint).items()}
+
+
+def under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names begin with ``prefix``, such as ``backbone.``, by their names without it."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:
+    """Which keys are missing, unexpected or of another shape, and which of these, by key."""
+    faults = {key: "missing" for key in wanted if key not in found}
+    faults |= {key: "unexpected" for key in found if key not in wanted}
+    shapes = {key: (list(found[key].shape), list(wanted[key].shape)) for key in wanted if key in found}
+    return faults | {key: f"is {there}, wanted {here}" for key, (there, here) in shapes.items() if there != here}
+
+
+def check_fit(
+    wanted: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    *,
+    where: str,
+    remedy: str,
+    prefix: str = "",
+    listing: Path | None = None,
+) -> None:
+    """``ValueError`` lists the keys, each behind ``prefix``, that differ or whose numbers are not finite; see :func:`refuse`."""
+    faults = differences(wanted, found)
+    odd = [key for key in wanted if key not in faults and not found[key].isfinite().all()]
+    faults |= dict.fromkeys(odd, "holds numbers that are not finite")
+    if faults:
+        refuse({f"{prefix}{key}": what for key, what in faults.items()}, where=where, remedy=remedy, listing=listing)
+
+
+def refuse(faults: Mapping[str, str], *, where: str, remedy: str, listing: Path | None = None) -> NoReturn:
+    """Raises the ``ValueError`` about keys that do not fit, rare faults first; a list too long for it goes to ``listing``."""
+    counts = Counter(faults.values())
+    lines = [f"{key}: {faults[key]}" for key in sorted(faults, key=lambda key: counts[faults[key]])]
+    more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    if more and listing:
+        listing.write_text("\n".join(lines) + "\n")
+        more += f", all of them in {listing}"
+    raise ValueError(f"{where}: {len(lines)} keys do not fit:\n  " + "\n  ".join(lines[:SHOWN]) + f"{more}\n{remedy}")
