@@ -19,6 +19,7 @@ from PIL import Image
 from finevit.contracts import Record
 from finevit.datasets import Scenes
 from finevit.datasets.scenes import LEVELS, parts, wording
+from finevit.datasets.scenes.lettering import SCRIPTS
 from finevit.datasets.scenes.vocabulary import all_things, plural, things, with_article
 from finevit.registry import DATASETS
 
@@ -273,7 +274,19 @@ def test_levels_nest_and_grow():
     assert easy.objects[1] <= medium.objects[1] <= hard.objects[0]
     assert easy.overlap < medium.overlap < hard.overlap
     assert hard.side[1] == 1024
-    assert LEVELS["signs"] == easy._replace(words=(2, 4))
+    assert LEVELS["signs"] == easy._replace(words=(1, 2), letters=(0.14, 0.2), script="signs")
+
+
+def test_signs_are_few_short_words_in_capitals():
+    """Every word is written, none but those, and at least as large as the level says."""
+    signs, source = SCRIPTS["signs"], Scenes(level="signs", length=200)
+    assert len(set(signs.words)) == 32
+    assert {len(word) for word in signs.words} <= {2, 3, 4, 5}
+    records = [source[index] for index in range(200)]
+    written = [(region, record.image) for record in records for region in record.regions if region.text]
+    assert len(written) >= 200
+    assert {region.text for region, _ in written} == {word.upper() for word in signs.words}
+    assert all((r.box[3] - r.box[1]) * image.shape[0] >= 0.09 * math.sqrt(image.shape[0] * image.shape[1]) for r, image in written)
 
 
 def test_the_hard_level_is_crowded_and_tiny(records):

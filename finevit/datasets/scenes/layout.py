@@ -8,7 +8,7 @@ import numpy as np
 
 from finevit.datasets.scenes.backgrounds import COLOURS, Background, draw_background, shade
 from finevit.datasets.scenes.dice import Dice
-from finevit.datasets.scenes.lettering import Writing, draw_writing, measure
+from finevit.datasets.scenes.lettering import SCRIPTS, Writing, draw_writing, measure
 from finevit.datasets.scenes.levels import Level
 from finevit.datasets.scenes.vocabulary import Thing
 
@@ -101,11 +101,10 @@ class Planner:
         return round(side / stretch), round(side * stretch)
 
     def _plates(self, dice: Dice, height: int, width: int, boxes: list[Box]) -> list[Plate]:
-        plates = []
+        plates, script = [], SCRIPTS[self._level.script]
         for _ in range(dice.integer(*self._level.words)):
-            writing = draw_writing(
-                dice, math.sqrt(height * width) * dice.between(*self._level.letters), dice.integer(*self._level.line)
-            )
+            size = math.sqrt(height * width) * dice.between(*self._level.letters)
+            writing = draw_writing(dice, size, dice.integer(*self._level.line), script)
             wide, high = measure(writing)
             if wide < width and high < height:
                 plates.append((writing, wide, high))

@@ -1,5 +1,6 @@
 """Words: which can be written, in which fonts, and how they become sprites."""
 
+from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,10 @@ world yard year yellow young zebra zenith zero zone
 """
 WORDS = tuple(_ENGLISH.split())
 """What scenes write."""
+_SIGNS = """
+bird boat bread cake camp clock coast dance echo farm field fox gate gold hotel jazz king lake light moon north open park queen
+river salt taxi up view wolf yard zoo
+"""
 
 FONTS = {
     "sans-serif": "DejaVuSans.ttf",
@@ -51,6 +56,18 @@ INKS = {"black": (16, 16, 20), "white": (250, 250, 248), "red": (190, 24, 30), "
 """Ink colours. Black, red and blue stand on a pale plate, white on a dark one."""
 
 
+class Script(NamedTuple):
+    """What a level writes, and how: ``cases`` are functions of a string."""
+
+    words: tuple[str, ...]
+    fonts: tuple[str, ...] = tuple(FONTS)
+    cases: tuple[Callable[[str], str], ...] = (str.lower, str.title, str.upper)
+
+
+SCRIPTS = {"any": Script(WORDS), "signs": Script(tuple(_SIGNS.split()), ("bold sans-serif",), (str.upper,))}
+"""``any``: hundreds of words in every font. ``signs``: 32 short words in bold CAPITALS, as little as can be called reading."""
+
+
 _FAINT = 48
 """A pixel that differs from the plate by more than this is ink."""
 
@@ -64,11 +81,11 @@ class Writing(NamedTuple):
     height: int
 
 
-def draw_writing(dice: Dice, height: float, words: int) -> Writing:
-    """A random line in lower case, Capitals or UPPER CASE."""
-    text = " ".join(dice.pick(WORDS) for _ in range(words))
-    style = dice.pick((str.lower, str.title, str.upper))
-    return Writing(style(text), dice.pick(tuple(FONTS)), dice.pick(tuple(INKS)), max(11, round(height / 2) * 2))
+def draw_writing(dice: Dice, height: float, words: int, script: Script) -> Writing:
+    """A random line of a script."""
+    text = " ".join(dice.pick(script.words) for _ in range(words))
+    case = dice.pick(script.cases)
+    return Writing(case(text), dice.pick(script.fonts), dice.pick(tuple(INKS)), max(11, round(height / 2) * 2))
 
 
 @lru_cache(4096)

@@ -11,9 +11,10 @@ class Level(NamedTuple):
     ``classes``: size of the vocabulary. ``objects``: how many are tried per scene. ``side``: square root of the area
     in pixels. ``size``: longer side of an object. ``overlap``: how much of an object's box an earlier one may share.
     ``visible``: objects less visible than this fraction are left out of the scene. ``words``: lines of text,
-    ``letters``: their height, ``line``: words in a line. ``distractors``: background doodles without a class.
-    ``turn``: largest rotation in degrees. ``outside``: how much of an object may lie beyond the frame. ``shift``:
-    strength of the changes of hue, contrast and light. ``photos``: whether photographs may be backgrounds.
+    ``letters``: their height, ``line``: words in a line, ``script``: what is written how, a name in ``SCRIPTS``.
+    ``distractors``: background doodles without a class. ``turn``: largest rotation in degrees. ``outside``: how much of
+    an object may lie beyond the frame. ``shift``: strength of the changes of hue, contrast and light. ``photos``:
+    whether photographs may be backgrounds.
     """
 
     classes: int
@@ -25,6 +26,7 @@ class Level(NamedTuple):
     words: tuple[int, int]
     letters: tuple[float, float]
     line: tuple[int, int]
+    script: str
     distractors: tuple[int, int]
     turn: float
     outside: float
@@ -42,6 +44,7 @@ _EASY = Level(
     words=(0, 1),
     letters=(0.06, 0.12),
     line=(1, 1),
+    script="any",
     distractors=(0, 0),
     turn=15,
     outside=0.0,
@@ -50,7 +53,7 @@ _EASY = Level(
 )
 LEVELS: dict[str, Level] = {
     "easy": _EASY,
-    "signs": _EASY._replace(words=(2, 4)),
+    "signs": _EASY._replace(words=(1, 2), letters=(0.14, 0.2), script="signs"),
     "medium": Level(
         classes=160,
         objects=(4, 12),
@@ -61,6 +64,7 @@ LEVELS: dict[str, Level] = {
         words=(0, 3),
         letters=(0.04, 0.1),
         line=(1, 2),
+        script="any",
         distractors=(0, 6),
         turn=30,
         outside=0.15,
@@ -77,6 +81,7 @@ LEVELS: dict[str, Level] = {
         words=(1, 10),
         letters=(0.014, 0.07),
         line=(1, 4),
+        script="any",
         distractors=(4, 24),
         turn=180,
         outside=0.4,
