@@ -30,7 +30,7 @@ def main() -> None:
     for seed in arguments.seeds:
         checkpoint = arguments.checkpoint or pretrained(folder / f"seed{seed}", seed)
         for task in arguments.tasks:
-            for start, file in (("random", None), ("checkpoint", checkpoint)):
+            for start, file in (("checkpoint", checkpoint), ("random", None)):
                 asked = {"task": task, "start": start, "checkpoint": file and str(file), "seed": seed, "steps": arguments.steps}
                 place = folder / f"seed{seed}" / f"{task}-{start}"
                 rows.append(runs.part(place, asked, partial(trained, place, task, file, seed, arguments.steps)))
