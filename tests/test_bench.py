@@ -1,0 +1,141 @@
+"""tools/bench.py: what is counted, that peers are of one size, what comes out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed import encoder, output, work
+from benchmarks.speed.encoders import ENCODERS, OURS, Unavailable
+from benchmarks.speed.measure import in_turn, peak_memory, ratio
+
+ROOT = Path(__file__).parents[1]
+
+SIZE = work.Size(depth=3, dim=32, heads=2, hidden=40, patch=14)
+GRIDS = ((4, 6), (2, 2), (6, 4))
+CPU = torch.device("cpu")
+
+
+def attention_products(inputs: list, outputs: list) -> float:
+    """Multiplications of scaled_dot_product_attention, which fvcore leaves out: queries by keys, weights by values."""
+    *batch, length, dim = inputs[0].type().sizes()
+    return 2.0 * batch[0] * batch[1] * length * length * dim
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:")
+def test_flops_equal_those_that_fvcore_counts():
+    """fvcore counts a multiplication with its addition once, and norms; these, a few a value, are told apart by operator."""
+    from fvcore.nn import FlopCountAnalysis
+
+    made = encoder.build(OURS, SIZE, GRIDS)
+    counted = FlopCountAnalysis(made.model.eval(), made.inputs)
+    counted.set_op_handle("aten::scaled_dot_product_attention", attention_products)
+    counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    operators = counted.by_operator()
+    products = operators["linear"] + operators["scaled_dot_product_attention"]
+    assert 2 * products == work.forward_flops(SIZE, GRIDS)
+    assert set(operators) - {"linear", "scaled_dot_product_attention"} <= {"layer_norm", "matmul", "mul"}
+
+
+def test_flops_of_training_equal_those_that_torch_counts():
+    """torch counts the backward pass of attention with the product that it computes again, half of a forward pass."""
+    made = encoder.build(OURS, SIZE, GRIDS)
+    with FlopCounterMode(display=False) as counter:
+        made.model(*made.inputs).sum().backward()
+    again = SIZE.depth * sum(2 * (rows * cols) ** 2 * SIZE.dim for rows, cols in GRIDS)
+    assert counter.get_total_flops() - again == work.training_flops(SIZE, GRIDS)
+
+
+def test_flops_by_hand():
+    size = work.Size(depth=1, dim=4, heads=1, hidden=6, patch=1)
+    assert work.forward_flops(size, [(1, 2)]) == 2 * 2 * 3 * 4 + 2 * 2 * (4 * 16 + 3 * 24) + 2 * 2 * 4 * 4
+    large = work.training_flops(work.SIZES["large"], work.WORKLOADS["448"]) / 4
+    assert large == pytest.approx(5.8e12, rel=0.01)  # an image of 448^2 pixels
+
+
+def test_the_native_images():
+    assert work.patches(work.WORKLOADS["native"]) == 4572
+    assert work.fill(work.WORKLOADS["native"]) == pytest.approx(0.54, abs=0.005)
+    assert len({rows / cols for rows, cols in work.WORKLOADS["native"]}) > 8
+    assert all(side % 2 == 0 for grids in work.WORKLOADS.values() for grid in grids for side in grid)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_blocks_have_equally_many_weights(name):
+    """In the matrices of the blocks; whatever else an encoder has is small."""
+    size = work.SIZES["quick"]
+    try:
+        made = encoder.build(name, size, GRIDS)
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    blocks = next(part for title, part in made.model.named_modules() if title.rpartition(".")[2] in ("blocks", "layers"))
+    matrices = sum(weight.numel() for weight in blocks.parameters() if weight.ndim == 2)
+    assert matrices == size.depth * (4 * size.dim**2 + 3 * size.dim * size.hidden)
+    tokens = made.model(*made.inputs)
+    assert tokens.shape[-1] == size.dim
+    assert tokens.isfinite().all()
+    encoder.step_of(made, "training", CPU, torch.float32)()
+
+
+def test_steps_are_measured_in_turn():
+    order: list[str] = []
+    seconds = in_turn({name: lambda name=name: order.append(name) for name in "ab"}, device=CPU, rounds=2)
+    assert order == ["a", "b"] * 3
+    assert [len(each) for each in seconds.values()] == [2, 2]
+    assert ratio([4.0, 9.0, 2.0], [2.0, 3.0, 2.0]) == 2.0
+
+
+def allocating(count: int):
+    return lambda: torch.ones(count, dtype=torch.uint8)
+
+
+def test_memory_is_that_of_the_step():
+    """Roughly: meanwhile the system may take back pages of libraries."""
+    assert peak_memory(allocating, 200 * 2**20, device=CPU) == pytest.approx(
+        200 * 2**20, rel=0.2
+    )  # pages of libraries may go meanwhile
+
+
+def test_the_table():
+    columns = (output.Column("name", "name"), output.Column("rate", "a second", ",.1f"))
+    rows = [{"name": "a", "rate": 1234.56}, {"name": "bcd", "other": 1}]
+    result = output.Result("some", {}, columns, rows, [output.Panel("all", {"a": 1.0})], "a second")
+    assert output.table(result).splitlines() == [
+        "| name | a second |",
+        "| ---- | -------: |",
+        "| a    |  1,234.6 |",
+        "| bcd  |        - |",
+    ]
+
+
+def bench(*arguments: str, out: Path) -> tuple[str, dict]:
+    """Runs the tool; what it printed, and its JSON."""
+    command = [sys.executable, "tools/bench.py", *arguments, "--out", str(out), "--threads", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads((out / f"{arguments[0]}.json").read_text())
+
+
+def test_encoder(tmp_path):
+    printed, found = bench("encoder", "--quick", out=tmp_path)
+    measured = [row for row in found["rows"] if "rate" in row]
+    ours = {row["mode"]: row for row in measured if row["encoder"] == OURS}
+    for row in measured:
+        assert row["rate"] == pytest.approx(row["patches"] / row["seconds"][0])
+        assert row["ours"] == pytest.approx(ours[row["mode"]]["rate"] / row["rate"])
+        flops = encoder.MODES[row["mode"]](work.SIZES["quick"], work.WORKLOADS["quick"])
+        if row["encoder"] == "mmpretrain-vit":
+            assert row["patches"] == 3 * 16
+        else:
+            assert row["patches"] == 52
+            assert row["fraction"] == pytest.approx(flops / row["seconds"][0] / row["limit"])
+    missing = [row for row in found["rows"] if "reason" in row]
+    assert len(measured) + len(missing) == 2 * len(ENCODERS)
+    assert all(f"{row['encoder']} was not measured: {row['reason']}" in printed for row in missing)
+    assert printed.splitlines()[0].split(" | ")[2].strip() == "encoder"
+    assert found["machine"]["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert "<svg" in (tmp_path / "encoder.svg").read_text()

@@ -1,0 +1,74 @@
+"""Measures how fast FineViT is beside its peers: ``python tools/bench.py encoder``."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from finevit.engine.cli import user_errors
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks are no part of the library
+from benchmarks.speed.encoders import ENCODERS
+from benchmarks.speed.work import SIZES, WORKLOADS
+
+QUICK = "tiny sizes and one round, to see that it runs: no figures"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """What all benchmarks share, and what each has of its own; ``--quick`` replaces the settings that it names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    for name, (says, add) in BENCHMARKS.items():
+        command = commands.add_parser(name, help=says, description=says)
+        command.add_argument("--rounds", type=int, default=5, help="rounds that count, after one that does not (default: 5)")
+        command.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+        command.add_argument("--threads", type=int, help="threads of PyTorch (default: its own choice)")
+        command.add_argument("--out", type=Path, default=Path("work_dirs/bench"), help="where JSON and plot go")
+        add(command)
+    arguments = parser.parse_args()
+    return argparse.Namespace(**{**vars(arguments), **arguments.quick})
+
+
+def encoder(command: argparse.ArgumentParser) -> None:
+    """Options of ``encoder``."""
+    command.add_argument(
+        "--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS), metavar="NAME", help=", ".join(ENCODERS)
+    )
+    command.add_argument("--size", choices=SIZES, default="peers", help="of all encoders (default: peers, 384 wide, 6 deep)")
+    command.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["native", "448", "1008"], help="which images")
+    command.add_argument("--repeat", type=int, default=1, help="so many times the images, to fill a GPU (default: 1)")
+    command.add_argument("--modes", nargs="+", choices=("forward", "training"), default=["forward", "training"])
+    command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the products, by autocast")
+    command.add_argument("--sides", nargs="+", type=int, default=[1024, 2048], help="of the square matrices that tell the limit")
+    command.add_argument("--no-memory", dest="memory", action="store_false", help="do not measure memory, which starts processes")
+    quick = {"size": "quick", "workloads": ["quick"], "rounds": 1, "sides": [64], "memory": False}
+    command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
+
+
+BENCHMARKS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "encoder": ("encoders of one size on the same images: ours and those of other libraries", encoder),
+}
+
+
+def main() -> None:
+    """Runs one benchmark, prints its table, writes JSON and plot."""
+    arguments = parse_arguments()
+    import torch
+
+    from benchmarks.speed.output import machine, table, write
+    from finevit.plugins import load_plugins
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    facts = machine(torch.device(arguments.device))
+    with user_errors():
+        load_plugins()
+        result = import_module(f"benchmarks.speed.{arguments.benchmark}").run(arguments)
+    print(table(result), "", *result.notes, sep="\n")
+    data, picture = write(result, facts, arguments.out)
+    print(f"on {facts['device']}, {facts['threads']} threads; written to {data} and {picture}")
+
+
+if __name__ == "__main__":
+    main()
