@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import encoder, output, work
+from benchmarks.speed import encoder, loss, output, work
 from benchmarks.speed.encoders import ENCODERS, OURS, Unavailable
 from benchmarks.speed.measure import in_turn, peak_memory, ratio
 
@@ -139,3 +139,26 @@ def test_encoder(tmp_path):
     assert printed.splitlines()[0].split(" | ")[2].strip() == "encoder"
     assert found["machine"]["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert "<svg" in (tmp_path / "encoder.svg").read_text()
+
+
+@pytest.mark.parametrize("name", loss.LOSSES)
+def test_both_sides_compute_the_same_loss(name):
+    torch.manual_seed(0)
+    found = {}
+    for side, compute in loss.losses(name, chunk=4).items():
+        torch.manual_seed(0)
+        leaves = [torch.randn(10, 6).requires_grad_() for _ in range(2)]
+        value = compute(*leaves, torch.tensor(2.0), torch.tensor(-1.0))
+        found[side] = value, *torch.autograd.grad(value, leaves)
+    for own, other in zip(found[loss.OURS], found[loss.PEER], strict=True):
+        assert torch.allclose(own, other, atol=1e-6)
+
+
+def test_loss(tmp_path):
+    _, found = bench("loss", "--quick", out=tmp_path)
+    assert [(row["loss"], row["side"], row["batch"]) for row in found["rows"]] == [
+        (name, side, 64) for name in loss.LOSSES for side in (loss.OURS, loss.PEER)
+    ]
+    for own, other in zip(found["rows"][::2], found["rows"][1::2], strict=True):
+        assert own["faster"] == 1
+        assert other["faster"] == pytest.approx(other["milliseconds"] / own["milliseconds"])

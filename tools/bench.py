@@ -46,8 +46,19 @@ def encoder(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
 
 
+def loss(command: argparse.ArgumentParser) -> None:
+    """Options of ``loss``."""
+    command.add_argument("--batches", nargs="+", type=int, default=[1024, 4096, 8192], help="how many images with their texts")
+    command.add_argument("--dim", type=int, default=256, help="width of the embeddings (default: 256)")
+    command.add_argument("--chunk", type=int, default=1024, help="side of our blocks (default: 1024, that of the configs)")
+    command.add_argument("--no-memory", dest="memory", action="store_false", help="do not measure memory, which starts processes")
+    quick = {"batches": [64], "dim": 16, "chunk": 32, "rounds": 1, "memory": False}
+    command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
+
+
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "encoder": ("encoders of one size on the same images: ours and those of other libraries", encoder),
+    "loss": ("contrastive losses, forward and backward: ours and those of open_clip", loss),
 }
 
 
