@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import encoder, loss, output, work
+from benchmarks.speed import data, encoder, loss, output, work
 from benchmarks.speed.encoders import ENCODERS, OURS, Unavailable
 from benchmarks.speed.measure import in_turn, peak_memory, ratio
+from finevit.ops.patches import patchify
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,3 +165,32 @@ def test_loss(tmp_path):
     for own, other in zip(found["rows"][::2], found["rows"][1::2], strict=True):
         assert own["faster"] == 1
         assert other["faster"] == pytest.approx(other["milliseconds"] / own["milliseconds"])
+
+
+def test_the_decoder_alone_makes_our_patches(tmp_path):
+    """What ours is compared with does the same work: equal pixels, of 1 megapixel JPEGs at half their scale."""
+    files = data.write_images(tmp_path, 2, 1.0)
+    dataset, _ = data.ours(tmp_path, 448)
+    for index, file in enumerate(files):
+        sample = dataset[index]
+        height, width = (14 * side for side in sample["shape"])
+        assert 0.9 * 448**2 < height * width <= 448**2
+        assert np.array_equal(patchify(data.pillow(file.read_bytes(), height, width), 14), sample["patches"])
+        other = data.opencv(file.read_bytes(), height, width)
+        assert np.abs(patchify(other, 14).astype(int) - sample["patches"]).mean() < 2
+
+
+def test_the_pictures_are_like_photographs(tmp_path):
+    (file,) = data.write_images(tmp_path, 1, 1.0)
+    with Image.open(file) as image:
+        assert image.width * image.height == pytest.approx(1e6, rel=0.01)
+    assert 1 < 8 * file.stat().st_size / 1e6 < 4  # bits a pixel
+
+
+def test_data(tmp_path):
+    _, found = bench("data", "--quick", out=tmp_path)
+    rates = {row["pipeline"]: row["rate"] for row in found["rows"]}
+    assert list(rates) == [data.OURS, *data.DECODERS, "torchvision folder"]
+    for row in found["rows"]:
+        assert row["rate"] == pytest.approx(4 / row["seconds"][0])
+        assert row["ours"] == pytest.approx(rates[data.OURS] / row["rate"])

@@ -56,9 +56,19 @@ def loss(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
 
 
+def data(command: argparse.ArgumentParser) -> None:
+    """Options of ``data``."""
+    command.add_argument("--images", type=int, default=32, help="how many JPEGs (default: 32)")
+    command.add_argument("--megapixels", type=float, default=1.0, help="of each (default: 1)")
+    command.add_argument("--side", type=int, default=448, help="they are reduced to the area of this square (default: 448)")
+    quick = {"images": 4, "megapixels": 0.2, "side": 112, "rounds": 1}
+    command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
+
+
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "encoder": ("encoders of one size on the same images: ours and those of other libraries", encoder),
     "loss": ("contrastive losses, forward and backward: ours and those of open_clip", loss),
+    "data": ("JPEG files to a pack on one core: our dataset, its decoder alone, a folder of torchvision", data),
 }
 
 
