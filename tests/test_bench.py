@@ -1,6 +1,7 @@
 """tools/bench.py: what is counted, that peers are of one size, what comes out."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import data, encoder, loss, output, work
+from benchmarks.speed import data, encoder, loss, output, packs, work
 from benchmarks.speed.encoders import ENCODERS, OURS, Unavailable
 from benchmarks.speed.measure import in_turn, peak_memory, ratio
 from finevit.ops.patches import patchify
@@ -194,3 +195,36 @@ def test_data(tmp_path):
     for row in found["rows"]:
         assert row["rate"] == pytest.approx(4 / row["seconds"][0])
         assert row["ours"] == pytest.approx(rates[data.OURS] / row["rate"])
+
+
+def test_fill_and_imbalance_by_hand():
+    plan = packs.in_order([4, 2, 1, 1, 3, 1, 9], ranks=2, batch=2)
+    assert plan == [[[4, 2], [1, 1]]]
+    assert packs.fill(plan) == 8 / (2 * 6)
+    size = work.Size(depth=1, dim=4, heads=1, hidden=4, patch=1)
+    dear, cheap = (sum(work.forward_flops(size, [(1, length)]) for length in pack) for pack in plan[0])
+    assert packs.imbalance(plan, size) == pytest.approx(dear / ((dear + cheap) / 2) - 1)
+    assert packs.imbalance([[[4, 2]]], size) == 0
+    assert packs.fill([[[4, 2], [3, 3]]]) == 1
+
+
+def test_native_lengths():
+    lengths = packs.native_lengths(4000, 1008**2, 14)
+    assert max(lengths) == 72**2
+    assert min(lengths) >= 200
+    assert sum(length > 0.95 * 72**2 for length in lengths) / len(lengths) == pytest.approx(
+        math.log(4e6 / 1008**2) / math.log(80), abs=0.03
+    )
+    assert lengths == packs.native_lengths(4000, 1008**2, 14)
+
+
+def test_stage(tmp_path):
+    _, found = bench("stage", "--quick", out=tmp_path)
+    real, *simulated = found["rows"]
+    assert real["images"] * real["seconds"] == pytest.approx(2, rel=1)
+    assert 200 < real["patches"] / real["images"] <= 256
+    assert 0 < real["wait"] < 1
+    assert real["fraction"] > 0
+    assert [row["ranks"] for row in simulated] == 2 * [1, 2, 4, 8, 16, 32, 64]
+    assert all(row["imbalance"] == 0 for row in simulated if row["ranks"] == 1)
+    assert all(0 < row["fill"] <= 1 for row in simulated)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from finevit.engine.cli import user_errors
+from finevit.engine.cli import Options, user_errors
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks are no part of the library
 from benchmarks.speed.encoders import ENCODERS
 from benchmarks.speed.work import SIZES, WORKLOADS
 
+TINY = "configs/finevit_tiny_stage1.py"
 QUICK = "tiny sizes and one round, to see that it runs: no figures"
 
 
@@ -65,10 +66,21 @@ def data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
 
 
+def stage(command: argparse.ArgumentParser) -> None:
+    """Options of ``stage``."""
+    command.add_argument("--config", default=TINY, help=f"what is trained (default: {TINY})")
+    command.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
+    command.add_argument("--steps", type=int, default=20, help="real steps that count (default: 20)")
+    small = {"train_dataloader.batch_size": 2, "train_dataloader.num_workers": 0, "model.teacher.type": "RandomFeatureTeacher"}
+    quick = {"steps": 2, "cfg_options": small}
+    command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
+
+
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "encoder": ("encoders of one size on the same images: ours and those of other libraries", encoder),
     "loss": ("contrastive losses, forward and backward: ours and those of open_clip", loss),
     "data": ("JPEG files to a pack on one core: our dataset, its decoder alone, a folder of torchvision", data),
+    "stage": ("training steps of a config, and the balance of 1 to 64 simulated ranks", stage),
 }
 
 
