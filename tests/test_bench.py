@@ -228,3 +228,9 @@ def test_stage(tmp_path):
     assert [row["ranks"] for row in simulated] == 2 * [1, 2, 4, 8, 16, 32, 64]
     assert all(row["imbalance"] == 0 for row in simulated if row["ranks"] == 1)
     assert all(0 < row["fill"] <= 1 for row in simulated)
+
+
+def test_startup(tmp_path):
+    _, found = bench("startup", "--quick", out=tmp_path)
+    torch_imported, first_step = (row["seconds"] for row in found["rows"])
+    assert 0 < torch_imported < first_step

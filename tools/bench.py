@@ -76,11 +76,21 @@ def stage(command: argparse.ArgumentParser) -> None:
     command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
 
 
+def startup(command: argparse.ArgumentParser) -> None:
+    """Options of ``startup``."""
+    command.add_argument("--config", default=TINY, help=f"what is trained (default: {TINY})")
+    command.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE", help="handed to tools/train.py")
+    command.add_argument("--warm", type=int, default=1, help="starts that do not count (default: 1)")
+    quick = {"rounds": 1, "warm": 0, "options": ["model.teacher.type=RandomFeatureTeacher", "train_dataloader.batch_size=2"]}
+    command.add_argument("--quick", action="store_const", const=quick, default={}, help=QUICK)
+
+
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "encoder": ("encoders of one size on the same images: ours and those of other libraries", encoder),
     "loss": ("contrastive losses, forward and backward: ours and those of open_clip", loss),
     "data": ("JPEG files to a pack on one core: our dataset, its decoder alone, a folder of torchvision", data),
     "stage": ("training steps of a config, and the balance of 1 to 64 simulated ranks", stage),
+    "startup": ("seconds from the start of tools/train.py to the first step of the optimiser", startup),
 }
 
 
