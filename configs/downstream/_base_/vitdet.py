@@ -23,7 +23,7 @@ _tiny = dict(arch="tiny", window=0, global_blocks=[], drop_path=0.0, recompute=F
 _tiny_strides = [7, 14, 28]
 _tiny_two_stage = dict(
     data_preprocessor=dict(pad_size_divisor=28),
-    backbone=dict(_encoder, _delete_=True, **_tiny),
+    backbone=dict(_encoder, _delete_=True, **_tiny, frozen=True),
     neck=dict(_delete_=True, type="finevit.SimpleFPN", in_channels=256, out_channels=96, scales=[2, 1, 0.5], num_outs=3),
     rpn_head=dict(in_channels=96, feat_channels=96, anchor_generator=dict(scales=[6], strides=_tiny_strides)),
     test_cfg=dict(rpn=dict(nms_pre=400, max_per_img=200), rcnn=dict(max_per_img=20)),
@@ -43,7 +43,6 @@ _optim_wrapper = dict(
 _tiny_optim_wrapper = dict(
     _optim_wrapper,
     optimizer=dict(type="finevit.TimmMuon", lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05),
-    paramwise_cfg=dict(_optim_wrapper["paramwise_cfg"], custom_keys={"backbone.": dict(lr_mult=0.1)}),
     clip_grad=dict(max_norm=1.0),
 )
-"""The twins': in minutes Muon teaches more than AdamW, and the encoder keeps what it knows (docs/downstream.md)."""
+"""The twins': in minutes Muon teaches necks and heads more than AdamW (docs/downstream.md)."""
