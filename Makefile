@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help environment train learning ablation downstream ops test test-slow check format scenes pins
+.PHONY: help environment train learning ablation downstream bench ops test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ ablation: environment ## train encoders by Stages I to III, tune a language mode
 
 downstream: environment ## train Mask R-CNN and UPerNet on embedded scenes, from a checkpoint and from nothing; prints the table
 	@$(RUN) benchmarks/downstream/run.py $(ARGS)
+
+bench: environment ## measure speed beside other libraries; ARGS="loss" (data, stage, startup) for more than encoders; prints the table
+	@$(RUN) tools/bench.py $(or $(ARGS),encoder)
 
 ops: environment ## build mmcv's compiled operations once, cache the wheel and install it; nothing here needs them
 	@$(RUN) tools/build_ops.py $(ARGS)
