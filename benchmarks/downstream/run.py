@@ -81,8 +81,9 @@ def report(rows: list[dict], arguments: argparse.Namespace) -> None:
             cells = task.split("_finevit")[0], key, f"{random:.3f}", f"{trained:.3f}", f"{trained - random:+.3f}"
             lines.append(f"| {' | '.join(cells)} | {len({row['asked']['seed'] for row in rows})} |")
     settings = {key: str(value) for key, value in vars(arguments).items() if key not in ("work_dir", "out", "checkpoint")}
+    told = [row | {"asked": {key: value for key, value in row["asked"].items() if key != "checkpoint"}} for row in rows]
     for file in (arguments.work_dir / "results.json", *([arguments.out] if arguments.out else [])):
-        runs.save(file, {"machine": runs.machine(), "settings": settings, "rows": rows})
+        runs.save(file, {"machine": runs.machine(), "settings": settings, "rows": told})
     print("\n".join(["", *lines, "", f"written to {arguments.work_dir / 'results.json'}"]))
 
 
