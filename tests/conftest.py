@@ -1,6 +1,7 @@
-"""What several test files need: the functions of CLIP_benchmark, as pip brings them."""
+"""What several test files need: the functions of CLIP_benchmark, as pip brings them; mmcv's operations by our stand-ins."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -33,3 +34,13 @@ def clip_benchmark() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-ins serve ``mmcv.ops``, also where mmcv was compiled."""
+    from finevit.downstream import ops
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("mmcv.ops.") and hasattr(module, "ext_module"):
+            monkeypatch.setattr(module, "ext_module", ops)

@@ -1,39 +1,20 @@
-"""The stand-ins for mmcv's compiled operations: against compiled mmcv's values, or loops written from its CUDA kernels."""
+"""The stand-ins for mmcv's compiled operations, against compiled mmcv's values; what they refuse."""
 
-import importlib.machinery
-import importlib.util
-import math
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import MultiScaleDeformableAttention, roi_align, roi_pool, sigmoid_focal_loss, softmax_focal_loss
-from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
-from torch.autograd import gradcheck
+from mmcv.ops import roi_align
 
 from finevit.downstream import ops
-from finevit.downstream.finder import NAME, StandIn, install
-from finevit.downstream.ops.__main__ import write
 
 sys.path.insert(0, str(Path(__file__).parent / "golden"))
 import mmcv_ops
 
 GOLDEN = {name: (case, expected) for name, case, expected in mmcv_ops.load()}
-SPEC = importlib.util.spec_from_file_location("build_ops", Path(__file__).parents[1] / "tools" / "build_ops.py")
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
-FLOAT32_TINY = float(np.finfo(np.float32).tiny)
-
-
-@pytest.fixture(autouse=True)
-def stand_ins(monkeypatch):
-    """The stand-ins serve ``mmcv.ops``, also where mmcv was compiled."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("mmcv.ops.") and hasattr(module, "ext_module"):
-            monkeypatch.setattr(module, "ext_module", ops)
+pytestmark = pytest.mark.usefixtures("stand_ins")
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -60,149 +41,6 @@ def test_boxes_and_places_are_the_same_to_the_last_bit(op):
     for case, expected in cases:
         for result, value in zip(mmcv_ops.compute(case), expected, strict=True):
             np.testing.assert_array_equal(result, value)
-
-
-def sigmoid_reference(logits, target, gamma, alpha, weight):
-    """The CUDA kernel, a loop in float64: loss and gradient."""
-    loss, grad = torch.zeros_like(logits), torch.zeros_like(logits)
-    for n, c in np.ndindex(*logits.shape):
-        p = 1 / (1 + math.exp(-float(logits[n, c])))
-        log_p, log_q = math.log(max(p, FLOAT32_TINY)), math.log(max(1 - p, FLOAT32_TINY))
-        if target[n] == c:
-            loss[n, c] = -alpha * (1 - p) ** gamma * log_p
-            grad[n, c] = -alpha * (1 - p) ** gamma * (1 - p - gamma * p * log_p)
-        else:
-            loss[n, c] = -(1 - alpha) * p**gamma * log_q
-            grad[n, c] = -(1 - alpha) * p**gamma * (gamma * (1 - p) * log_q - p)
-        scale = 1 if weight is None else weight[target[n]]
-        loss[n, c] *= scale
-        grad[n, c] *= scale
-    return loss, grad
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize(("gamma", "alpha"), [(2.0, 0.25), (1.5, 0.6), (0.0, 0.5)])
-def test_sigmoid_focal_loss_is_the_cuda_kernels(dtype, weighted, gamma, alpha):
-    logits = normal(6, 4, dtype=dtype) * 3
-    logits[0] = torch.tensor([60.0, -60, 0, 20])
-    target = torch.tensor([0, 3, 1, 2, 0, 3] if weighted else [0, 3, 4, 2, 4, -1])  # 4 and -1: background
-    weight = torch.tensor([0.5, 2.0, 1.0, 0.1], dtype=dtype) if weighted else None
-    logits.requires_grad_()
-    loss = sigmoid_focal_loss(logits, target, gamma, alpha, weight, "none")
-    loss.sum().backward()
-    expected, slope = sigmoid_reference(logits.detach().double(), target, gamma, alpha, weight)
-    moderate = logits.detach().abs() < 15  # elsewhere 1 - p in float32 is 0 or coarse, on CUDA too
-    for result, value in ((loss.detach(), expected), (logits.grad, slope)):
-        chosen = slice(None) if dtype == torch.float64 else moderate
-        torch.testing.assert_close(result.double()[chosen], value[chosen], rtol=1e-5, atol=1e-5)
-    assert torch.isfinite(loss).all()
-
-
-def test_sigmoid_focal_loss_by_hand():
-    loss = sigmoid_focal_loss(torch.zeros(1, 2), torch.tensor([1]), 2.0, 0.25, None, "none")
-    torch.testing.assert_close(loss, math.log(2) / 4 * torch.tensor([[0.75, 0.25]]))
-
-
-@pytest.mark.parametrize("loss", [sigmoid_focal_loss, softmax_focal_loss])
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_gradients_of_focal_losses_are_their_derivatives(loss, reduction):
-    target, weight = torch.tensor([0, 2, 1, 1]), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    logits = normal(4, 3).requires_grad_()
-    assert gradcheck(lambda values: loss(values, target, 2.0, 0.25, weight, reduction), logits)
-
-
-def test_softmax_focal_loss_is_the_cuda_kernels():
-    logits, target = normal(5, 3), torch.tensor([0, 2, 1, -1, 1])
-    loss = softmax_focal_loss(logits, target, 2.0, 0.3, None, "none")
-    p = logits.softmax(1)
-    expected = [-0.3 * (1 - p[n, t]) ** 2 * p[n, t].log() if t >= 0 else torch.tensor(0.0) for n, t in enumerate(target.tolist())]
-    torch.testing.assert_close(loss, torch.stack([value.double() for value in expected]))
-    ignored = logits.clone().requires_grad_()
-    softmax_focal_loss(ignored, target, 2.0, 0.3, None, "sum").backward()
-    assert ignored.grad[3].tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize("loss", [sigmoid_focal_loss, softmax_focal_loss])
-def test_focal_losses_in_half_precision_and_without_rows(loss):
-    logits, target = normal(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
-    for dtype in (torch.float16, torch.bfloat16):
-        result = loss(logits.to(dtype), target, 2.0, 0.25, None, "sum")
-        assert result.dtype == dtype
-        assert float(result) == pytest.approx(float(loss(logits, target, 2.0, 0.25, None, "sum")), rel=2e-2)
-    assert float(loss(normal(0, 3), target[:0], 2.0, 0.25, None, "sum")) == 0
-
-
-def test_focal_losses_refuse_labels_that_mmcv_reads_memory_beyond_its_tensors_for():
-    logits = torch.zeros(2, 3)
-    with pytest.raises(ValueError, match="target 7 is larger than the number of classes, 3"):
-        sigmoid_focal_loss(logits, torch.tensor([0, 7]), 2.0, 0.25, None, "sum")
-    with pytest.raises(ValueError, match="weight has 3 entries for targets from 0 to 3"):
-        sigmoid_focal_loss(logits, torch.tensor([0, 3]), 2.0, 0.25, torch.ones(3), "sum")
-
-
-def pool_reference(features, rois, size, scale):
-    """The CUDA kernel, a loop: output and the place of each maximum."""
-    output = torch.zeros(len(rois), features.shape[1], *size)
-    argmax = torch.zeros_like(output, dtype=torch.int)
-    for n, c, i, j in np.ndindex(*output.shape):
-        image, *box = rois[n].tolist()
-        x1, y1, x2, y2 = box[0] * scale, box[1] * scale, (box[2] + 1) * scale, (box[3] + 1) * scale
-        if x2 <= x1 or y2 <= y1:
-            continue
-        height, width = (y2 - y1) / size[0], (x2 - x1) / size[1]
-        rows = range(max(math.floor(i * height + y1), 0), min(math.ceil((i + 1) * height + y1), features.shape[2]))
-        columns = range(max(math.floor(j * width + x1), 0), min(math.ceil((j + 1) * width + x1), features.shape[3]))
-        values = {y * features.shape[3] + x: float(features[int(image), c, y, x]) for y in rows for x in columns}
-        argmax[n, c, i, j] = best = max(values, key=values.get, default=-1)
-        output[n, c, i, j] = values.get(best, 0)
-    return output, argmax
-
-
-def test_roi_pooling_is_the_cuda_kernels():
-    features = normal(2, 3, 9, 12, dtype=torch.float32).requires_grad_()
-    boxes = [(0, 0, 0, 23, 17), (1, 3, 5, 15, 6), (1, 20, 10, 60, 40), (0, 50, 50, 60, 60), (0, 8, 8, 2, 2), (1, -9, -9, 4, 4)]
-    rois = torch.tensor(boxes, dtype=torch.float32)
-    output = roi_pool(features, rois, (3, 2), 0.5)
-    expected, argmax = pool_reference(features.detach(), rois, (3, 2), 0.5)
-    assert torch.equal(output, expected)
-    weights = mmcv_ops.ramp(output)
-    (output * weights).sum().backward()
-    grad = torch.zeros_like(features)
-    for n, c, i, j in np.ndindex(*expected.shape):
-        if argmax[n, c, i, j] >= 0:  # the box inside out sends its gradient to pixel 0, as in mmcv
-            grad[int(rois[n, 0]), c].view(-1)[argmax[n, c, i, j]] += weights[n, c, i, j]
-    torch.testing.assert_close(features.grad, grad)
-
-
-def attention_inputs():
-    shapes = torch.tensor([[4, 6], [2, 3]])
-    value = normal(2, 30, 2, 3)
-    locations = torch.rand(2, 5, 2, 2, 4, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1.4 - 0.2
-    return value, shapes, torch.tensor([0, 24]), locations, normal(2, 5, 2, 2, 4, seed=2).softmax(-1)
-
-
-def attention_reference(value, shapes, starts, locations, weights):
-    """The CUDA kernel, a loop."""
-    output = value.new_zeros(len(value), locations.shape[1], *value.shape[2:])
-    for b, q, m, level, point in np.ndindex(*locations.shape[:5]):
-        height, width = shapes[level].tolist()
-        x, y = (float(v) for v in locations[b, q, m, level, point] * torch.tensor([width, height]) - 0.5)
-        for row, column in ((math.floor(y) + i, math.floor(x) + j) for i in (0, 1) for j in (0, 1)):
-            if 0 <= row < height and 0 <= column < width:
-                share = (1 - abs(y - row)) * (1 - abs(x - column)) * weights[b, q, m, level, point]
-                output[b, q, m] += share * value[b, int(starts[level]) + row * width + column, m]
-    return output.flatten(2)
-
-
-def test_deformable_attention_is_the_cuda_kernels():
-    inputs = attention_inputs()
-    output = MultiScaleDeformableAttnFunction.apply(*inputs, 64)
-    torch.testing.assert_close(output, attention_reference(*inputs))
-    value, shapes, starts, *rest = inputs
-    leaves = [tensor.requires_grad_() for tensor in (value, *rest)]
-    assert gradcheck(lambda v, *other: MultiScaleDeformableAttnFunction.apply(v, shapes, starts, *other, 64), leaves)
-    assert MultiScaleDeformableAttention(embed_dims=8, num_heads=2).im2col_step == 64
 
 
 @pytest.mark.parametrize("mode", ["avg", "max"])
@@ -241,80 +79,3 @@ def test_operations_without_stand_in_say_how_to_compile_them():
         ops.carafe_forward(1, group_size=2)
     with pytest.raises(AttributeError):
         _ = ops._carafe
-
-
-def test_the_finder_is_last_and_serves_one_module():
-    install()
-    finders = [finder for finder in sys.meta_path if isinstance(finder, StandIn)]
-    assert len(finders) == 1
-    assert finders[0].find_spec("mmcv._extra", None) is None
-    module = importlib.util.module_from_spec(finders[0].find_spec(NAME, None))
-    module.__spec__.loader.exec_module(module)
-    assert module.nms is ops.nms
-    assert module.anything.__name__ == "anything"
-
-
-def run(code, folder):
-    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(folder)}, capture_output=True, text=True)
-    return done.stdout.strip() or done.stderr
-
-
-def test_a_module_of_mmcvs_own_comes_before_the_stand_in(tmp_path):
-    (tmp_path / "mmcv").mkdir()
-    (tmp_path / "mmcv" / "__init__.py").touch()
-    code = "import finevit, mmcv._ext; print(mmcv._ext.__spec__.origin)"
-    assert run(code, tmp_path) == "finevit.downstream.ops"
-    own = tmp_path / "mmcv" / "_ext.py"
-    own.touch()
-    assert run(code, tmp_path) == str(own)
-
-
-def test_importing_finevit_stays_light():
-    heavy = ("torch", "torchvision", "mmcv", "mmengine", "mmdet", "mmseg", "mmpretrain", "transformers", "timm", "numpy")
-    assert run(f"import finevit, sys; print([name for name in {heavy} if name in sys.modules])", Path.cwd()) == "[]"
-
-
-def test_the_written_file_gives_way_to_a_compiled_module(tmp_path):
-    file = write(tmp_path)
-    assert write(tmp_path) == file
-    namespace = {}
-    exec(file.read_text("utf-8"), namespace)
-    assert namespace["nms"] is ops.nms
-    compiled = tmp_path / f"_ext{importlib.machinery.EXTENSION_SUFFIXES[0]}"
-    compiled.touch()
-    assert importlib.machinery.PathFinder.find_spec("_ext", [str(tmp_path)]).origin == str(compiled)
-    with pytest.raises(ValueError, match="mmcv has its compiled operations"):
-        write(tmp_path)
-
-
-def test_a_file_of_somebody_else_is_left_alone(tmp_path):
-    (tmp_path / "_ext.py").write_text("import secret")
-    with pytest.raises(ValueError, match="is not of finevit's making"):
-        write(tmp_path)
-
-
-def test_the_build_raises_older_standards_only():
-    setup = "a = ['-std=c++14']\nb = ['-std=c++17', '/std:c++17', '-std=c++23']"
-    assert tool.fit_standard(setup, 20) == "a = ['-std=c++20']\nb = ['-std=c++20', '/std:c++20', '-std=c++23']"
-    assert tool.torch_standard() >= 17
-
-
-def test_the_build_says_what_is_missing(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler -O2")
-    with pytest.raises(ValueError, match="no C\\+\\+ compiler: 'no-such-compiler' is not on PATH; install one"):
-        tool.check_tools(cpu=True)
-
-
-def test_a_finished_wheel_is_found_by_its_versions(tmp_path):
-    key = tool.build_key("2.3.6", cpu=True)
-    assert key.startswith(f"mmcv2.3.6-torch{torch.__version__.partition('+')[0]}-cpu-{sys.implementation.cache_tag}-")
-    assert tool.find_wheel(tmp_path / key) is None
-    (tmp_path / key).mkdir()
-    (tmp_path / key / "onedl_mmcv.whl").touch()
-    assert tool.find_wheel(tmp_path / key) == tmp_path / key / "onedl_mmcv.whl"
-
-
-def test_the_build_shows_its_steps_and_keeps_the_log(tmp_path, capsys):
-    tool.show_progress(["  [1/2] c++ a\n", "warning\n", "[2/2] c++ b\n"], tmp_path / "log.txt")
-    assert capsys.readouterr().out == "1 of 2 files compiled\n2 of 2 files compiled\n"
-    assert (tmp_path / "log.txt").read_text() == "  [1/2] c++ a\nwarning\n[2/2] c++ b\n"
