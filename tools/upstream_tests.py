@@ -67,7 +67,6 @@ LEFT_OUT = {
     "TestDINO::test_dino_head_loss": RESNET,
     "TestDeformableDETR::test_deformable_detr_head_loss": RESNET,
     "TestDETR::test_detr_head_loss": RESNET,
-    "test_dyhead": "in no config of ours; hands offsets of a size that torchvision's deformable convolution refuses",
 }
 """Ends of the names of tests, with the reason."""
 

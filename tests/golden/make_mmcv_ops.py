@@ -185,6 +185,11 @@ def modulated_deform_conv():
         mask = {"mask": torch.sigmoid(normal(batch, channels // 2, *size))}
         bias = {"bias": normal(6)} if biased else {}
         yield settings, {"input": made["input"], "offset": made["offset"]} | mask | {"weight": made["weight"]} | bias
+    for settings in geometries():  # offsets and masks larger than the output, as mmdet's DyHead gives them
+        made = convolution(settings, 1.0)
+        batch, channels, height, width = made["offset"].shape
+        offset, mask = (normal(batch, count, 2 * height, width + 1) for count in (channels, channels // 2))
+        yield settings, {"input": made["input"], "offset": offset, "mask": torch.sigmoid(mask), "weight": made["weight"]}
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ def modulated_deform_conv_forward(
 ) -> None:
     """Writes ``output``, B x O x H x W."""
     geometry = Geometry((stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group)
+    offset, mask = (_as_read(maps, output) for maps in (offset, mask))
     output.copy_(convolve(input, weight, offset, mask, bias if with_bias else None, geometry).view_as(output))
 
 
@@ -145,10 +146,26 @@ def modulated_deform_conv_backward(
 ) -> None:
     """Adds to the gradients of input, weight and bias; writes those of offset and mask."""
     geometry = Geometry((stride_h, stride_w), (pad_h, pad_w), (dilation_h, dilation_w), group, deformable_group)
+    offset, mask = (_as_read(maps, grad_output) for maps in (offset, mask))
     found = gradients(grad_output, input, weight, offset, mask, bias if with_bias else None, geometry)
     grad_input += found[0]
     grad_weight += found[1]
-    grad_offset.copy_(found[2])
-    grad_mask.copy_(found[3])
+    _write_where_read(grad_offset, found[2])
+    _write_where_read(grad_mask, found[3])
     if with_bias:
         grad_bias += found[4]
+
+
+def _as_read(maps: Tensor, output: Tensor) -> Tensor:
+    """Offsets or masks that are larger than the output, which mmdet's DyHead gives, as mmcv reads them: as if laid out for it."""
+    batch, channels, *size = maps.shape
+    if size == list(output.shape[-2:]):
+        return maps
+    return maps.flatten(1)[:, : channels * output.shape[-2:].numel()].reshape(batch, channels, *output.shape[-2:])
+
+
+def _write_where_read(grad: Tensor, found: Tensor) -> None:
+    """The gradient of what ``_as_read`` gave, and 0 where it read nothing."""
+    flat = grad.new_zeros(len(grad), grad[0].numel())
+    flat[:, : found[0].numel()] = found.flatten(1)
+    grad.copy_(flat.view_as(grad))
