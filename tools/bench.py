@@ -6,10 +6,14 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import torch
+
 from finevit.engine.cli import Options, user_errors
+from finevit.plugins import load_plugins
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks are no part of the library
 from benchmarks.speed.encoders import ENCODERS
+from benchmarks.speed.output import machine, table, write
 from benchmarks.speed.work import SIZES, WORKLOADS
 
 TINY = "configs/finevit_tiny_stage1.py"
@@ -97,11 +101,6 @@ BENCHMARKS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 def main() -> None:
     """Runs one benchmark, prints its table, writes JSON and plot."""
     arguments = parse_arguments()
-    import torch
-
-    from benchmarks.speed.output import machine, table, write
-    from finevit.plugins import load_plugins
-
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     facts = machine(torch.device(arguments.device))

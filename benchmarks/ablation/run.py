@@ -15,13 +15,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import runs
 from ablation import show
 
 from finevit.engine.checkpoints import write
+from finevit.weights import read_checkpoint, weights_of
 
 STAGES = (1, 2, 3)
 
@@ -76,10 +75,11 @@ def tuned(folder: Path, checkpoint: Path, options: Sequence[str], arguments: arg
 
 def take_encoder(checkpoint: Path, file: Path) -> Path:
     """Writes the encoder of a checkpoint, and nothing else of it, as a checkpoint of its own."""
-    weights = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    remedy = "give a checkpoint of Stage I, II or III"
+    weights = weights_of(read_checkpoint(checkpoint, setting="--checkpoints", remedy=remedy))
     encoder = {name: value for name, value in weights.items() if name.startswith("backbone.")}
     if not encoder:
-        raise ValueError(f"--checkpoints: {str(checkpoint)!r} holds no encoder; give a checkpoint of Stage I, II or III")
+        raise ValueError(f"--checkpoints: {str(checkpoint)!r} holds no encoder; {remedy}")
     file.parent.mkdir(parents=True, exist_ok=True)
     write({"meta": {}, "state_dict": encoder}, str(file))
     return file

@@ -5,7 +5,7 @@ builder imports its library when it is called; it raises :class:`Unavailable` wh
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -109,12 +109,8 @@ def qwen25(size: Size, grids: Sequence[Grid]) -> Encoder:
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
     config = Qwen2_5_VLVisionConfig(
-        depth=size.depth,
-        hidden_size=size.dim,
+        **_qwen_settings(size),
         intermediate_size=size.hidden,
-        num_heads=size.heads,
-        patch_size=size.patch,
-        out_hidden_size=size.dim,
         fullatt_block_indexes=list(range(size.depth)),
     )
     return _qwen(Qwen2_5_VisionTransformerPretrainedModel(config), size, grids)
@@ -126,15 +122,22 @@ def qwen3(size: Size, grids: Sequence[Grid]) -> Encoder:
     from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 
     config = Qwen3VLVisionConfig(
-        depth=size.depth,
-        hidden_size=size.dim,
+        **_qwen_settings(size),
         intermediate_size=size.plain_hidden,
-        num_heads=size.heads,
-        patch_size=size.patch,
-        out_hidden_size=size.dim,
         deepstack_visual_indexes=[],
     )
     return _qwen(Qwen3VLVisionModel(config), size, grids)
+
+
+def _qwen_settings(size: Size) -> dict[str, Any]:
+    """What the configs of both towers call by the same names."""
+    return {
+        "depth": size.depth,
+        "hidden_size": size.dim,
+        "num_heads": size.heads,
+        "patch_size": size.patch,
+        "out_hidden_size": size.dim,
+    }
 
 
 def _qwen(model: nn.Module, size: Size, grids: Sequence[Grid]) -> Encoder:

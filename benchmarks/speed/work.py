@@ -50,11 +50,6 @@ def patches(grids: Sequence[Grid]) -> int:
     return sum(rows * cols for rows, cols in grids)
 
 
-def fill(grids: Sequence[Grid]) -> float:
-    """How full a batch of these images is that is padded to the largest of them."""
-    return patches(grids) / (len(grids) * max(rows * cols for rows, cols in grids))
-
-
 def forward_flops(size: Size, grids: Sequence[Grid]) -> int:
     """FLOPs of a forward pass: per patch the matrices, per image the two products of attention."""
     return _embedding(size, grids) + _blocks(size, grids)
