@@ -24,6 +24,21 @@ def test_the_build_says_what_is_missing(monkeypatch):
         tool.check_tools(cpu=True)
 
 
+def test_the_build_brings_ninja_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(tool.shutil, "which", lambda name: None)
+    monkeypatch.setattr(tool, "fetch_ninja", lambda folder: folder / "bin")
+    monkeypatch.setattr(tool, "PIP", [sys.executable, "-c", "import os; print('PATH=' + os.environ['PATH'])"])
+    tool.compile_wheel(tmp_path / "source", tmp_path / "new", cpu=True, jobs=2)
+    ran = (tmp_path / "log.txt").read_text().strip()
+    assert ran.startswith(f"PATH={tmp_path / 'ninja' / 'bin'}:")
+
+
+def test_a_build_without_a_connection_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "PIP", [sys.executable, "-c", "import sys; sys.exit('no route')"])
+    with pytest.raises(ValueError, match="could not download ninja \\(no route\\); connect once, or install it"):
+        tool.fetch_ninja(tmp_path / "ninja")
+
+
 def test_a_finished_wheel_is_found_by_its_versions(tmp_path):
     key = tool.build_key("2.3.6", cpu=True)
     assert key.startswith(f"mmcv2.3.6-torch{torch.__version__.partition('+')[0]}-cpu-{sys.implementation.cache_tag}-")
@@ -35,5 +50,5 @@ def test_a_finished_wheel_is_found_by_its_versions(tmp_path):
 
 def test_the_build_shows_its_steps_and_keeps_the_log(tmp_path, capsys):
     tool.show_progress(["  [1/2] c++ a\n", "warning\n", "[2/2] c++ b\n"], tmp_path / "log.txt")
-    assert capsys.readouterr().out == "1 of 2 files compiled\n2 of 2 files compiled\n"
+    assert capsys.readouterr().out == "1 of 2 files compiled, 0 min left \n2 of 2 files compiled, 0 min left \n"
     assert (tmp_path / "log.txt").read_text() == "  [1/2] c++ a\nwarning\n[2/2] c++ b\n"

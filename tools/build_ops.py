@@ -4,7 +4,7 @@
     python tools/build_ops.py --wheel-only    # leave the environment as it is
 
 Compiling takes some 40 minutes of processor time, once: the wheel is kept in ``${XDG_CACHE_HOME:-~/.cache}/finevit/wheels``
-by the versions of mmcv, PyTorch, CUDA, Python and by platform. An interrupted build goes on where it stopped, if ninja is there.
+by the versions of mmcv, PyTorch, CUDA, Python and by platform. An interrupted build goes on where it stopped.
 
 The source comes from the package index. mmcv's ``setup.py`` asks for C++17, which the headers of newer versions of PyTorch do
 not compile with: it is changed to the standard that ``torch.utils.cpp_extension`` itself uses.
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -85,8 +86,8 @@ def build(folder: Path, *, version: str, cpu: bool, jobs: int) -> Path:
         compile_wheel(source, folder / "new", cpu=cpu, jobs=jobs)
         made = next((folder / "new").glob("*.whl"))
         wheel = made.rename(folder / made.name)
-        for leftover in (source, folder / "new"):
-            shutil.rmtree(leftover)
+        for leftover in (source, folder / "new", folder / "ninja"):
+            shutil.rmtree(leftover, ignore_errors=True)
     return wheel
 
 
@@ -148,9 +149,10 @@ def fit_standard(setup: str, standard: int) -> str:
 
 def compile_wheel(source: Path, target: Path, *, cpu: bool, jobs: int) -> None:
     """Run pip on the source, showing how many files are compiled; its whole output lies in ``log.txt`` beside ``target``."""
-    ninja = shutil.which("ninja") is not None
-    print(f"compiling with {jobs if ninja else 1} at once{'' if ninja else '; `pip install ninja` uses all cores'}", flush=True)
     variables = {**os.environ, "MMCV_WITH_OPS": "1", "MAX_JOBS": str(jobs)} | ({"CUDA_VISIBLE_DEVICES": ""} if cpu else {})
+    if shutil.which("ninja") is None:  # without it, one file after the other, and all of them again
+        variables["PATH"] = os.pathsep.join((str(fetch_ninja(target.with_name("ninja"))), os.environ.get("PATH", "")))
+    print(f"compiling {jobs} files at once", flush=True)
     command = [*PIP, "wheel", "--verbose", "--no-deps", "--no-build-isolation", "--wheel-dir", str(target), str(source)]
     log = target.with_name("log.txt")
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -160,14 +162,32 @@ def compile_wheel(source: Path, target: Path, *, cpu: bool, jobs: int) -> None:
         raise ValueError(f"compiling failed; the whole log is {log}, which ends:\n{tail}")
 
 
+def fetch_ninja(folder: Path) -> Path:
+    """Download ninja into ``folder``, for this build alone; gives the folder to put on PATH."""
+    command = [*PIP, "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder), "ninja"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(
+            f"pip could not download ninja ({(done.stderr.strip().splitlines() or [''])[-1]}); connect once, or install it"
+        )
+    return folder / "bin"
+
+
 def show_progress(lines: Iterable[str], log: Path) -> None:
-    """Copy ``lines`` to the log; on the terminal, show the latest of ninja's steps."""
+    """Copy ``lines`` to the log; on the terminal, show the latest of ninja's steps, and about how long the rest takes."""
+    seen, start = 0, time.monotonic()
     with log.open("w", encoding="utf-8") as file:
         for line in lines:
             file.write(line)
             file.flush()
             if step := STEP.match(line):
-                print(f"{step[1]} of {step[2]} files compiled", end="\r" if sys.stdout.isatty() else "\n", flush=True)
+                seen += 1
+                left = (time.monotonic() - start) / seen * (int(step[2]) - int(step[1])) / 60
+                print(
+                    f"{step[1]} of {step[2]} files compiled, {left:.0f} min left ",
+                    end="\r" if sys.stdout.isatty() else "\n",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
