@@ -14,4 +14,4 @@ model = dict(
     train_cfg=dict(rpn_proposal=dict(nms_pre=400, max_per_img=200), rcnn=dict(sampler=dict(num=64))),
 )
 optim_wrapper = _base_._tiny_optim_wrapper
-train_cfg = dict(max_iters=200)
+train_cfg = dict(max_iters=150)

@@ -15,4 +15,4 @@ model = dict(
 )
 optim_wrapper = dict(_base_._tiny_optim_wrapper, optimizer=dict(_base_._tiny_optim_wrapper.optimizer, lr=3e-3))
 train_dataloader = dict(batch_size=4)
-train_cfg = dict(max_iters=480)
+train_cfg = dict(max_iters=420)
