@@ -86,8 +86,9 @@ def build(folder: Path, *, version: str, cpu: bool, jobs: int) -> Path:
         compile_wheel(source, folder / "new", cpu=cpu, jobs=jobs)
         made = next((folder / "new").glob("*.whl"))
         wheel = made.rename(folder / made.name)
-        for leftover in (source, folder / "new", folder / "ninja"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in (source, folder / "new"):
+            shutil.rmtree(leftover)
+        shutil.rmtree(folder / "ninja", ignore_errors=True)  # there only where the build had to bring it
     return wheel
 
 
@@ -117,10 +118,10 @@ def fetch_source(version: str, source: Path) -> None:
     print(f"fetching the source of {NAME} {version}", flush=True)
     scratch = source.with_name("download")
     command = [*PIP, "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
-    done = subprocess.run([*command, "--dest", str(scratch), f"{NAME}=={version}"], capture_output=True, text=True)
+    reason = failure([*command, "--dest", str(scratch), f"{NAME}=={version}"])
     archives = list(scratch.glob("*.tar.gz"))
-    if done.returncode or not archives:
-        reason = (done.stderr.strip().splitlines() or ["no source distribution came"])[-1]
+    if reason or not archives:
+        reason = reason or "no source distribution came"
         raise ValueError(f"pip could not download the source of {NAME}=={version} ({reason}); connect once")
     with tarfile.open(archives[0]) as archive:
         archive.extractall(scratch, filter="data")
@@ -129,6 +130,12 @@ def fetch_source(version: str, source: Path) -> None:
     setup.write_text(fit_standard(setup.read_text("utf-8"), torch_standard()), "utf-8")
     folder.rename(source)
     shutil.rmtree(scratch)
+
+
+def failure(command: list[str]) -> str:
+    """Run a command in silence: the last line of its complaint if it failed, else nothing."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    return (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1] if done.returncode else ""
 
 
 def torch_standard() -> int:
@@ -165,11 +172,8 @@ def compile_wheel(source: Path, target: Path, *, cpu: bool, jobs: int) -> None:
 def fetch_ninja(folder: Path) -> Path:
     """Download ninja into ``folder``, for this build alone; gives the folder to put on PATH."""
     command = [*PIP, "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder), "ninja"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ValueError(
-            f"pip could not download ninja ({(done.stderr.strip().splitlines() or [''])[-1]}); connect once, or install it"
-        )
+    if reason := failure(command):
+        raise ValueError(f"pip could not download ninja ({reason}); connect once, or install it")
     return folder / "bin"
 
 
