@@ -51,7 +51,9 @@ def test_one_command_runs_both_and_prints_the_table(tmp_path):
     assert rows["open_clip"]["minutes"] == pytest.approx(0.5, rel=0.1)
     assert 0.2 < rows["finevit"]["minutes"] < 2  # planned; so short a plan is rough
     assert rows["finevit"]["images"] == 48 * rows["finevit"]["stage2"]["steps"]
-    assert all(0 < row["r1"] < 1 for row in rows.values())
+    for row in rows.values():  # so short a training may find none, chance being one in 256: what is sure is whole hits of 512
+        assert row["r1"] * 512 == pytest.approx(round(row["r1"] * 512), abs=1e-3)
+        assert 0 <= row["r1"] < 1
     table = done.stdout.splitlines()[-3:]
     assert table[0].split() == ["seed", "minutes", "images", "R@1"]
     assert [line.split()[0] for line in table[1:]] == ["finevit", "open_clip"]
