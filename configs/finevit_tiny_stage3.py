@@ -12,36 +12,46 @@ model = dict(
     connector=dict(type="MergeConnector", hidden=512, frequencies=6),
     answer_length=48,
 )
-_weights = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=1.5, ocr2box=0.3, counting=0.6)
+_reading = 0.28  # of the run: close-ups of texts, to learn to read before looking far
+
+
+def _later(before, after):
+    return dict(type="Milestones", milestones=[(0.0, before), (_reading, after)])
+
+
+_first = dict(box2ocr=1.0, box2text=0.05)  # where there is no text, what there is
+_asked = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=2.0, ocr2box=0.5, counting=0.6)
 _style = dict(style="bins100")
 train_dataloader = dict(
-    batch_size=48,
+    batch_size=24,
     dataset=dict(
         source=dict(level="signs"),
         transforms=[
-            dict(type="CropToRegion", probability=0.6, kinds=["text_line"]),
+            dict(type="CropToRegion", kinds=["text_line"], margin=(0.1, 0.6)),
             dict(type="ResizeToBudget"),
-            dict(type="AskQuestions", **_style, weights=_weights, most=3, captions=False),
+            dict(type="AskQuestions", **_style, most=3, captions=False),
             dict(type="Patchify"),
             dict(type="TokenizeDialogue"),
         ],
     ),
     batch_sampler=dict(
-        resolution=dict(_delete_=True, type="StepResolution", milestones=[(0.0, 168), (0.75, 224)]),
         text_length=dict(type="Constant", value=512),
+        close_up=_later(1.0, 0.1),
+        mixture={task: _later(_first.get(task, 0.0), weight) for task, weight in _asked.items()},
     ),
 )
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
 val_dataloader = dict(
-    dataset=dict(transforms=[_resize, dict(_ask, **_style), *_rest], pixels=224 * 224, text_length=1024),
+    dataset=dict(source=dict(level="signs"), transforms=[_resize, dict(_ask, **_style), *_rest], text_length=1024),
 )
 _backbone = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3)}  # the full rate ruins what it knows
 _embeddings = {name: dict(use_fallback=True) for name in ("embed_tokens", "connector.place")}
 optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys={**_backbone, **_embeddings}))
+_frozen = [(0.0, True), (0.03, False), (_reading, True), (0.9, False)]
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type="ScheduleHook", schedules=dict(backbone_frozen=dict(type="Milestones", milestones=[(0.0, True), (0.05, False)]))),
+    dict(type="ScheduleHook", schedules=dict(backbone_frozen=dict(type="Milestones", milestones=_frozen))),
 ]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=1800)
+train_cfg = dict(type="StatelessTrainLoop", max_iters=800)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]

@@ -15,7 +15,7 @@ SMALL = (
     "train_dataloader.num_workers=0",
     "val_dataloader.dataset.source.length=2",
     "val_dataloader.dataset.pixels=3136",
-    "train_dataloader.batch_sampler.resolution.milestones=[(0,56)]",
+    "train_dataloader.batch_sampler.resolution.side=56",
     "default_hooks.logger.interval=1",
     "model.answer_length=8",
 )

@@ -32,7 +32,7 @@ from finevit.engine.plan_check import PlanHook, compare, summary
 from finevit.engine.planner import make_plan
 from finevit.engine.sampled import sample, typical
 from finevit.plugins import load_plugins
-from finevit.visualization.plan import duration, page, rows, short, text
+from finevit.visualization.plan import duration, page, rows, scheduled_charts, short, text
 from finevit.visualization.report import render
 
 ROOT = Path(__file__).parents[1]
@@ -583,12 +583,21 @@ def test_stage_three_can_be_planned(tmp_path):
         "train_cfg.max_iters": 4,
         "train_dataloader.batch_size": 2,
         "train_dataloader.num_workers": 0,
-        "train_dataloader.batch_sampler.resolution.milestones": [(0, 56)],
+        "train_dataloader.batch_sampler.resolution.side": 56,
         "work_dir": str(tmp_path),
         "experiment_name": "plan_of_stage_three",
     }
     plan = make_plan(load_config("configs/finevit_tiny_stage3.py", options), name="x", progress=lambda line: None)
-    first = plan.points[0]
-    assert first.patches == pytest.approx(2 * 15, rel=0.5)  # 56^2 pixels are 16 patches
-    assert first.tokens == pytest.approx(2 * 63, rel=0.2)  # of 512 at most
-    assert first.flops > 6 * first.tokens * 0.8e6  # a block of width 256 and the output, forward and backward
+    first, last = plan.points[0], plan.points[-1]
+    assert last.patches == pytest.approx(2 * 15, rel=0.5)  # 56^2 pixels are 16 patches
+    assert last.tokens == pytest.approx(2 * 63, rel=0.2)  # of 512 at most
+    assert last.flops > 6 * last.tokens * 0.8e6  # a block of width 256 and the output, forward and backward
+    reading = (first.values["close_up"], first.values["mixture.box2ocr"])
+    assert reading == (1.0, pytest.approx(1 / 1.05))  # before it does anything else
+    assert (last.values["close_up"], last.values["mixture.box2ocr"]) == (0.1, pytest.approx(2 / 7.62))
+    assert sum(value for name, value in last.values.items() if name.startswith("mixture.")) == pytest.approx(1)
+    assert first.tokens < 0.7 * last.tokens  # a question about a close-up, not three about a scene
+    assert all(task in text(plan).splitlines()[2] for task in ("close_up", "box2ocr", "text2box"))
+    titles = [chart.title for chart in scheduled_charts(plan)]
+    assert titles[-1] == "Shares of the tasks"
+    assert "Share of close-ups" in titles

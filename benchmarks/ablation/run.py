@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import runs
 from ablation import show
 
+from finevit.datasets.scenes import LEVELS
 from finevit.engine.checkpoints import write
 from finevit.weights import read_checkpoint, weights_of
 
@@ -123,7 +124,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps-language", type=int, default=600, help="of tuning a connector and language model on each encoder")
     parser.add_argument("--steps-contrastive", type=int, default=300, help="of tuning a text tower on each encoder")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--level", default="easy", choices=("easy", "medium", "hard"))
+    parser.add_argument("--level", default="signs", choices=list(LEVELS), help="of the embedded scenes")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="further settings of every part")
     parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/ablation")
     parser.add_argument("--out", help="copies numbers and plot to OUT.json and OUT.svg, such as benchmarks/results/ablation_NAME")

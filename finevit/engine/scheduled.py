@@ -1,5 +1,7 @@
 """What is a function of the step in a run, and that all of its values can be used: said before the first step."""
 
+from functools import partial
+
 from mmengine.runner import Runner
 
 from finevit.curriculum.hooks import ScheduleHook
@@ -13,13 +15,19 @@ def schedule_hooks(runner: Runner) -> list[ScheduleHook]:
 
 
 def scheduled(runner: Runner) -> dict[str, Schedule]:
-    """Everything that is a function of the step, by its name in the plan; the resolution as the side of a square."""
+    """Everything that is a function of the step, by its name in the plan.
+
+    The resolution is the side of a square; of a mixture, ``mixture.<task>`` are the tasks' shares, which add up to 1.
+    """
     batches = runner.train_dataloader.batch_sampler
     found: dict[str, Schedule] = {
         "resolution": lambda step: round(batches.resolution(step).pixels ** 0.5, 1),
         "text_length": batches.text_length,
         "patch_drop": batches.patch_drop,
     }
+    if batches.close_up(0) is not None:
+        found["close_up"] = batches.close_up
+    found |= {f"mixture.{task}": partial(_share, batches, task) for task, _ in batches.mixture(0)}
     for hook in schedule_hooks(runner):
         found |= hook.schedules
     return found
@@ -36,3 +44,9 @@ def check_schedules(runner: Runner) -> None:
             part.values(step)
         for hook in hooks:
             hook.check(runner.model, step)
+
+
+def _share(batches: NativeBatchSampler, task: str, step: int) -> float:
+    """How large a part a task has in the mixture of a step."""
+    weights = dict(batches.mixture(step))
+    return weights[task] / sum(weights.values())

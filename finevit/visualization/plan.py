@@ -9,7 +9,14 @@ from finevit.engine.plan import Plan, Point
 from finevit.visualization.plots import Series, line_chart
 from finevit.visualization.report import Chart, Figure, Page, Section, fragment
 
-SCHEDULED = {"resolution": "Resolution (side of a square)", "text_length": "Text length", "patch_drop": "Share of patches dropped"}
+SCHEDULED = {
+    "resolution": "Resolution (side of a square)",
+    "text_length": "Text length",
+    "patch_drop": "Share of patches dropped",
+    "close_up": "Share of close-ups",
+}
+MIXTURE = "mixture."
+"""What the names of tasks begin with among scheduled values."""
 PREDICTED = {
     "patches": "Patches a step",
     "tokens": "Text tokens a step",
@@ -33,7 +40,7 @@ def rows(plan: Plan) -> list[list[str]]:
     names = [name for name in plan.points[0].values if any(point.values[name] for point in plan.points)]
     predicted = ["patches", *(["tokens"] if plan.totals["tokens"] else []), "FLOPs", "seconds", "images/s", "GiB"]
     return [
-        ["step", *names, "lr", *predicted],
+        ["step", *(name.removeprefix(MIXTURE) for name in names), "lr", *predicted],
         *(_row(plan, point, names, tokens="tokens" in predicted) for point in _shown(plan)),
     ]
 
@@ -83,13 +90,18 @@ def page(plan: Plan, config: str) -> Page:
 
 
 def scheduled_charts(plan: Plan) -> list[Chart]:
-    """A chart of everything that moves, and of the learning rate."""
-    lines = {"Learning rate": [point.lr for point in plan.points]}
-    for name in plan.points[0].values:
-        values = [float(point.values[name]) for point in plan.points]
-        if len(set(values)) > 1 or name == "resolution":
-            lines[SCHEDULED.get(name, name)] = values
-    return [_chart(plan, title, values) for title, values in lines.items()]
+    """A chart of everything that moves, of the learning rate, and one of the tasks of a mixture."""
+    values = {name: [float(point.values[name]) for point in plan.points] for name in plan.points[0].values}
+    moves = {name: line for name, line in values.items() if len(set(line)) > 1 or name == "resolution"}
+    lines = {SCHEDULED.get(name, name): line for name, line in moves.items() if not name.startswith(MIXTURE)}
+    charts = [_chart(plan, title, line) for title, line in {"Learning rate": [point.lr for point in plan.points], **lines}.items()]
+    if any(name.startswith(MIXTURE) for name in moves):
+        shares = {name.removeprefix(MIXTURE): line for name, line in values.items() if name.startswith(MIXTURE)}
+        steps = [point.step for point in plan.points]
+        title = "Shares of the tasks"
+        tasks = {task: Series(steps, share) for task, share in shares.items()}
+        charts.append(Chart(title, line_chart(title, tasks, percent=True)))
+    return charts
 
 
 def cost_charts(plan: Plan) -> list[Chart]:
