@@ -19,6 +19,8 @@ from mmengine.config import Config
 FILE = "plan.json"
 SETTINGS = ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "train_cfg", "data_root")
 """What a step costs depends on these, and on the schedules among the hooks."""
+MIXTURE = "mixture."
+"""What the names of tasks begin with among the scheduled values."""
 
 
 @dataclass(frozen=True)

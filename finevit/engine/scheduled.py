@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from finevit.curriculum.hooks import ScheduleHook
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.engine.knots import Schedule, turns
+from finevit.engine.plan import MIXTURE
 
 
 def schedule_hooks(runner: Runner) -> list[ScheduleHook]:
@@ -27,7 +28,7 @@ def scheduled(runner: Runner) -> dict[str, Schedule]:
     }
     if batches.close_up(0) is not None:
         found["close_up"] = batches.close_up
-    found |= {f"mixture.{task}": partial(_share, batches, task) for task, _ in batches.mixture(0)}
+    found |= {f"{MIXTURE}{task}": partial(_share, batches, task) for task, _ in batches.mixture(0)}
     for hook in schedule_hooks(runner):
         found |= hook.schedules
     return found

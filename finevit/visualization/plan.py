@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from finevit.engine.memory import GIB
-from finevit.engine.plan import Plan, Point
+from finevit.engine.plan import MIXTURE, Plan, Point
 from finevit.visualization.plots import Series, line_chart
 from finevit.visualization.report import Chart, Figure, Page, Section, fragment
 
@@ -15,8 +15,6 @@ SCHEDULED = {
     "patch_drop": "Share of patches dropped",
     "close_up": "Share of close-ups",
 }
-MIXTURE = "mixture."
-"""What the names of tasks begin with among scheduled values."""
 PREDICTED = {
     "patches": "Patches a step",
     "tokens": "Text tokens a step",
