@@ -22,6 +22,7 @@ train_dataloader = dict(
     batch_sampler=dict(
         resolution=dict(_delete_=True, type="LinearResolution", begin_side=336, end_side=448, end=1.0),
         text_length=dict(type="Milestones", milestones=[(0.0, 64), (0.33, 128), (0.67, 256)]),
+        balance=8192,
     ),
 )
 val_dataloader = dict(batch_size=4, dataset=dict(source=dict(level="medium", length=16), pixels=448 * 448, text_length=256))

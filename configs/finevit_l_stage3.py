@@ -37,6 +37,7 @@ train_dataloader = dict(
         resolution=dict(side=1008),
         text_length=dict(type="Constant", value=4096),
         mixture={task: dict(type="Constant", value=value) for task, value in _mixture.items()},
+        balance=8192,
     ),
 )
 val_dataloader = dict(batch_size=4, dataset=dict(source=dict(level="medium", length=8), pixels=1008 * 1008, text_length=4096))

@@ -12,7 +12,7 @@ model = dict(
     connector=dict(type="MergeConnector", hidden=512, frequencies=6),
     answer_length=48,
 )
-_reading = 0.28  # of the run: close-ups of texts, to learn to read before looking far
+_reading = 0.22  # of the run: close-ups of texts, to learn to read before looking far
 
 
 def _later(before, after):
@@ -23,7 +23,7 @@ _first = dict(box2ocr=1.0, box2text=0.05)  # where there is no text, what there 
 _asked = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=2.0, ocr2box=0.5, counting=0.6)
 _style = dict(style="bins100")
 train_dataloader = dict(
-    batch_size=24,
+    batch_size=16,
     dataset=dict(
         source=dict(level="signs"),
         transforms=[
@@ -52,6 +52,6 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(type="ScheduleHook", schedules=dict(backbone_frozen=dict(type="Milestones", milestones=_frozen))),
 ]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=800)
+train_cfg = dict(type="StatelessTrainLoop", max_iters=3000)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]

@@ -193,6 +193,13 @@ class Source(ABC):
     def describe(self) -> str:
         """One line for people: what this is and how many records it has."""
 
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Height and width of an upright image in pixels, told without decoding it; None where that cannot be done.
+
+        Balanced batches are planned from it (``NativeBatchSampler.balance``).
+        """
+        return None
+
 
 class Teacher(nn.Module, ABC):
     """A frozen vision model whose patch features a student learns to predict (paper, Stage I).

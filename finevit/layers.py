@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from finevit.ops import eager
 from finevit.ops.attention import ragged_attention
 from finevit.ops.rope2d import rotate
 
@@ -28,6 +29,8 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if eager.suits(x, self.gate_up, self.down):
+            return eager.swiglu(x, self.gate_up.weight, self.down.weight)
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(silu(gate) * up)
 
@@ -42,6 +45,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, pack: Pack) -> Tensor:
+        if eager.suits(x, self.qkv):
+            return self.out(eager.attention(x, self.qkv, heads=self.heads, table=pack.table, lengths=pack.lengths))
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
         query, key = rotate(query, pack.table), rotate(key, pack.table)
         return self.out(ragged_attention(query, key, value, offsets=pack.offsets, lengths=pack.lengths).flatten(1))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed import data, encoder, loss, output, packs, work
+from benchmarks.speed import data, encoder, loss, output, packs, stage, work
 from benchmarks.speed.encoders import ENCODERS, OURS, Unavailable
 from benchmarks.speed.measure import in_turn, peak_memory, ratio
 from finevit.ops.patches import patchify
@@ -208,6 +208,15 @@ def test_fill_and_imbalance_by_hand():
     assert packs.fill([[[4, 2], [3, 3]]]) == 1
 
 
+def test_balanced_plans_hold_every_image_of_their_windows_once():
+    lengths = list(range(100, 126))
+    plan = packs.balanced(lengths, ranks=2, batch=2, window=12)
+    assert [sorted(length for step in window for pack in step for length in pack) for window in (plan[:3], plan[3:])] == [
+        lengths[:12],
+        lengths[12:24],
+    ]
+
+
 def test_native_lengths():
     lengths = packs.native_lengths(4000, 1008**2, 14)
     assert max(lengths) == 72**2
@@ -225,9 +234,14 @@ def test_stage(tmp_path):
     assert 200 < real["patches"] / real["images"] <= 256
     assert 0 < real["wait"] < 1
     assert real["fraction"] > 0
-    assert [row["ranks"] for row in simulated] == 2 * [1, 2, 4, 8, 16, 32, 64]
-    assert all(row["imbalance"] == 0 for row in simulated if row["ranks"] == 1)
-    assert all(0 < row["fill"] <= 1 for row in simulated)
+    plain, balanced = simulated[::2], simulated[1::2]
+    assert [row["ranks"] for row in plain] == [row["ranks"] for row in balanced] == 2 * [1, 2, 4, 8, 16, 32, 64]
+    assert {row["way"] for row in plain} == {"in order"}
+    for before, after in zip(plain, balanced, strict=True):
+        assert before["fill"] < after["fill"] <= 1  # packs of two images: some stay apart
+        assert after["imbalance"] < before["imbalance"] or before["ranks"] == 1
+    full = stage.simulated(work.SIZES["large"], 8, 448, (1, 64), 8192)
+    assert all(row["fill"] >= 0.98 and row["imbalance"] <= 0.01 for row in full if row["way"] == "balanced")
 
 
 def test_startup(tmp_path):

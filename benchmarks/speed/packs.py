@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.speed.work import Size, forward_flops
+from finevit.datasets.balance import plan
 from finevit.ops.patches import snapped_size
 
 Plan = list[list[list[int]]]
@@ -24,9 +25,19 @@ def imbalance(plan: Plan, size: Size) -> float:
 
 
 def in_order(lengths: Sequence[int], ranks: int, batch: int) -> Plan:
-    """As the batch sampler does it: each rank takes the next ``batch`` images, of whatever size; an incomplete step is left out."""
+    """As the batch sampler does it without ``balance``: each rank takes the next ``batch`` images; an incomplete step is dropped."""
     packs = [list(lengths[start : start + batch]) for start in range(0, len(lengths) - batch + 1, batch)]
     return [packs[start : start + ranks] for start in range(0, len(packs) - ranks + 1, ranks)]
+
+
+def balanced(lengths: Sequence[int], ranks: int, batch: int, window: int) -> Plan:
+    """As the batch sampler does it with ``balance``: windows of so many images are shared out to their steps and ranks by size."""
+    steps = window // (batch * ranks)
+    count, made = steps * batch * ranks, []
+    for first in range(0, len(lengths) - count + 1, count):
+        here = lengths[first : first + count]
+        made += [[[here[place] for place in rank] for rank in step] for step in plan(here, steps=steps, ranks=ranks)]
+    return made
 
 
 def native_lengths(count: int, pixels: int, patch: int, *, seed: int = 0) -> list[int]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.speed.measure import best_product, timed
 from benchmarks.speed.output import Column, Panel, Result
-from benchmarks.speed.packs import fill, imbalance, in_order, native_lengths
+from benchmarks.speed.packs import balanced, fill, imbalance, in_order, native_lengths
 from benchmarks.speed.work import Size
 from finevit.engine.config import load_config
 from finevit.engine.flops import step_flops
@@ -23,8 +23,8 @@ from finevit.precision import bfloat16_helps
 WARM = 2
 """Steps that do not count."""
 RANKS = (1, 2, 4, 8, 16, 32, 64)
-STEPS = 16
-"""Simulated steps."""
+WINDOW = 8192
+"""Images among which those of a step and of a rank are chosen (``NativeBatchSampler.balance``)."""
 LARGE = 1008
 """Side of a square with as many pixels as an image of native resolution has at most."""
 COLUMNS = (
@@ -48,24 +48,28 @@ def run(arguments: argparse.Namespace) -> Result:
         runner = Runner.from_cfg(private)
         rows, size, batch, pixels = _steps(runner, arguments.steps)
     for side in dict.fromkeys((round(pixels**0.5), LARGE)):
-        rows += list(simulated(size, batch, side, RANKS, STEPS))
+        rows += list(simulated(size, batch, side, RANKS, WINDOW))
     bars = {row["what"]: 100 * row["imbalance"] for row in rows if row["imbalance"] is not None}
     notes = [
         "waits for data: share of the time in which the step waits for the loader; hooks and logging are not in the figures",
         "of the limit: FLOPs of the step, teacher and frozen parts too, over what a product of square matrices reached",
-        f"fill: patches over packs as large as the largest; imbalance: the dearest rank over the mean, of {STEPS} steps",
+        f"fill: patches over packs as large as the largest; imbalance: the dearest rank over the mean; of 2 x {WINDOW:,} images",
     ]
     settings = {"config": arguments.config, "steps": arguments.steps, "batch": batch, "size": size._asdict()}
     return Result("stage", settings, COLUMNS, rows, [Panel("imbalance of ranks", bars)], "per cent", notes)
 
 
-def simulated(size: Size, batch: int, side: int, ranks: Sequence[int], steps: int) -> Iterator[dict]:
-    """The rows of so many ranks, on images of native sizes of at most ``side^2`` pixels."""
-    lengths = native_lengths(max(ranks) * batch * steps, side**2, size.patch)
+def simulated(size: Size, batch: int, side: int, ranks: Sequence[int], window: int) -> Iterator[dict]:
+    """The rows of so many ranks, on images of native sizes of at most ``side^2`` pixels: two windows of them."""
+    lengths = native_lengths(2 * max(window, max(ranks) * batch), side**2, size.patch)
     for count in ranks:
-        plan = in_order(lengths, count, batch)[:steps]
-        what = f"{count} ranks, at most {side}^2 pixels"
-        yield {"what": what, "ranks": count, "fill": fill(plan), "imbalance": imbalance(plan, size)}
+        plans = {
+            "in order": in_order(lengths, count, batch),
+            "balanced": balanced(lengths, count, batch, max(window, count * batch)),
+        }
+        for way, plan in plans.items():
+            what = f"{count} ranks, at most {side}^2 pixels, {way}"
+            yield {"what": what, "ranks": count, "way": way, "fill": fill(plan), "imbalance": imbalance(plan, size)}
 
 
 def _steps(runner: Runner, steps: int) -> tuple[list[dict], Size, int, int]:

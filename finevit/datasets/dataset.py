@@ -7,11 +7,13 @@ import numpy as np
 from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
-from finevit.contracts import BadSample, ImageBudget, Record, SampleRequest, Source
+from finevit.contracts import PATCH, BadSample, ImageBudget, Record, SampleRequest, Source
 from finevit.datasets.captions import ChoosesCaptions
 from finevit.datasets.images import decode
 from finevit.datasets.text import printable
+from finevit.datasets.transforms import ResizeToBudget
 from finevit.ops.order import seed_of, shuffled
+from finevit.ops.patches import snapped_size
 from finevit.registry import DATASETS
 
 RETRIES = 20
@@ -66,6 +68,18 @@ class NativeImages(Dataset):
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def patches(self, record: int, budget: ImageBudget) -> int | None:
+        """Patches that a record has after ``ResizeToBudget``, told without its pixels; None where that is not known.
+
+        What cuts an image or leaves patches out is not looked at.
+        """
+        resize = next((transform for transform in self.transforms.transforms if isinstance(transform, ResizeToBudget)), None)
+        size = self.source.size(record)
+        if resize is None or size is None:
+            return None
+        height, width = snapped_size(*size, pixels=budget.pixels, square=budget.square, snap=resize.snap)
+        return height * width // PATCH**2
 
     def __getitem__(self, request: SampleRequest | int) -> dict:
         if not isinstance(request, tuple):

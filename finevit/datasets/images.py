@@ -32,6 +32,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _NOT_IMAGES = {b"<svg": "an SVG drawing", b"<html": "an HTML page", b"<!doctype html": "an HTML page", b"%pdf": "a PDF"}
 
 
@@ -61,6 +62,16 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, target: int 
         raise BadSample(f"{name}: too large ({error}); scale it down to at most {max_pixels:,} pixels") from None
     except Exception as error:  # the codecs raise nearly every built-in exception on damaged files
         raise BadSample(f"{name}: damaged or truncated ({type(error).__name__}: {error}); fetch it again or remove it") from None
+
+
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of the upright image that these bytes begin, None where they do not say so."""
+    try:
+        with warnings.catch_warnings(), Image.open(_quiet(data), formats=_FORMATS) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+            return image.size if turned else image.size[::-1]
+    except Exception:  # damaged headers raise nearly anything
+        return None
 
 
 def _quiet(data: bytes) -> io.BytesIO:

@@ -11,6 +11,7 @@ from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from finevit.contracts import ImageBudget, ResolutionSchedule, SampleRequest
+from finevit.datasets.balance import plan
 from finevit.datasets.tasks import check_weights
 from finevit.ops.order import shuffled
 from finevit.registry import DATA_SAMPLERS, build_schedule
@@ -27,11 +28,16 @@ class StatelessSampler(Sampler[int]):
     """
 
     def __init__(self, *, dataset: Sized, seed: int | None = None, shuffle: bool = True) -> None:
-        self.length, self.seed, self.shuffle = len(dataset), seed or 0, shuffle
+        self.dataset, self.length, self.seed, self.shuffle = dataset, len(dataset), seed or 0, shuffle
 
     def index_at(self, position: int) -> int:
         """The record at a global position of the endless order."""
         return shuffled(position, self.length, self.seed) if self.shuffle else position % self.length
+
+    def patches_at(self, position: int, budget: ImageBudget) -> int | None:
+        """Patches that the record at a position has with a budget, told without reading its image; None where not known."""
+        tell = getattr(self.dataset, "patches", None)
+        return tell(self.index_at(position), budget) if tell else None
 
     def __len__(self) -> int:
         return self.length
@@ -52,6 +58,9 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         patch_drop: a schedule's config: the share of each image's patches that ``DropPatches`` leaves out; None for none.
         mixture: task -> a schedule's config: how much ``AskQuestions`` asks of it; None leaves it to that transform.
         close_up: a schedule's config: the share of images that ``CropToRegion`` cuts; None leaves it to that transform.
+        balance: so many neighbours in the training order, rounded down to whole steps, are shared out to their steps and ranks by
+            size, so that packs are equally full and ranks equally busy (:mod:`finevit.datasets.balance`). A batch still has
+            ``batch_size`` images on every rank. 0 takes images as they come; where sizes are not known, anything else is an error.
 
     ``start_step`` is the step of the next batch: the training loop sets it on resume.
     """
@@ -66,7 +75,10 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         patch_drop: dict | None = None,
         mixture: dict[str, dict] | None = None,
         close_up: dict | None = None,
+        balance: int = 0,
     ) -> None:
+        if not isinstance(balance, int) or isinstance(balance, bool) or balance < 0:
+            raise ValueError(f"batch_sampler.balance={balance!r}: give a whole number of images, or 0 to take them as they come")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"train_dataloader.batch_size={batch_size!r}: give a whole number of images, at least 1")
         self.sampler, self.batch_size = sampler, batch_size
@@ -81,6 +93,8 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         self._close_up = _schedule("close_up", close_up)
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
+        self.window = max(1, balance // (batch_size * self.world_size)) if balance else 0
+        self._planned: tuple[int, list[list[list[int]]]] | None = None
         self.values(0)
 
     @property
@@ -125,9 +139,37 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
 
     def requests(self, step: int) -> list[SampleRequest]:
         """The batch of this rank at a step."""
-        first = (step * self.world_size + self.rank) * self.batch_size
         values = self.values(step)
-        return [SampleRequest(self.sampler.index_at(p), p, *values) for p in range(first, first + self.batch_size)]
+        return [SampleRequest(self.sampler.index_at(p), p, *values) for p in self.positions(step)[self.rank]]
+
+    def positions(self, step: int) -> list[list[int]]:
+        """Of each rank, the places of its images in the training order."""
+        if self.window:
+            return self._balanced(step // self.window)[step % self.window]
+        first = step * self.world_size * self.batch_size
+        starts = (first + rank * self.batch_size for rank in range(self.world_size))
+        return [list(range(start, start + self.batch_size)) for start in starts]
+
+    def _balanced(self, window: int) -> list[list[list[int]]]:
+        """The ``positions`` of the steps of a window; the one asked for last is kept."""
+        if self._planned is None or self._planned[0] != window:
+            self._planned = (window, self._plan(window))
+        return self._planned[1]
+
+    def _plan(self, window: int) -> list[list[list[int]]]:
+        """See :meth:`_balanced`. Sizes are those at the window's first step."""
+        count = self.window * self.world_size * self.batch_size
+        budget, first = self.resolution(window * self.window), window * count
+        told = [self.sampler.patches_at(position, budget) for position in range(first, first + count)]
+        known = [patches for patches in told if patches]
+        if not known:
+            data = getattr(self.sampler.dataset, "describe", lambda: type(self.sampler.dataset).__name__)()
+            raise ValueError(
+                f"batch_sampler.balance: of {data}, the sizes of {count:,} images in a row are not known; "
+                "set it to 0, or give its source a method size(index)"
+            )
+        steps = plan([patches or max(known) for patches in told], steps=self.window, ranks=self.world_size)
+        return [[[first + place for place in rank] for rank in step] for step in steps]
 
     def __len__(self) -> int:
         """Batches of an epoch, rounded up."""

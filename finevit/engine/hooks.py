@@ -198,6 +198,7 @@ def _printed(cfg: Config) -> dict[str, str]:
     loader, hooks = cfg["train_dataloader"], cfg.get("custom_hooks") or ()
     batches = loader.get("batch_sampler") or {}
     settings = {f"train_dataloader.batch_sampler.{name}": batches.get(name) for name in SCHEDULED if name != "schedules"}
+    settings["train_dataloader.batch_sampler.balance"] = batches.get("balance", 0)
     settings["train_dataloader.dataset.transforms"] = loader["dataset"].get("transforms")
     settings["ScheduleHook.schedules"] = [hook["schedules"] for hook in hooks if "schedules" in hook]
     settings["optim_wrapper.optimizer.type"] = (cfg["optim_wrapper"].get("optimizer") or {}).get("type")

@@ -1,5 +1,6 @@
 """What the readers share: the base class of sources that live in files, reading bytes, and errors about paths."""
 
+import contextlib
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Record, Source
+from finevit.datasets.images import header_size
 from finevit.datasets.text import printable
 from finevit.suggest import did_you_mean
 
@@ -15,6 +17,9 @@ from .splits import select
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 """Image files are known by these endings, in upper or lower case."""
+
+HEAD = 2**16
+"""Bytes in which an image file nearly always says how large the image is."""
 
 
 class Skipped:
@@ -61,6 +66,23 @@ class FileSource(Source):
 
     def __getitem__(self, index: int) -> Record:
         return self.record(int(self._rows[index]))
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """By the beginning of the image's file; None where that cannot be read."""
+        place = self.image_at(int(self._rows[index]))
+        if place is None:
+            return None
+        path, offset, size = place
+        with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
+            for most in (HEAD, size):
+                file.seek(offset)
+                if found := header_size(file.read(most if size < 0 else min(most, size))):
+                    return found
+        return None
+
+    def image_at(self, row: int) -> tuple[Path, int, int] | None:
+        """File, offset and bytes (-1: to the end) of a row's image; None where there is none, or it cannot be told."""
+        return None
 
     def describe(self) -> str:
         """One line: the reader, the path, the numbers of images, of captions, of this split, of entries left out."""

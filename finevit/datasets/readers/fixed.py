@@ -61,6 +61,10 @@ class FixedSet(FileSource):
         image = read(self._image_root / entry.image, name=entry.id)
         return Record(id=entry.id, image=image, captions=entry.captions, facts=entry.facts)
 
+    def image_at(self, row: int) -> tuple[Path, int, int]:
+        """The whole of an image file."""
+        return self._image_root / self._entries[row].image, 0, -1
+
 
 def present(entries: Iterable[Entry], root: Path, skipped: Skipped) -> list[Entry]:
     """The entries whose image is below ``root``; the others are noted in ``skipped``. Every folder is listed once."""

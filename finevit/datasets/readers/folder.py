@@ -44,6 +44,10 @@ class ImageFolder(FileSource):
         caption = {UNNAMED: clean(read(self.data_root / text, name=name).decode("utf-8-sig", "replace"))} if text else {}
         return Record(id=name, image=image, captions=caption)
 
+    def image_at(self, row: int) -> tuple[Path, int, int]:
+        """The whole of an image file."""
+        return self.data_root / self._images[row], 0, -1
+
 
 def _pairs(root: Path, endings: Counter[str], lone: list[str]) -> Iterator[tuple[str, str]]:
     """Yield (image, its text file or nothing) as paths relative to the root; count the endings of all files.

@@ -63,11 +63,9 @@ class JsonLines(FileSource):
 
     def record(self, row: int) -> Record:
         """Read a line and its image."""
-        number, line, offset, size = map(int, self._lines[row])
-        file = self._files[number]
-        name = f"{file.name} line {line}"
+        file, name = self._place(row)
         try:
-            entry = parse_object(read(file, name=name, offset=offset, size=size))
+            entry = self._entry(row)
             texts, parts = captions(entry), regions(entry)
         except ValueError as error:
             raise BadSample(f"{name}: {error}") from None
@@ -76,6 +74,35 @@ class JsonLines(FileSource):
         path = (self._image_root or file.parent) / image
         data = read(path, name=f"{name} ({image})")
         return Record(id=_id(entry), image=data, captions=texts, regions=parts, facts={"origin": name})
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """The entry's ``height`` and ``width`` where it has them, else by the beginning of the image's file."""
+        try:
+            entry = self._entry(int(self._rows[index]))
+        except ValueError:
+            return None
+        height, width = entry.get("height"), entry.get("width")
+        if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+            return height, width
+        return super().size(index)
+
+    def image_at(self, row: int) -> tuple[Path, int, int] | None:
+        """The whole of an image file."""
+        try:
+            image = _image(self._entry(row))
+        except ValueError:
+            return None
+        return (self._image_root or self._place(row)[0].parent) / image, 0, -1
+
+    def _place(self, row: int) -> tuple[Path, str]:
+        """File of an entry, and what messages call the entry."""
+        file = self._files[self._lines[row, 0]]
+        return file, f"{file.name} line {self._lines[row, 1]}"
+
+    def _entry(self, row: int) -> dict:
+        """An entry, read again; ``ValueError`` where it is not valid any more."""
+        file, name = self._place(row)
+        return parse_object(read(file, name=name, offset=int(self._lines[row, 2]), size=int(self._lines[row, 3])))
 
 
 def _files(root: Path) -> list[Path]:

@@ -56,6 +56,11 @@ class TarShards(FileSource):
         assert image is not None, "load_index keeps samples with an image alone"
         return Record(id=name, image=image, captions=texts, regions=parts)
 
+    def image_at(self, row: int) -> tuple[Path, int, int]:
+        """A part of a tar."""
+        offset, size = self._spans[row, 0]
+        return self._files[self._shards[row]], int(offset), int(size)
+
 
 def is_tar(path: Path) -> bool:
     """Whether a path is a visible ``.tar`` file."""

@@ -78,7 +78,7 @@ class Planner:
 
     def __call__(self, dice: Dice) -> Plan:
         """A plan; at least one object always finds a place."""
-        height, width = self._canvas(dice)
+        height, width = self.canvas(dice)
         background = draw_background(dice, math.sqrt(height * width), photos=self._level.photos)
         boxes: list[Box] = []
         plates = tuple(self._plates(dice, height, width, boxes))
@@ -93,7 +93,8 @@ class Planner:
         )
         return Plan(height, width, background, placements, plates, doodles, lights)
 
-    def _canvas(self, dice: Dice) -> tuple[int, int]:
+    def canvas(self, dice: Dice) -> tuple[int, int]:
+        """Height and width of the scene, which are drawn first."""
         side, half = dice.between(*self._level.side), math.log(LONGEST) / 2
         stretch = math.exp(dice.between(-half, half))
         if self._max_side is not None:

@@ -82,6 +82,10 @@ class Scenes(Source):
             facts=make_facts(truth, painting),
         )
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of a scene that is not drawn."""
+        return self._planner.canvas(self._dice(index, _PICTURE))
+
     def _dice(self, index: int, purpose: int) -> Dice:
         return Dice(seed=self.seed, level=self.level, split=self.split, index=index, purpose=purpose)
 
