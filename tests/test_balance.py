@@ -108,6 +108,16 @@ def test_packs_of_the_sampler_are_as_large_as_it_thinks(monkeypatch):
     assert np.mean(others) / max(others) < 0.9
 
 
+def test_imbalance_is_that_of_the_plan(monkeypatch):
+    sampler = make_sampler(ranks=2, monkeypatch=monkeypatch)
+    for step in (0, 9):
+        patches = [[sampler.sampler.patches_at(place, ImageBudget(448**2)) for place in rank] for rank in sampler.positions(step)]
+        costs = [sum(each + 1e-4 * each**2 for each in rank) for rank in patches]
+        assert sampler.imbalance(step) == pytest.approx(2 * max(costs) / sum(costs) - 1)
+        assert 0 < sampler.imbalance(step) < 0.1
+    assert make_sampler(ranks=2, balance=0, monkeypatch=monkeypatch).imbalance(0) is None
+
+
 def test_sizes_that_are_not_known(monkeypatch):
     sampler = make_sampler(source=Sizes(unknown=0.3), monkeypatch=monkeypatch)
     assert sorted(r.position for step in range(16) for r in sampler.requests(step)) == list(range(64))

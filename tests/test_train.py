@@ -102,7 +102,7 @@ def test_a_run_says_what_it_does_and_leaves_a_report(whole):
         "48 images in all",
     ):
         assert said in output
-    assert re.search(r"Iter\(train\) \[12/12\].*eta.*loss.*images_per_s.*patches_per_s", output)
+    assert re.search(r"Iter\(train\) \[12/12\].*eta.*loss.*images_per_s.*patches_per_s.*fill: [01].*attention_share: 0", output)
     assert f"report: {work_dir}/report.html" in output
     assert "R²" in (work_dir / "report.html").read_text()
     evaluations = json.loads((work_dir / "results.json").read_text())

@@ -25,7 +25,7 @@ def imbalance(plan: Plan, size: Size) -> float:
 
 
 def in_order(lengths: Sequence[int], ranks: int, batch: int) -> Plan:
-    """As the batch sampler does it without ``balance``: each rank takes the next ``batch`` images; an incomplete step is dropped."""
+    """As the batch sampler does it without ``balance``: each rank takes the next ``batch`` images; an incomplete step is left."""
     packs = [list(lengths[start : start + batch]) for start in range(0, len(lengths) - batch + 1, batch)]
     return [packs[start : start + ranks] for start in range(0, len(packs) - ranks + 1, ranks)]
 

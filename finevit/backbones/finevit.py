@@ -52,6 +52,8 @@ class FineViT(BaseModule):
     """
 
     init_cfg: Any
+    pair_cost: float
+    """What a pair of patches costs in attention, in units of what a patch costs in the matrices of a block."""
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class FineViT(BaseModule):
         depth, dim, heads, hidden = _dimensions(arch)
         self.patch, self.depth, self.dim, self.recompute = patch, depth, dim, recompute
         self.heads, self.head_dim, self.rope_theta = heads, dim // heads, rope_theta
+        self.pair_cost = 2 / (4 * dim + 3 * hidden)
         self.embed = nn.Linear(3 * patch * patch, dim)
         rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)

@@ -4,14 +4,15 @@ Exact after a restart, with any number of workers, and with any number of ranks 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sized
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from finevit.contracts import ImageBudget, ResolutionSchedule, SampleRequest
-from finevit.datasets.balance import plan
+from finevit.datasets.balance import cost, plan
 from finevit.datasets.tasks import check_weights
 from finevit.ops.order import shuffled
 from finevit.registry import DATA_SAMPLERS, build_schedule
@@ -44,6 +45,14 @@ class StatelessSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return (self.index_at(position) for position in range(self.length))
+
+
+class _Window(NamedTuple):
+    """The first place in the training order, the images' patches, and of each step, of each rank, the indices of its images."""
+
+    first: int
+    patches: list[int]
+    steps: list[list[list[int]]]
 
 
 @DATA_SAMPLERS.register_module()
@@ -94,7 +103,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
         self.window = max(1, balance // (batch_size * self.world_size)) if balance else 0
-        self._planned: tuple[int, list[list[list[int]]]] | None = None
+        self._planned: _Window | None = None
         self.values(0)
 
     @property
@@ -145,31 +154,39 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
     def positions(self, step: int) -> list[list[int]]:
         """Of each rank, the places of its images in the training order."""
         if self.window:
-            return self._balanced(step // self.window)[step % self.window]
+            window = self._balanced(step // self.window)
+            return [[window.first + place for place in rank] for rank in window.steps[step % self.window]]
         first = step * self.world_size * self.batch_size
         starts = (first + rank * self.batch_size for rank in range(self.world_size))
         return [list(range(start, start + self.batch_size)) for start in starts]
 
-    def _balanced(self, window: int) -> list[list[list[int]]]:
-        """The ``positions`` of the steps of a window; the one asked for last is kept."""
-        if self._planned is None or self._planned[0] != window:
-            self._planned = (window, self._plan(window))
-        return self._planned[1]
+    def imbalance(self, step: int) -> float | None:
+        """How much more the dearest rank has to do at a step than the mean, by the planned sizes; None where none are planned."""
+        if not self.window:
+            return None
+        window = self._balanced(step // self.window)
+        costs = [cost(np.array([window.patches[place] for place in rank])).sum() for rank in window.steps[step % self.window]]
+        return float(max(costs) / np.mean(costs) - 1)
 
-    def _plan(self, window: int) -> list[list[list[int]]]:
-        """See :meth:`_balanced`. Sizes are those at the window's first step."""
+    def _balanced(self, window: int) -> _Window:
+        """The plan of a window; the one asked for last is kept. Sizes are those at the window's first step."""
         count = self.window * self.world_size * self.batch_size
-        budget, first = self.resolution(window * self.window), window * count
-        told = [self.sampler.patches_at(position, budget) for position in range(first, first + count)]
+        if self._planned is None or self._planned.first != window * count:
+            patches = self._patches(range(window * count, (window + 1) * count), self.resolution(window * self.window))
+            self._planned = _Window(window * count, patches, plan(patches, steps=self.window, ranks=self.world_size))
+        return self._planned
+
+    def _patches(self, positions: Sequence[int], budget: ImageBudget) -> list[int]:
+        """Patches of records without reading them; those that are not known count as the largest that are."""
+        told = [self.sampler.patches_at(position, budget) for position in positions]
         known = [patches for patches in told if patches]
         if not known:
             data = getattr(self.sampler.dataset, "describe", lambda: type(self.sampler.dataset).__name__)()
             raise ValueError(
-                f"batch_sampler.balance: of {data}, the sizes of {count:,} images in a row are not known; "
+                f"batch_sampler.balance: of {data}, the sizes of {len(positions):,} images in a row are not known; "
                 "set it to 0, or give its source a method size(index)"
             )
-        steps = plan([patches or max(known) for patches in told], steps=self.window, ranks=self.world_size)
-        return [[[first + place for place in rank] for rank in step] for step in steps]
+        return [patches or max(known) for patches in told]
 
     def __len__(self) -> int:
         """Batches of an epoch, rounded up."""

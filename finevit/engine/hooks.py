@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import master_only
@@ -12,17 +13,27 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.contracts import BadSample
+from finevit.datasets.samplers import NativeBatchSampler
 from finevit.engine.numbers import NOT_NEGATIVE, WHOLE
 from finevit.engine.shares import SCHEDULED
 from finevit.registry import HOOKS
 
 
+def _model(runner: Runner) -> Any:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Logs ``images_per_s`` and ``patches_per_s`` of all ranks, between the ends of two iterations (data loading included)."""
+    """Logs ``images_per_s`` and ``patches_per_s`` of all ranks, between the ends of two iterations (data loading included).
+
+    And of this rank's pack ``fill``, its patches over those of the run's largest yet, and ``attention_share``, how much of the
+    encoder's FLOPs attention takes; of balanced batches ``imbalance``, how much more the dearest rank has to do than the mean.
+    """
 
     def __init__(self) -> None:
         self._last: float | None = None
+        self._largest = 0
 
     def before_train(self, runner: Runner) -> None:
         self._last = None
@@ -32,11 +43,25 @@ class ThroughputHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         now = time.perf_counter()
-        if self._last is not None and data_batch is not None:
-            seconds, lengths = now - self._last, data_batch["images"].lengths
-            runner.message_hub.update_scalar("train/images_per_s", len(lengths) * runner.world_size / seconds)
-            runner.message_hub.update_scalar("train/patches_per_s", sum(lengths) * runner.world_size / seconds)
+        for name, value in self._values(runner, now, data_batch["images"].lengths if data_batch else ()):
+            runner.message_hub.update_scalar(f"train/{name}", value)
         self._last = now
+
+    def _values(self, runner: Runner, now: float, lengths: Sequence[int]) -> Iterator[tuple[str, float]]:
+        if not lengths:
+            return
+        patches, squares = sum(lengths), sum(length**2 for length in lengths)
+        if self._last is not None:
+            yield "images_per_s", len(lengths) * runner.world_size / (now - self._last)
+            yield "patches_per_s", patches * runner.world_size / (now - self._last)
+        self._largest = max(self._largest, patches)
+        yield "fill", patches / self._largest
+        if pair_cost := getattr(getattr(_model(runner), "backbone", None), "pair_cost", 0.0):
+            yield "attention_share", squares * pair_cost / (squares * pair_cost + patches)
+        batches = runner.train_dataloader.batch_sampler
+        imbalance = batches.imbalance(runner.iter) if isinstance(batches, NativeBatchSampler) else None
+        if imbalance is not None and runner.world_size > 1:
+            yield "imbalance", imbalance
 
 
 @HOOKS.register_module()
@@ -132,7 +157,7 @@ class RunSummaryHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = _model(runner)
         own = "" if runner.cfg.get("data_root") else " (for your own images: --cfg-options data_root=PATH)"
         lines = [*model.describe(), f"data: {runner.train_dataloader.dataset.describe()}{own}"]
         sampler = runner.train_dataloader.batch_sampler
