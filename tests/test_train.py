@@ -100,9 +100,10 @@ def test_a_run_says_what_it_does_and_leaves_a_report(whole):
         "embedded scenes",
         "data_root=",
         "48 images in all",
+        "; attention: one image after the other, gradients written out",
     ):
         assert said in output
-    assert re.search(r"Iter\(train\) \[12/12\].*eta.*loss.*images_per_s.*patches_per_s.*fill: [01].*attention_share: 0", output)
+    assert re.search(r"Iter\(train\) \[12/12\].*eta.*loss.*fill: [01].*attention_share: 0.*images_per_s.*patches_per_s", output)
     assert f"report: {work_dir}/report.html" in output
     assert "R²" in (work_dir / "report.html").read_text()
     evaluations = json.loads((work_dir / "results.json").read_text())

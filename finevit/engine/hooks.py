@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
@@ -15,7 +16,10 @@ from mmengine.runner import Runner
 from finevit.contracts import BadSample
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.engine.numbers import NOT_NEGATIVE, WHOLE
+from finevit.engine.optim import BFloat16OptimWrapper
 from finevit.engine.shares import SCHEDULED
+from finevit.ops.attention import path
+from finevit.precision import bfloat16_helps
 from finevit.registry import HOOKS
 
 
@@ -166,8 +170,15 @@ class RunSummaryHook(Hook):
             f"plan: {runner.train_loop.max_iters} iterations of {sampler.batch_size} images on {runner.world_size} rank(s), "
             f"{images:,} images in all, on {next(model.parameters()).device}"
         )
-        for line in lines:
+        for line in (*lines, self._path(runner, next(model.parameters()).device)):
             runner.logger.info(line)
+
+    @staticmethod
+    def _path(runner: Runner, device: torch.device) -> str:
+        half = isinstance(runner.optim_wrapper, BFloat16OptimWrapper) and bfloat16_helps()
+        return (
+            f"precision: {'bfloat16' if half else 'float32'}; attention: {path(device, torch.bfloat16 if half else torch.float32)}"
+        )
 
 
 @HOOKS.register_module()

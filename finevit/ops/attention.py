@@ -11,6 +11,17 @@ FEW = 512
 """Patches of a small image."""
 
 
+def path(device: torch.device, dtype: torch.dtype) -> str:
+    """How the encoder computes attention on a device in a precision, for people."""
+    if _in_one_kernel(device, dtype):
+        return "one kernel of variable length for the whole pack"
+    return "one image after the other" + (", gradients written out" if device.type == "cpu" else "")
+
+
+def _in_one_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
+
+
 def ragged_attention(
     query: Float[Tensor, "patches heads dim"],
     key: Float[Tensor, "patches heads dim"],
@@ -25,7 +36,7 @@ def ragged_attention(
     on CPU is 2.5 times faster than padding them to a batch. There, in bfloat16, the fused kernel's backward pass is slow: for
     images of up to ``FEW`` patches, whose scores are small, two products and a softmax take half of its time.
     """
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if _in_one_kernel(query.device, query.dtype):
         from torch.nn.attention.varlen import varlen_attn
 
         longest = max(lengths)
