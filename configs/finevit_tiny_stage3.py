@@ -1,4 +1,4 @@
-"""Stage III for minutes on two cores: embedded scenes with questions about them, and a small language model from a config.
+"""Stage III for half an hour on two cores: embedded scenes with questions about them, and a small language model from a config.
 
 From a Stage II checkpoint: --cfg-options load_from=work_dirs/finevit_tiny_stage2/iter_400.pth
 What makes it learn, and what each part is worth: docs/performance.md.
