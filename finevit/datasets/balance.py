@@ -8,9 +8,9 @@ PAIRS = 1e-4
 """What a pair of patches costs in attention, in units of what a patch costs in all matrices: 4 dim / (26 dim^2) of FineViT-L."""
 
 
-def cost(patches: np.ndarray, pairs: float = PAIRS) -> np.ndarray:
-    """What images of so many patches cost an encoder, in patches: ``L + pairs * L^2``."""
-    return patches + pairs * patches.astype(float) ** 2
+def cost(patches: np.ndarray) -> np.ndarray:
+    """What images of so many patches cost an encoder, in patches: ``L + PAIRS * L^2``."""
+    return patches + PAIRS * patches.astype(float) ** 2
 
 
 def share(patches: Sequence[int], parts: int) -> list[list[int]]:

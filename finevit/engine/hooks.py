@@ -63,9 +63,9 @@ class ThroughputHook(Hook):
         if pair_cost := getattr(getattr(_model(runner), "backbone", None), "pair_cost", 0.0):
             yield "attention_share", squares * pair_cost / (squares * pair_cost + patches)
         batches = runner.train_dataloader.batch_sampler
-        imbalance = batches.imbalance(runner.iter) if isinstance(batches, NativeBatchSampler) else None
-        if imbalance is not None and runner.world_size > 1:
-            yield "imbalance", imbalance
+        if runner.world_size > 1 and isinstance(batches, NativeBatchSampler):
+            imbalance = batches.imbalance(runner.iter)
+            yield from () if imbalance is None else (("imbalance", imbalance),)
 
 
 @HOOKS.register_module()
