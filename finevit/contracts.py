@@ -34,7 +34,8 @@ class SampleRequest(NamedTuple):
     ``record`` is an index of the source, ``position`` the place in the endless training order: every random choice about
     the sample derives from it. ``text_length`` is the most tokens that a caption may have (0: no text is asked for), ``drop`` the
     share of patches that is left out, ``mixture`` the weights of the tasks that an image is asked for (empty: the transform's own),
-    ``close_up`` the share of images that ``CropToRegion`` cuts (None: the transform's own).
+    ``close_up`` and ``painted`` the share of images that ``CropToRegion`` cuts and ``PaintRegions`` paints (None: the transform's
+    own).
     """
 
     record: int
@@ -44,6 +45,7 @@ class SampleRequest(NamedTuple):
     drop: float = 0.0
     mixture: tuple[tuple[str, float], ...] = ()
     close_up: float | None = None
+    painted: float | None = None
 
 
 class PackedImages(NamedTuple):

@@ -17,7 +17,9 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 MODELS = _child(root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.preprocess", "downstream.necks")
 DATASETS = _child(root.DATASETS, "datasets")
-TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms", "datasets.captions", "datasets.all_captions", "datasets.dialogues")
+TRANSFORMS = _child(
+    root.TRANSFORMS, "datasets.transforms", "datasets.painted", "datasets.captions", "datasets.all_captions", "datasets.dialogues"
+)
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
 FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing", "datasets.all_captions", "datasets.dialogues")
 HOOKS = _child(

@@ -48,7 +48,8 @@ def command(monkeypatch, folder: Path, *options: str) -> None:
 def test_every_encoder_is_tuned_alike(trainings, tmp_path, monkeypatch):
     """Same steps, seed and data, another encoder; Stages II and III start where the one before ended."""
     command(monkeypatch, tmp_path, "--seeds", "0", "7", "--minutes2", "5", "--steps3", "9")
-    assert len(trainings) == 2 * (3 + 3 * 2)
+    assert len(trainings) == 1 + 2 * (3 + 3 * 2)
+    assert trainings[0][:2] == ("benchmarks/ablation/llm.py", 1000)  # one for all
     stages = [call for call in trainings if call[0].startswith("configs/")]
     assert [steps for _, steps, _ in stages] == [30, 50, 9] * 2
     assert [call[2][-1] for call in stages[4:]] == [
@@ -59,7 +60,7 @@ def test_every_encoder_is_tuned_alike(trainings, tmp_path, monkeypatch):
         for seed, calls in ((0, own[:3]), (7, own[3:])):
             assert len({(steps, *options[:-1]) for _, steps, options in calls}) == 1
             assert f"randomness.seed={seed}" in calls[0][2]
-            starts = [f"load_from={tmp_path}/runs/seed{seed}/encoder{stage}/encoder.pth" for stage in (1, 2, 3)]
+            starts = [f"load_from={tmp_path}/runs/seed{seed}/encoder{stage}/{name}.pth" for stage in (1, 2, 3)]
             assert [options[-1] for *_, options in calls] == starts
     rows = json.loads((tmp_path / "out.v1.json").read_text())["rows"]
     assert [(row["seed"], row["encoder"]) for row in rows] == [(seed, name) for seed in (0, 7) for name in show.ENCODERS]
@@ -85,10 +86,13 @@ def test_given_checkpoints_are_not_trained(trainings, tmp_path, monkeypatch, cap
     for stage in (1, 2, 3):
         torch.save({"state_dict": {"backbone.w": torch.tensor(stage), "llm.w": torch.zeros(1)}}, tmp_path / f"{stage}-4.pth")
     command(monkeypatch, tmp_path, "--seeds", "4", "--checkpoints", *(f"{tmp_path}/{stage}-{{seed}}.pth" for stage in (1, 2, 3)))
-    assert len(trainings) == 6
+    assert len(trainings) == 1 + 6
     for stage in (1, 2, 3):
-        encoder = torch.load(tmp_path / f"runs/seed4/encoder{stage}/encoder.pth")["state_dict"]
-        assert encoder == {"backbone.w": torch.tensor(stage)}
+        starts = [
+            torch.load(tmp_path / f"runs/seed4/encoder{stage}/{name}.pth")["state_dict"] for name in ("language", "contrastive")
+        ]
+        encoder = {"backbone.w": torch.tensor(stage)}
+        assert starts == [{**encoder, "head.w": torch.zeros(1)}, encoder]  # the language model brings no encoder
     assert "| minutes, trained | not known | not known | not known |" in capsys.readouterr().out
 
 
@@ -98,14 +102,16 @@ def test_the_encoder_alone_is_taken(tmp_path):
     configs = {name: load_config(ROOT / f"benchmarks/ablation/{name}.py", SMALL) for name in ("contrastive", "language")}
     models = {name: MODELS.build({**cfg.model.to_dict(), "_scope_": "finevit"}) for name, cfg in configs.items()}
     torch.save({"state_dict": models["contrastive"].state_dict()}, tmp_path / "stage2.pth")
-    file = run.take_encoder(tmp_path / "stage2.pth", tmp_path / "new/encoder.pth")
-    weights = torch.load(file, weights_only=False)["state_dict"]
-    said = {name: taken_over(model.state_dict(), weights, setting="load_from") for name, model in models.items()}
-    assert said["contrastive"] == "taken over: backbone; start new: text_encoder, head"
-    assert said["language"] == "taken over: backbone; start new: llm, connector"
+    torch.save({"state_dict": models["language"].state_dict()}, tmp_path / "llm.pth")
+    encoder, others = run.encoder_of(tmp_path / "stage2.pth"), run.others_of(tmp_path / "llm.pth")
+    said = taken_over(models["contrastive"].state_dict(), encoder, setting="load_from")
+    assert said == "taken over: backbone; start new: text_encoder, head"
+    assert {name.split(".")[0] for name in others} == {"connector", "llm"}
+    weights = torch.load(run.keep({**others, **encoder}, tmp_path / "new/language.pth"), weights_only=False)["state_dict"]
+    assert weights.keys() == models["language"].state_dict().keys()
     torch.save({"state_dict": {"head.w": torch.zeros(1)}}, tmp_path / "none.pth")
     with pytest.raises(ValueError, match=r"none\.pth' holds no encoder"):
-        run.take_encoder(tmp_path / "none.pth", tmp_path / "new/encoder.pth")
+        run.encoder_of(tmp_path / "none.pth")
 
 
 @pytest.mark.parametrize("name", ["language", "contrastive"])
@@ -124,6 +130,14 @@ def test_the_readers_are_scored(name, tmp_path):
     metrics = Runner.from_cfg(cfg).val()
     prefix = {"language": "stage3/", "contrastive": "stage2/"}[name]
     assert {key for key in KEYS if key.startswith(prefix)} <= set(metrics)
+
+
+def test_the_language_model_is_taught_without_an_encoder():
+    load_plugins()
+    cfg = load_config(ROOT / "benchmarks/ablation/llm.py", SMALL)
+    assert cfg.model.backbone_skipped
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert [transform.type for transform in loader.dataset.transforms[:3]] == ["ResizeToBudget", "AskQuestions", "PaintRegions"]
 
 
 def test_groups_are_means():

@@ -386,6 +386,20 @@ def test_visual_tokens_stand_in_their_places():
     torch.testing.assert_close(found[2:9], model.llm.embed(dialogues.tokens[2:9]))
 
 
+def test_a_skipped_encoder_is_its_patch_embedding_and_learns_nothing():
+    model = stage(backbone_skipped=True)
+    images = random_pack([(2, 4)])
+    images = images._replace(pixels=images.pixels.float())
+    dialogues = with_images(random_dialogues([(4, [(2, 3)])], vocab=200), (2,))
+    found = model.embed(images, dialogues)[:2]
+    torch.testing.assert_close(found, model.connector(model.backbone.embed(images.pixels), images))
+    model(images, dialogues, mode="loss")["loss_language"].backward()
+    trained = {part: any(p.grad is not None for p in model.get_submodule(part).parameters()) for part in ("backbone", "connector")}
+    assert trained == {"backbone": False, "connector": True}
+    model.backbone_skipped = False  # as a schedule would
+    assert (model.embed(images, dialogues)[:2] - found).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("visual", [(1, 4), (3, 4), (0, 0), (2, 5)])
 def test_places_that_do_not_match_are_refused(visual):
     images = random_pack([(2, 4), (4, 4)])

@@ -171,7 +171,8 @@ def test_all_mistakes_together():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "transform"), [("patch_drop", "DropPatches"), ("close_up", "CropToRegion"), ("mixture", "AskQuestions")]
+    ("schedule", "transform"),
+    [("patch_drop", "DropPatches"), ("close_up", "CropToRegion"), ("painted", "PaintRegions"), ("mixture", "AskQuestions")],
 )
 def test_a_schedule_that_no_transform_follows_is_told(schedule, transform):
     cfg = load_config(TINY)

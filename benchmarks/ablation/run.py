@@ -3,9 +3,10 @@
     python benchmarks/ablation/run.py --minutes1 3 --minutes2 12 --minutes3 30 --seeds 0 1 2
     python benchmarks/ablation/run.py --checkpoints stage1.pth stage2.pth stage3.pth
 
-Of each checkpoint the encoder alone is taken. A new connector and language model answer questions about what it sees (caption,
+Of each checkpoint the encoder alone is taken. A connector and a language model answer questions about what it sees (caption,
 grounding, OCR, counting), a new text tower meets it in one space (zero-shot, retrieval): so many steps each, on the same batches
-for every encoder, scored on unseen scenes. What is finished holds a ``part.json``, and is not run again by the same command.
+for every encoder, scored on unseen scenes. The language model is one for all: it has learned the tasks before, from painted regions
+in place of an encoder. What is finished holds a ``part.json``, and is not run again by the same command.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import runs
 from ablation import show
+from torch import Tensor
 
 from finevit.datasets.scenes import LEVELS
 from finevit.engine.checkpoints import write
@@ -30,12 +32,13 @@ def main() -> None:
     """Run what is not finished; after each seed, print the table and write ``results.json`` and ``ablation.svg``."""
     arguments = parse()
     rows: list[dict] = []
+    language = prepared(arguments)
     for seed in arguments.seeds:
         folder, options = arguments.work_dir / f"seed{seed}", common(seed, arguments)
         checkpoints = given(seed, arguments) if arguments.checkpoints else trained(folder, options, arguments)
         for stage, (checkpoint, steps, minutes) in zip(STAGES, checkpoints, strict=True):
             row = {"encoder": show.ENCODERS[stage - 1], "seed": seed}
-            rows.append(row | tuned(folder / f"encoder{stage}", checkpoint, options, arguments))
+            rows.append(row | tuned(folder / f"encoder{stage}", checkpoint, language, options, arguments))
             rows[-1]["steps"]["encoder"], rows[-1]["minutes"]["encoder"] = steps, minutes
         report(rows, arguments)
 
@@ -44,6 +47,13 @@ def common(seed: int, arguments: argparse.Namespace) -> list[str]:
     """The settings of all parts of a seed."""
     levels = [f"{loader}.dataset.source.level={arguments.level}" for loader in ("train_dataloader", "val_dataloader")]
     return [f"randomness.seed={seed}", *levels, *arguments.cfg_options]
+
+
+def prepared(arguments: argparse.Namespace) -> Path:
+    """The checkpoint of the language model that starts to read every encoder, of every seed."""
+    folder = arguments.work_dir / "llm"
+    steps = part(folder, "benchmarks/ablation/llm.py", common(0, arguments), steps=arguments.steps_llm)["steps"]
+    return folder / f"iter_{steps}.pth"
 
 
 def given(seed: int, arguments: argparse.Namespace) -> Iterator[tuple[Path, None, None]]:
@@ -63,26 +73,41 @@ def trained(folder: Path, options: Sequence[str], arguments: argparse.Namespace)
         start = [f"load_from={checkpoint}"]
 
 
-def tuned(folder: Path, checkpoint: Path, options: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
+def tuned(folder: Path, checkpoint: Path, language: Path, options: Sequence[str], arguments: argparse.Namespace) -> dict[str, Any]:
     """Tunes both readers on the encoder of a checkpoint: ``scores``, and by reader ``minutes``, ``steps``, ``metrics`` and more."""
-    options = [*options, f"load_from={take_encoder(checkpoint, folder / 'encoder.pth')}"]
+    encoder = encoder_of(checkpoint)
+    starts = {"language": {**others_of(language), **encoder}, "contrastive": encoder}
     lengths = {"language": arguments.steps_language, "contrastive": arguments.steps_contrastive}
-    parts = {name: part(folder / name, f"benchmarks/ablation/{name}.py", options, steps=steps) for name, steps in lengths.items()}
+    parts = {}
+    for name, steps in lengths.items():
+        start = keep(starts[name], folder / f"{name}.pth")
+        parts[name] = part(folder / name, f"benchmarks/ablation/{name}.py", [*options, f"load_from={start}"], steps=steps)
     by_key = {
         key: {name: done[key] for name, done in parts.items()} for key in ("minutes", "steps", "metrics", "protocols", "data")
     }
     return {"scores": show.scores({**by_key["metrics"]["language"], **by_key["metrics"]["contrastive"]}), **by_key}
 
 
-def take_encoder(checkpoint: Path, file: Path) -> Path:
-    """Writes the encoder of a checkpoint, and nothing else of it, as a checkpoint of its own."""
+def encoder_of(checkpoint: Path) -> dict[str, Tensor]:
+    """The encoder's weights in a checkpoint, and nothing else of it."""
     remedy = "give a checkpoint of Stage I, II or III"
     weights = weights_of(read_checkpoint(checkpoint, setting="--checkpoints", remedy=remedy))
     encoder = {name: value for name, value in weights.items() if name.startswith("backbone.")}
     if not encoder:
         raise ValueError(f"--checkpoints: {str(checkpoint)!r} holds no encoder; {remedy}")
+    return encoder
+
+
+def others_of(checkpoint: Path) -> dict[str, Tensor]:
+    """All weights of a checkpoint but the encoder's."""
+    weights = weights_of(read_checkpoint(checkpoint, setting="--work-dir", remedy="remove the folder and run again"))
+    return {name: value for name, value in weights.items() if not name.startswith("backbone.")}
+
+
+def keep(weights: dict[str, Tensor], file: Path) -> Path:
+    """Writes weights as a checkpoint."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write({"meta": {}, "state_dict": encoder}, str(file))
+    write({"meta": {}, "state_dict": weights}, str(file))
     return file
 
 
@@ -121,7 +146,12 @@ def parse() -> argparse.Namespace:
         parser.add_argument(f"--minutes{stage}", type=float, default=minutes, help=f"of training in Stage {'I' * stage}")
         parser.add_argument(f"--steps{stage}", type=int, help="the same in steps")
     parser.add_argument("--checkpoints", nargs=3, help="of Stages I, II, III, trained before; {seed} in a name is the seed")
-    parser.add_argument("--steps-language", type=int, default=600, help="of tuning a connector and language model on each encoder")
+    parser.add_argument(
+        "--steps-llm", type=int, default=1000, help="of teaching the language model the tasks, once for all encoders"
+    )
+    parser.add_argument(
+        "--steps-language", type=int, default=600, help="of tuning a connector and that language model on each encoder"
+    )
     parser.add_argument("--steps-contrastive", type=int, default=300, help="of tuning a text tower on each encoder")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--level", default="signs", choices=list(LEVELS), help="of the embedded scenes")

@@ -120,6 +120,7 @@ class NativeImages(Dataset):
                 "drop": request.drop,
                 "mixture": request.mixture,
                 "close_up": request.close_up,
+                "painted": request.painted,
                 "counts": Counter(),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }

@@ -17,6 +17,9 @@ from finevit.datasets.tasks import check_weights
 from finevit.ops.order import shuffled
 from finevit.registry import DATA_SAMPLERS, build_schedule
 
+SHARES = ("close_up", "painted")
+"""Shares of the images that a transform changes, in the order of the request."""
+
 
 @DATA_SAMPLERS.register_module()
 class StatelessSampler(Sampler[int]):
@@ -67,6 +70,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         patch_drop: a schedule's config: the share of each image's patches that ``DropPatches`` leaves out; None for none.
         mixture: task -> a schedule's config: how much ``AskQuestions`` asks of it; None leaves it to that transform.
         close_up: a schedule's config: the share of images that ``CropToRegion`` cuts; None leaves it to that transform.
+        painted: the same of the share that ``PaintRegions`` paints.
         balance: so many neighbours in the training order, rounded down to whole steps, are shared out to their steps and ranks by
             size, so that packs are equally full and ranks equally busy (:mod:`finevit.datasets.balance`). A batch still has
             ``batch_size`` images on every rank. 0 takes images as they come; where sizes are not known, anything else is an error.
@@ -84,6 +88,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         patch_drop: dict | None = None,
         mixture: dict[str, dict] | None = None,
         close_up: dict | None = None,
+        painted: dict | None = None,
         balance: int = 0,
     ) -> None:
         if not isinstance(balance, int) or isinstance(balance, bool) or balance < 0:
@@ -99,7 +104,8 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         self._text_length = _schedule("text_length", text_length)
         self._patch_drop = _schedule("patch_drop", patch_drop)
         self._mixture = {task: _schedule(f"mixture.{task}", schedule) for task, schedule in (mixture or {}).items()}
-        self._close_up = _schedule("close_up", close_up)
+        shares = zip(SHARES, (close_up, painted), strict=True)
+        self._shares = {name: _schedule(name, schedule) for name, schedule in shares}
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
         self.window = max(1, balance // (batch_size * self.world_size)) if balance else 0
@@ -109,12 +115,13 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
     @property
     def schedules(self) -> list[Callable[[int], Any]]:
         """Everything here that is a function of the step."""
-        optional = (self._text_length, self._patch_drop, *self._mixture.values(), self._close_up)
+        optional = (self._text_length, self._patch_drop, *self._mixture.values(), *self._shares.values())
         return [self.resolution, *(schedule for schedule in optional if schedule)]
 
-    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...], float | None]:
-        """Budget, text length, patch drop, mixture and close-ups of a step; ``ValueError`` for one that cannot be used."""
-        return self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step), self.close_up(step)
+    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...], float | None, float | None]:
+        """What the requests of a step carry, in their order; ``ValueError`` for a value that cannot be used."""
+        shares = (self.share(name, step) for name in self._shares)
+        return self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step), *shares
 
     def text_length(self, step: int) -> int:
         """The most tokens of a caption at a step, 0 without text."""
@@ -137,13 +144,14 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         values = {task: schedule(step) for task, schedule in self._mixture.items() if schedule}
         return tuple(check_weights(f"batch_sampler.mixture at step {step}", values).items()) if values else ()
 
-    def close_up(self, step: int) -> float | None:
-        """The share of images that is cut at a step; None where the transform has its own."""
-        if self._close_up is None:
+    def share(self, name: str, step: int) -> float | None:
+        """The share of images that a transform changes at a step (``close_up``, ``painted``); None where it has its own."""
+        schedule = self._shares[name]
+        if schedule is None:
             return None
-        value = self._close_up(step)
+        value = schedule(step)
         if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"batch_sampler.close_up is {value!r} at step {step}: give a schedule of shares, from 0 to 1")
+            raise ValueError(f"batch_sampler.{name} is {value!r} at step {step}: give a schedule of shares, from 0 to 1")
         return float(value)
 
     def requests(self, step: int) -> list[SampleRequest]:

@@ -119,7 +119,7 @@ def wrong_schedules(cfg: dict) -> list[str]:
     return errors
 
 
-ACTS_IN = {"patch_drop": "DropPatches", "mixture": "AskQuestions", "close_up": "CropToRegion"}
+ACTS_IN = {"patch_drop": "DropPatches", "mixture": "AskQuestions", "close_up": "CropToRegion", "painted": "PaintRegions"}
 """Schedules of the batch sampler by the transform that follows them."""
 
 

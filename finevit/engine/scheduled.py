@@ -5,7 +5,7 @@ from functools import partial
 from mmengine.runner import Runner
 
 from finevit.curriculum.hooks import ScheduleHook
-from finevit.datasets.samplers import NativeBatchSampler
+from finevit.datasets.samplers import SHARES, NativeBatchSampler
 from finevit.engine.knots import Schedule, turns
 from finevit.engine.plan import MIXTURE
 
@@ -26,8 +26,7 @@ def scheduled(runner: Runner) -> dict[str, Schedule]:
         "text_length": batches.text_length,
         "patch_drop": batches.patch_drop,
     }
-    if batches.close_up(0) is not None:
-        found["close_up"] = batches.close_up
+    found |= {name: partial(batches.share, name) for name in SHARES if batches.share(name, 0) is not None}
     found |= {f"{MIXTURE}{task}": partial(_share, batches, task) for task, _ in batches.mixture(0)}
     for hook in schedule_hooks(runner):
         found |= hook.schedules

@@ -27,6 +27,9 @@ class LLMAlignment(BaseModel):
         llm: config of an :class:`~finevit.contracts.AlignmentLLM`, by the name that a plugin gave it.
         head: config of the head.
         backbone_frozen: whether the encoder is kept as it is; a schedule can set it.
+        backbone_skipped: whether the connector reads the encoder's patch embedding, kept as it is, in place of its tokens. For
+            images that need no encoder to be understood (``PaintRegions``): the language model learns what is asked at the cost of
+            text alone.
         connector_frozen: the same of the connector.
         llm_frozen: the same of the language model (of its adapters too, where it is trained by LoRA).
         answer_length: the most tokens of a generated answer.
@@ -43,6 +46,7 @@ class LLMAlignment(BaseModel):
         llm: dict,
         head: dict | None = None,
         backbone_frozen: bool = False,
+        backbone_skipped: bool = False,
         connector_frozen: bool = False,
         llm_frozen: bool = False,
         answer_length: int = 64,
@@ -57,6 +61,7 @@ class LLMAlignment(BaseModel):
         self.connector = MODELS.build({**connector, "dim": self.backbone.dim, "llm_dim": self.llm.dim})
         self.head = MODELS.build(head or {"type": "LanguageHead"})
         self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
+        self.backbone_skipped = backbone_skipped
         self.answer_length, self.chat = answer_length, load_chat(self.llm.tokenizer)
         self._trainable = {
             name: {p for p in self.get_submodule(name).parameters() if p.requires_grad} for name in ("backbone", "connector", "llm")
@@ -86,8 +91,14 @@ class LLMAlignment(BaseModel):
         check_places(dialogues.visual, self.connector.visual(images))
         here = dialogues.tokens == IMAGE_TOKEN
         words = self.llm.embed(dialogues.tokens.masked_fill(here, 0))
-        visual = self.connector(self.backbone(images).tokens, images)
+        visual = self.connector(self._see(images), images)
         return words.masked_scatter(here[:, None], visual.to(words.dtype))
+
+    def _see(self, images: PackedImages) -> Tensor:
+        """``[patches, dim]``: what the connector reads."""
+        if self.backbone_skipped:
+            return self.backbone.embed(images.pixels).detach()
+        return self.backbone(images).tokens
 
     @torch.no_grad()
     def predict(self, images: PackedImages, dialogues: PackedDialogues, **extra: Any) -> list[dict]:
