@@ -101,6 +101,7 @@ class PackedDialogues(NamedTuple):
     ``lengths``  tokens of each image's part, on the host.
     ``visual``   visual tokens of each image's part, on the host.
     ``answers``  branches of each image, on the host.
+    ``learned``  how many of all tokens are learned, on the host.
     """
 
     tokens: Tensor
@@ -111,6 +112,7 @@ class PackedDialogues(NamedTuple):
     lengths: tuple[int, ...]
     visual: tuple[int, ...]
     answers: tuple[int, ...]
+    learned: int
 
 
 class Question(NamedTuple):

@@ -48,7 +48,9 @@ class Attention(nn.Module):
         if eager.suits(x, self.qkv):
             return self.out(eager.attention(x, self.qkv, heads=self.heads, table=pack.table, lengths=pack.lengths))
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        query, key = rotate(query, pack.table), rotate(key, pack.table)
+        query, key = (
+            rotate(x, pack.table).to(value.dtype) for x in (query, key)
+        )  # under autocast, an embedding's table is float32
         return self.out(ragged_attention(query, key, value, offsets=pack.offsets, lengths=pack.lengths).flatten(1))
 
 

@@ -82,6 +82,7 @@ def random_dialogues(parts: Sequence[tuple[int, Sequence[tuple[int, int]]]], *, 
         lengths=lengths,
         visual=(0,) * len(parts),
         answers=tuple(len(branches) for _, branches in parts),
+        learned=sum(columns["learned"]),
     )
 
 

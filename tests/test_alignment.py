@@ -69,6 +69,7 @@ def alone(dialogues: PackedDialogues, image: int, branch: int) -> PackedDialogue
         lengths=(len(keep),),
         visual=(0,),
         answers=(1,),
+        learned=int((dialogues.labels[keep] != NOT_LEARNED).sum()),
     )
 
 

@@ -195,6 +195,7 @@ def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict
         lengths=lengths,
         visual=tuple(int((part[0] == IMAGE_TOKEN).sum()) for part in parts),
         answers=tuple(int(part[3].max()) for part in parts),
+        learned=int((labels != NOT_LEARNED).sum()),
     )
     return batch
 

@@ -46,8 +46,8 @@ def readable(dialogues: PackedDialogues) -> Bool[Tensor, "rows longest longest"]
 
     Filled-up places read themselves alone, so that no row is empty.
     """
-    lengths = torch.tensor(dialogues.lengths, device=dialogues.branches.device)
-    image = padded(torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths), dialogues, fill=-1)
+    here = torch.arange(len(dialogues.branches), device=dialogues.branches.device)
+    image = padded(torch.bucketize(here, dialogues.offsets[1:].to(here.dtype), right=True), dialogues, fill=-1)
     branch = padded(dialogues.branches, dialogues)
     order = torch.arange(branch.shape[1], device=branch.device)
     mine = (image[:, None] == image[:, :, None]) & ((branch[:, None] == branch[:, :, None]) | (branch[:, None] == 0))
@@ -68,10 +68,9 @@ def answer_loss(
 
 def learned(dialogues: PackedDialogues) -> tuple[Int[Tensor, " learned"], Int[Tensor, " learned"]]:
     """Indices of the tokens that are learned, and for each the answer that it belongs to, counted over the whole pack."""
-    index = (dialogues.labels != NOT_LEARNED).nonzero()[:, 0]
-    before = torch.tensor([0, *dialogues.answers[:-1]], device=index.device).cumsum(0)
-    image = torch.bucketize(index, dialogues.offsets[1:].to(index.dtype), right=True)
-    return index, before[image] + dialogues.branches[index] - 1
+    index = torch.nonzero_static(dialogues.labels != NOT_LEARNED, size=dialogues.learned)[:, 0]
+    begins = (dialogues.branches > 0) & (dialogues.branches != dialogues.branches.roll(1))  # every image begins with a trunk
+    return index, begins.cumsum(0)[index] - 1
 
 
 def prompts(embeddings: Float[Tensor, "text dim"], dialogues: PackedDialogues) -> list[Float[Tensor, "length dim"]]:

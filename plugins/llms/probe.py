@@ -84,4 +84,5 @@ def _two_questions(vocab: int) -> PackedDialogues:
         lengths=(length,),
         visual=(0,),
         answers=(2,),
+        learned=0,
     )
