@@ -1,4 +1,4 @@
-"""No step waits for the device: on tensors that say ``cuda`` and hold nothing, what would read one back cannot run.
+"""No step waits for the device on its way to the loss: on tensors that say ``cuda`` and hold nothing, what would read one back cannot run.
 
 ``FakeTensorMode`` runs the step of a GPU, with its kernel of variable length, where there is none: shapes and devices
 are followed, values do not exist. What depends on a value (``item``, ``nonzero``, a boolean index) raises there, and copies between
@@ -62,9 +62,11 @@ def half_precision() -> Iterator[None]:
     before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
     torch.set_autocast_enabled("cuda", True)
     torch.set_autocast_dtype("cuda", torch.bfloat16)
-    yield
-    torch.set_autocast_enabled("cuda", before[0])
-    torch.set_autocast_dtype("cuda", before[1])
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", before[0])
+        torch.set_autocast_dtype("cuda", before[1])
 
 
 def step(name: str) -> Watch:
