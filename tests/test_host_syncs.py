@@ -1,4 +1,4 @@
-"""No step waits for the device on its way to the loss: on tensors that say ``cuda`` and hold nothing, what would read one back cannot run.
+"""No step waits for the device before its loss: on tensors that say ``cuda`` and hold nothing, what would read one back fails.
 
 ``FakeTensorMode`` runs the step of a GPU, with its kernel of variable length, where there is none: shapes and devices
 are followed, values do not exist. What depends on a value (``item``, ``nonzero``, a boolean index) raises there, and copies between
