@@ -1,23 +1,12 @@
 """The encoder's building blocks: SwiGLU, rotary ragged attention, the pre-norm block, pooling (paper, encoder section)."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from finevit.ops import eager
-from finevit.ops.attention import ragged_attention
+from finevit.ops.attention import Pack, ragged_attention
 from finevit.ops.rope2d import rotate
-
-
-class Pack(NamedTuple):
-    """What attention needs to know of a pack: ``offsets [images + 1]``, ``lengths`` on the host, RoPE ``table``."""
-
-    offsets: Tensor
-    lengths: Sequence[int]
-    table: tuple[Tensor, Tensor]
 
 
 class SwiGLU(nn.Module):
@@ -48,14 +37,14 @@ class Attention(nn.Module):
         if eager.suits(x, self.qkv):
             return self.out(eager.attention(x, self.qkv, heads=self.heads, table=pack.table, lengths=pack.lengths))
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
-        query, key = (
-            rotate(x, pack.table).to(value.dtype) for x in (query, key)
-        )  # under autocast, an embedding's table is float32
-        return self.out(ragged_attention(query, key, value, offsets=pack.offsets, lengths=pack.lengths).flatten(1))
+        query, key = (rotate(x, pack.table).to(value.dtype) for x in (query, key))  # an embedding's table is float32 under autocast
+        return self.out(ragged_attention(query, key, value, pack).flatten(1))
 
 
 class Block(nn.Module):
     """Pre-norm transformer block: ``x + attention(norm x)``, then ``x + feed_forward(norm x)``; ``[patches, dim]`` in and out."""
+
+    keep: Tensor | None
 
     def __init__(self, *, dim: int, heads: int, hidden: int, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -63,7 +52,8 @@ class Block(nn.Module):
         self.attention = Attention(dim=dim, heads=heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
-        self.drop_path = drop_path
+        keep = torch.tensor(1.0 - drop_path) if drop_path else None  # a number would make a graph of torch.compile for each
+        self.register_buffer("keep", keep, persistent=False)
 
     def forward(self, x: Tensor, pack: Pack) -> Tensor:
         x = x + self._drop(self.attention(self.norm1(x), pack), pack)
@@ -71,12 +61,11 @@ class Block(nn.Module):
 
     def _drop(self, branch: Tensor, pack: Pack) -> Tensor:
         """Stochastic depth: drops the branch for whole images, in training."""
-        if not self.training or self.drop_path == 0.0:
+        if not self.training or self.keep is None:
             return branch
-        keep = 1.0 - self.drop_path
         lengths = torch.diff(pack.offsets)
-        kept = branch.new_empty(len(pack.lengths)).bernoulli_(keep).div_(keep)
-        return branch * kept.repeat_interleave(lengths, output_size=len(branch))[:, None]
+        kept = torch.rand(len(lengths), device=branch.device).lt(self.keep) / self.keep
+        return branch * kept.to(branch.dtype).repeat_interleave(lengths, output_size=len(branch))[:, None]
 
 
 class MeanPool(nn.Module):

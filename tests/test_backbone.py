@@ -5,12 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch._dynamo.utils import counters
 from torch.autograd import gradcheck
+from torch.nn.attention import flex_attention
 
 from finevit.backbones import FineViT
 from finevit.contracts import PackedImages
 from finevit.datasets.packing import pack
-from finevit.ops.attention import FEW, ragged_attention
+from finevit.ops import attention
+from finevit.ops.attention import FEW, Pack, ragged_attention
 from finevit.ops.patches import patchify, snapped_size, unpatchify
 from finevit.ops.rope2d import rope_table, rotate
 from finevit.testing import fill, random_pack
@@ -213,17 +217,70 @@ def test_patchify_round_trip():
     assert np.array_equal(unpatchify(torch.from_numpy(patches), (2, 3), 14).permute(1, 2, 0).numpy(), image)
 
 
+def pack_of(lengths) -> Pack:
+    """A pack of images of these lengths; nothing is rotated."""
+    still = torch.ones(sum(lengths), 1, 1)
+    return Pack(torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32), lengths, (still, 0 * still))
+
+
 def test_attention_in_bfloat16_is_close_on_either_side_of_few_patches():
     """Two products and a softmax up to ``FEW`` patches, the fused kernel beyond: both within a percent, gradients too."""
     lengths = (1, 12, FEW, FEW + 1)
-    offsets = torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32)
     torch.manual_seed(0)
     whole = [torch.randn(sum(lengths), 2, 16) for _ in range(4)]
     found = []
     for dtype in (torch.float64, torch.bfloat16):
         query, key, value = (each.bfloat16().to(dtype).requires_grad_() for each in whole[:3])
-        output = ragged_attention(query, key, value, offsets=offsets, lengths=lengths)
+        output = ragged_attention(query, key, value, pack_of(lengths))
         found.append([output, *torch.autograd.grad(output, (query, key, value), whole[3].to(dtype))])
     for exact, close in zip(*found, strict=True):
         for part, near in zip(exact.split(list(lengths)), close.double().split(list(lengths)), strict=True):
             assert (part - near).norm() <= 0.01 * part.norm() + 1e-6
+
+
+def test_flexible_attention_is_that_of_image_after_image(monkeypatch):
+    """On CUDA in float32; here without its kernel, from the same mask."""
+    lengths = (1, 12, 130, 3)
+    torch.manual_seed(0)
+    *inputs, upper = (torch.randn(sum(lengths), 2, 16, requires_grad=True) for _ in range(4))
+    plain = ragged_attention(*inputs, pack_of(lengths))
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "_in_blocks", lambda *_: True)
+        patch.setattr(attention, "_block_mask", flex_attention.create_block_mask)
+        pack = pack_of(lengths)
+    assert pack.mask.shape[-2:] == (146, 146)
+    monkeypatch.setattr(attention, "_flex", without_kernel)
+    found = ragged_attention(*inputs, pack)
+    for one, other in zip(torch.autograd.grad(plain, inputs, upper), torch.autograd.grad(found, inputs, upper), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+    assert torch.allclose(plain, found, atol=1e-6)
+
+
+def without_kernel(query, key, value, *, block_mask):
+    """What ``flex_attention`` computes with a mask of this kind: PyTorch has its gradients on a GPU only."""
+    index = torch.arange(query.shape[2])
+    allowed = block_mask.mask_mod(None, None, index[:, None], index)
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch hides it, but not from what makes it an error
+def test_compiled_blocks_are_the_same_in_one_graph_for_all_packs(monkeypatch):
+    """Of any number of patches and images; without the code generator, which needs a C++ compiler."""
+    compiler = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module, **options: compiler(module, backend="aot_eager", **options))
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    compiled = FineViT(arch=SMALL, compile=True, drop_path=0.1).double()
+    plain = FineViT(arch=SMALL, drop_path=0.1).double()
+    plain.load_state_dict(compiled.state_dict())
+    graphs = []
+    for grids in (GRIDS, [(4, 6)] * 5, [(8, 8), (2, 2)], GRIDS[::-1]):
+        images, gradients = random_pack(grids), []
+        for encoder in (plain, compiled):
+            torch.manual_seed(1)  # the images whose branches are dropped
+            loss = encoder(images).tokens.square().mean()
+            gradients.append((loss, *torch.autograd.grad(loss, [p for p in encoder.parameters() if p.requires_grad])))
+        assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*gradients, strict=True))
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0
+    assert graphs[1:] == graphs[:1] * 3

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from finevit.layers import Block, Pack
+from finevit.layers import Block
 from finevit.ops import eager
+from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
 
 DIM, HEADS, HIDDEN = 64, 2, 96

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from finevit.contracts import PATCH, EncoderOutput, PackedImages
-from finevit.layers import Block, Pack, make_pool
+from finevit.layers import Block, make_pool
+from finevit.ops.attention import Pack
 from finevit.ops.dense import pack_dense, unpack_dense, window_order
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
@@ -39,6 +40,8 @@ class FineViT(BaseModule):
         rope_theta: base of the rotary wavelengths, in patches.
         drop_path: stochastic depth of the last block; grows linearly from 0.
         recompute: trade compute for memory by recomputing every block in the backward pass.
+        compile: ``torch.compile`` fuses what surrounds the matrix products and attention of a block. One graph serves all blocks
+            and packs of any number of patches and images; the first step waits for it.
         locality: at the start, how strongly the last head of a block prefers near patches (the logit of a patch with itself); the
             preference falls linearly to none in the first head. Queries and keys get it as a constant bias, which RoPE turns into
             one for small distances: without it, masked patches take long to learn to look at their neighbours.
@@ -64,6 +67,7 @@ class FineViT(BaseModule):
         rope_theta: float = 100.0,
         drop_path: float = 0.0,
         recompute: bool = False,
+        compile: bool = False,
         locality: float = 4.0,
         window: int = 0,
         global_blocks: Sequence[int] = (),
@@ -79,6 +83,8 @@ class FineViT(BaseModule):
         self.embed = nn.Linear(3 * patch * patch, dim)
         rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
+        for block in self.blocks if compile else ():
+            block.compile(dynamic=True)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)
         self._fill(locality)

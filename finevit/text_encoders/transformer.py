@@ -5,7 +5,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from finevit.contracts import PackedTexts, TextEncoder
-from finevit.layers import Block, Pack, make_pool
+from finevit.layers import Block, make_pool
+from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
 from finevit.registry import MODELS
 from finevit.tokenizers import load_tokenizer
