@@ -12,11 +12,11 @@ model = dict(
     connector=dict(type="MergeConnector", hidden=512, frequencies=6),
     answer_length=48,
 )
-_reading = 0.22  # of the run: close-ups of texts, to learn to read before looking far
+_seeing, _searching = 0.4, 0.6  # of the run: regions are painted, then texts are read in close-ups, then whole scenes are seen
 
 
-def _later(before, after):
-    return dict(type="Milestones", milestones=[(0.0, before), (_reading, after)])
+def _phases(painted, reading, searching):
+    return dict(type="Milestones", milestones=[(0.0, painted), (_seeing, reading), (_searching, searching)])
 
 
 _first = dict(box2ocr=1.0, box2text=0.05)  # where there is no text, what there is
@@ -30,14 +30,16 @@ train_dataloader = dict(
             dict(type="CropToRegion", kinds=["text_line"], margin=(0.1, 0.6)),
             dict(type="ResizeToBudget"),
             dict(type="AskQuestions", **_style, most=3, captions=False),
+            dict(type="PaintRegions"),
             dict(type="Patchify"),
             dict(type="TokenizeDialogue"),
         ],
     ),
     batch_sampler=dict(
         text_length=dict(type="Constant", value=512),
-        close_up=_later(1.0, 0.1),
-        mixture={task: _later(_first.get(task, 0.0), weight) for task, weight in _asked.items()},
+        painted=_phases(1.0, 0.0, 0.0),
+        close_up=_phases(0.0, 1.0, 0.1),
+        mixture={task: _phases(weight, _first.get(task, 0.0), weight) for task, weight in _asked.items()},
     ),
 )
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
@@ -47,11 +49,11 @@ val_dataloader = dict(
 _backbone = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3)}  # the full rate ruins what it knows
 _embeddings = {name: dict(use_fallback=True) for name in ("embed_tokens", "connector.place")}
 optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys={**_backbone, **_embeddings}))
-_frozen = [(0.0, True), (0.03, False), (_reading, True), (0.9, False)]
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type="ScheduleHook", schedules=dict(backbone_frozen=dict(type="Milestones", milestones=_frozen))),
-]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=3000)
+_schedules = dict(
+    backbone_skipped=dict(type="Milestones", milestones=[(0.0, True), (_seeing, False)]),  # the connector reads what is painted
+    backbone_frozen=dict(type="Milestones", milestones=[(0.0, True), (_seeing + 0.03, False)]),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type="ScheduleHook", schedules=_schedules)]
+train_cfg = dict(type="StatelessTrainLoop", max_iters=2400)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]

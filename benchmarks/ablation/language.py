@@ -9,15 +9,16 @@ _batches = _base_.train_dataloader.batch_sampler
 _reading = 0.4
 
 
-def _until(schedule):
-    (_, before), (_, after) = schedule.milestones
-    return {"milestones": [(0.0, before), (_reading, after)]}
+def _seen(phases):
+    _, (_, reading), (_, searching) = phases.milestones
+    return {"milestones": [(0.0, reading), (_reading, searching)]}
 
 
 train_dataloader = {
     "batch_sampler": {
-        "close_up": _until(_batches.close_up),
-        "mixture": {task: _until(schedule) for task, schedule in _batches.mixture.items()},
+        "painted": {"_delete_": True, "type": "Constant", "value": 0.0},
+        "close_up": _seen(_batches.close_up),
+        "mixture": {task: _seen(phases) for task, phases in _batches.mixture.items()},
     }
 }
 model = {"backbone_frozen": True}
