@@ -1,5 +1,6 @@
 """The encoder against a naive implementation, and what a pack may and may not change."""
 
+import copy
 import math
 
 import numpy as np
@@ -17,6 +18,7 @@ from finevit.ops import attention
 from finevit.ops.attention import FEW, Pack, ragged_attention
 from finevit.ops.patches import patchify, snapped_size, unpatchify
 from finevit.ops.rope2d import rope_table, rotate
+from finevit.precision import float8_linears
 from finevit.testing import fill, random_pack
 
 SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
@@ -284,3 +286,32 @@ def test_compiled_blocks_are_the_same_in_one_graph_for_all_packs(monkeypatch):
         graphs.append(counters["stats"]["unique_graphs"])
     assert graphs[0] > 0
     assert graphs[1:] == graphs[:1] * 3
+
+
+def test_products_in_8_bits_are_near_those_in_float32():
+    """Emulated; with a number of patches that no product in 8 bits can have."""
+    torch.manual_seed(0)
+    plain = FineViT(arch=SMALL)
+    rough = copy.deepcopy(plain)
+    float8_linears(rough.blocks, emulate=True)
+    assert list(rough.state_dict()) == list(plain.state_dict())
+    images = random_pack([(5, 3), (4, 6)])
+    images = images._replace(pixels=images.pixels.float())
+    upper, found = torch.randn(39, SMALL["dim"]), []
+    for encoder in (plain, rough):
+        tokens = encoder(images).tokens
+        found.append([tokens, *torch.autograd.grad(tokens, [block.norm1.weight for block in encoder.blocks], upper)])
+    values, *gradients = ((near - exact).norm() / exact.norm() for exact, near in zip(*found, strict=True))
+    assert 0.01 < values < 0.15  # 3 bits of a mantissa
+    assert all(0.02 < error < 0.4 for error in gradients)  # 2 bits
+
+
+def test_8_bits_need_a_gpu_that_has_them(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"float8=True: it takes a GPU .*and there is none; set float8=False"):
+        FineViT(arch=SMALL, float8=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A100")
+    with pytest.raises(ValueError, match=r"NVIDIA A100 does not"):
+        FineViT(arch=SMALL, float8=True)

@@ -83,6 +83,8 @@ def test_blocks_have_equally_many_weights(name):
     assert tokens.shape[-1] == size.dim
     assert tokens.isfinite().all()
     encoder.step_of(made, "training", CPU, torch.float32)()
+    compiled = encoder.build(name, size, GRIDS, compiled=True).model
+    assert sum(module._compiled_call_impl is not None for module in compiled.modules()) == size.depth
 
 
 def test_steps_are_measured_in_turn():

@@ -45,6 +45,7 @@ def encoder(command: argparse.ArgumentParser) -> None:
     command.add_argument("--repeat", type=int, default=1, help="so many times the images, to fill a GPU (default: 1)")
     command.add_argument("--modes", nargs="+", choices=("forward", "training"), default=["forward", "training"])
     command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the products, by autocast")
+    command.add_argument("--compile", action="store_true", help="compile every block of every encoder, before the rounds")
     command.add_argument("--sides", nargs="+", type=int, default=[1024, 2048], help="of the square matrices that tell the limit")
     command.add_argument("--no-memory", dest="memory", action="store_false", help="do not measure memory, which starts processes")
     quick = {"size": "quick", "workloads": ["quick"], "rounds": 1, "sides": [64], "memory": False}

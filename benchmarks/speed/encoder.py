@@ -7,7 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.speed.encoders import ENCODERS, OURS, Encoder, Unavailable
 from benchmarks.speed.measure import Step, best_product, in_turn, peak_memory, ratio
@@ -34,21 +34,38 @@ def run(arguments: argparse.Namespace) -> Result:
     """Measures every encoder on every workload in every mode."""
     device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
     rows = [row for workload in arguments.workloads for row in _workload(workload, arguments, device, dtype)]
-    settings = {"size": SIZES[arguments.size]._asdict(), "dtype": arguments.dtype, "rounds": arguments.rounds}
+    settings = {
+        "size": SIZES[arguments.size]._asdict(),
+        "dtype": arguments.dtype,
+        "compile": arguments.compile,
+        "rounds": arguments.rounds,
+    }
     return Result("encoder", settings, COLUMNS, rows, list(_panels(rows)), "useful patches/s", list(_notes(rows, device)))
 
 
-def make_step(name: str, size: Size, grids: Sequence[Grid], mode: str, device: torch.device, dtype: torch.dtype) -> Step:
+def make_step(
+    name: str, size: Size, grids: Sequence[Grid], compiled: bool, mode: str, device: torch.device, dtype: torch.dtype
+) -> Step:
     """One step of an encoder: forward in evaluation mode, or forward and backward to the gradients of all weights."""
-    return step_of(build(name, size, grids).to(device), mode, device, dtype)
+    return step_of(build(name, size, grids, compiled).to(device), mode, device, dtype)
 
 
-def build(name: str, size: Size, grids: Sequence[Grid]) -> Encoder:
-    """An encoder by name, with weights and images that are always the same."""
+def build(name: str, size: Size, grids: Sequence[Grid], compiled: bool = False) -> Encoder:
+    """An encoder by name, with weights and images that are always the same; ``compiled`` block by block."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what libraries of others say when they are imported
-        return ENCODERS[name](size, grids)
+        encoder = ENCODERS[name](size, grids)
+    for block in _blocks(encoder.model, size.depth) if compiled else ():
+        block.compile(dynamic=True)
+    return encoder
+
+
+def _blocks(model: nn.Module, depth: int) -> Iterator[nn.Module]:
+    """The blocks of an encoder: whatever its library calls them, a list of so many."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) == depth:
+            yield from module
 
 
 def step_of(encoder: Encoder, mode: str, device: torch.device, dtype: torch.dtype) -> Step:
@@ -82,7 +99,7 @@ class _Measured(NamedTuple):
 def _workload(workload: str, arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> Iterator[dict]:
     """The rows of one workload."""
     size, grids = SIZES[arguments.size], WORKLOADS[workload] * arguments.repeat
-    built, missing = _build_all(arguments.encoders, size, grids, device)
+    built, missing = _build_all(arguments.encoders, size, grids, arguments.compile, device)
     limit = best_product(device, dtype, arguments.sides)
     for mode in arguments.modes:
         steps = {name: step_of(encoder, mode, device, dtype) for name, encoder in built.items()}
@@ -101,19 +118,21 @@ def _workload(workload: str, arguments: argparse.Namespace, device: torch.device
                 "ours": ratio(found[OURS].rates, found[name].rates) if OURS in found else None,
                 "fraction": ratio(found[name].flops, limits),
                 "seconds": seconds[name],
-                "memory": _memory(name, built[name], (name, size, grids, mode, device, dtype)) if arguments.memory else None,
+                "memory": _memory(name, built[name], (name, size, grids, arguments.compile, mode, device, dtype))
+                if arguments.memory
+                else None,
                 "limit": median(limits),
             }
 
 
 def _build_all(
-    names: Sequence[str], size: Size, grids: Sequence[Grid], device: torch.device
+    names: Sequence[str], size: Size, grids: Sequence[Grid], compiled: bool, device: torch.device
 ) -> tuple[dict[str, Encoder], dict[str, str]]:
     """The encoders that can be had, and why the others cannot."""
     built, missing = {}, {}
     for name in names:
         try:
-            built[name] = build(name, size, grids).to(device)
+            built[name] = build(name, size, grids, compiled).to(device)
         except (Unavailable, ImportError) as error:
             missing[name] = str(error)
     return built, missing

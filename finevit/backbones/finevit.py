@@ -17,6 +17,7 @@ from finevit.ops.attention import Pack
 from finevit.ops.dense import pack_dense, unpack_dense, window_order
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
+from finevit.precision import float8_linears
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
@@ -42,6 +43,7 @@ class FineViT(BaseModule):
         recompute: trade compute for memory by recomputing every block in the backward pass.
         compile: ``torch.compile`` fuses what surrounds the matrix products and attention of a block. One graph serves all blocks
             and packs of any number of patches and images; the first step waits for it.
+        float8: compute the products of blocks in 8 bits, on GPUs that can, with ``compile``; weights stay as they are.
         locality: at the start, how strongly the last head of a block prefers near patches (the logit of a patch with itself); the
             preference falls linearly to none in the first head. Queries and keys get it as a constant bias, which RoPE turns into
             one for small distances: without it, masked patches take long to learn to look at their neighbours.
@@ -68,6 +70,7 @@ class FineViT(BaseModule):
         drop_path: float = 0.0,
         recompute: bool = False,
         compile: bool = False,
+        float8: bool = False,
         locality: float = 4.0,
         window: int = 0,
         global_blocks: Sequence[int] = (),
@@ -83,6 +86,8 @@ class FineViT(BaseModule):
         self.embed = nn.Linear(3 * patch * patch, dim)
         rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
+        if float8:
+            float8_linears(self.blocks)
         for block in self.blocks if compile else ():
             block.compile(dynamic=True)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
