@@ -122,6 +122,32 @@ def test_the_loss_is_the_mean_over_masked_patches_by_hand():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_masked_patches_can_be_left_out():
+    """By hand: the encoder sees a quarter of each image at its places, and learns the teacher's features of the whole one there."""
+    options = {"mask_ratio": [0.0, 0.75], "drop_masked": True}
+    stage, images = make_stage(head={"type": "finevit.DistillationHead", "visible_weight": 0.5}, **options), make_images()
+    torch.manual_seed(7)
+    losses = stage.loss(images)
+    torch.manual_seed(7)
+    torch.randperm(8), torch.randperm(12), torch.randperm(8)  # the copy that shows all
+    kept = ~random_mask(images.lengths, 0.75)
+    seen = images._replace(
+        pixels=images.pixels[kept], positions=images.positions[kept], offsets=torch.tensor([0, 2, 5, 7]).int(), lengths=(2, 3, 2)
+    )
+    prediction = stage.head.predict(torch.cat((stage.backbone(images).tokens, stage.backbone(seen).tokens)))
+    target = torch.cat((stage.targets(images), stage.targets(images)[kept]))
+    distance = (prediction - target).square().sum(1).mean()
+    spread = (target - target.mean(0)).square().sum(1).mean()
+    assert set(losses) == {"loss_visible", "r2"}
+    assert losses["loss_visible"].item() == pytest.approx(0.5 * distance.item(), rel=1e-5)
+    assert losses["r2"].item() == pytest.approx(1 - (distance / spread).item(), abs=1e-5)
+
+
+def test_what_is_left_out_cannot_be_all_that_is_learned():
+    with pytest.raises(ValueError, match=r"model\.drop_masked=True .*set model\.head\.visible_weight=1"):
+        make_stage(drop_masked=True)
+
+
 def test_predictions_are_split_by_image():
     stage, images = make_stage(mask_ratio=[0.0, 0.75]).eval(), make_images()
     labels = torch.arange(28)

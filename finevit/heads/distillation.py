@@ -52,19 +52,23 @@ class DistillationHead(BaseModule):
         self,
         tokens: Float[Tensor, "patches dim"],
         target: Float[Tensor, "patches features"],
-        mask: Bool[Tensor, " patches"],
+        mask: Bool[Tensor, " patches"] | None,
     ) -> dict[str, Tensor]:
-        """``loss_masked`` and, where weighted, ``loss_visible``; ``r2``: explained variance of the batch's masked features."""
+        """``loss_masked`` and, where weighted, ``loss_visible``; ``r2``: explained variance of the batch's masked features.
+
+        Without a mask, where masked patches were left out, ``loss_visible`` alone, and ``r2`` of all patches.
+        """
         if self.training:
             self._observe(target)
         prediction, wanted = self.predict(tokens), self.normalise(target)
+        if mask is None:
+            everywhere = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+            distance = squared_distance(prediction, wanted, everywhere)
+            return {"loss_visible": self.visible_weight * distance, "r2": _explained(distance, wanted, everywhere)}
         losses = {"loss_masked": squared_distance(prediction, wanted, mask)}
         if self.visible_weight:
             losses["loss_visible"] = self.visible_weight * squared_distance(prediction, wanted, ~mask)
-        with torch.no_grad():
-            centre = (wanted * mask[:, None]).sum(0) / mask.sum().clamp(min=1)
-            losses["r2"] = 1 - losses["loss_masked"] / squared_distance(centre.expand_as(wanted), wanted, mask).clamp(min=1e-9)
-        return losses
+        return {**losses, "r2": _explained(losses["loss_masked"], wanted, mask)}
 
     def normalise(self, target: Float[Tensor, "patches features"]) -> Float[Tensor, "patches features"]:
         """The teacher's features as the objective sees them."""
@@ -94,3 +98,10 @@ class DistillationHead(BaseModule):
         shift, spread = centre - self.mean, (target - centre).square().mean(0)
         self.variance.lerp_(spread + shift.square() * (1 - momentum), momentum)
         self.mean.add_(shift * momentum)
+
+
+@torch.no_grad()
+def _explained(distance: Tensor, wanted: Tensor, among: Tensor) -> Tensor:
+    """The share of the variance of the patches ``among`` all that a prediction at this distance explains."""
+    centre = (wanted * among[:, None]).sum(0) / among.sum().clamp(min=1)
+    return 1 - distance / squared_distance(centre.expand_as(wanted), wanted, among).clamp(min=1e-9)

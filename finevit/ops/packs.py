@@ -1,6 +1,11 @@
-"""Cuts packs of images and of texts into packs of fewer."""
+"""Cuts packs of images and of texts into packs of fewer, and of images with fewer patches."""
 
 from collections.abc import Iterator
+from itertools import accumulate
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from finevit.contracts import PackedImages, PackedTexts
 
@@ -30,3 +35,11 @@ def split_texts(texts: PackedTexts, size: int) -> Iterator[PackedTexts]:
         offsets = texts.offsets[first : first + len(lengths) + 1] - start
         yield PackedTexts(texts.tokens[start:end], offsets, lengths, texts.limit)
         start = end
+
+
+def keep_patches(images: PackedImages, kept: Bool[Tensor, " patches"]) -> tuple[PackedImages, Tensor]:
+    """The pack without the patches that are not ``kept``, which lies on the host, and the places of those that are."""
+    lengths = tuple(int(part.sum()) for part in kept.split(list(images.lengths)))
+    offsets = torch.tensor([0, *accumulate(lengths)], dtype=images.offsets.dtype)
+    offsets, index = (each.to(images.pixels.device, non_blocking=True) for each in (offsets, kept.nonzero()[:, 0]))
+    return PackedImages(images.pixels[index], images.positions[index], offsets, images.shapes, lengths), index

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate
 
 from finevit.contracts import EncoderOutput, PackedImages, Teacher
 from finevit.ops.masking import random_mask, repeat_pack
+from finevit.ops.packs import keep_patches
 from finevit.ops.patches import check_whole, unpatchify
 from finevit.registry import MODELS
 from finevit.stages.describe import readable
@@ -30,6 +31,8 @@ class MaskedDistillation(BaseModel):
         head: config of the head; ``dim`` and ``target_dim`` come from the encoder and the teacher.
         mask_ratio: share of an image's patches that are masked; a sequence gives one copy of the batch per ratio, all of which
             share the teacher's one forward pass.
+        drop_masked: leave masked patches out instead of replacing them by a token: a step costs less, and what is learned is the
+            teacher's features of visible patches, so the head must weigh those.
         data_preprocessor: config of the preprocessor.
     """
 
@@ -43,6 +46,7 @@ class MaskedDistillation(BaseModel):
         teacher: dict,
         head: dict,
         mask_ratio: float | Sequence[float] = 0.75,
+        drop_masked: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -55,7 +59,9 @@ class MaskedDistillation(BaseModel):
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
         if not all(0 <= ratio <= 1 for ratio in shares(mask_ratio)):
             raise ValueError(f"model.mask_ratio={mask_ratio!r}: give a share of the patches, from 0 to 1, or a list of them")
-        self.mask_ratio = mask_ratio
+        self.mask_ratio, self.drop_masked = mask_ratio, drop_masked
+        if drop_masked and not getattr(self.head, "visible_weight", 0):
+            raise ValueError("model.drop_masked=True leaves the head nothing to learn from; set model.head.visible_weight=1")
 
     def forward(self, images: PackedImages, mode: str = "tensor", **extra: Any) -> dict[str, Tensor] | EncoderOutput | list:
         """``loss``: the losses; ``tensor``: the encoder's output; ``predict``: see :meth:`predict`."""
@@ -66,10 +72,13 @@ class MaskedDistillation(BaseModel):
     def loss(self, images: PackedImages) -> dict[str, Tensor]:
         """Losses of one batch; masks come from torch's CPU generator, which the training loop seeds at every step."""
         ratios = shares(self.mask_ratio)
-        target = self.targets(images).repeat(len(ratios), 1)
-        mask = torch.cat([random_mask(images.lengths, ratio) for ratio in ratios]).to(target.device, non_blocking=True)
-        output = self.backbone(repeat_pack(images, len(ratios)), replace=(mask, self.mask_token))
-        return self.head.loss(output.tokens, target, mask)
+        target, views = self.targets(images).repeat(len(ratios), 1), repeat_pack(images, len(ratios))
+        mask = torch.cat([random_mask(images.lengths, ratio) for ratio in ratios])
+        if self.drop_masked:
+            views, kept = keep_patches(views, ~mask)
+            return self.head.loss(self.backbone(views).tokens, target[kept], None)
+        mask = mask.to(target.device, non_blocking=True)
+        return self.head.loss(self.backbone(views, replace=(mask, self.mask_token)).tokens, target, mask)
 
     @torch.no_grad()
     def predict(self, images: PackedImages, labels: Tensor | None = None, **extra: Any) -> list[dict]:
