@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 from torch.autograd import gradcheck
-from torch.nn.attention import flex_attention
 
 from finevit.backbones import FineViT
 from finevit.contracts import PackedImages
@@ -246,12 +245,11 @@ def test_flexible_attention_is_that_of_image_after_image(monkeypatch):
     torch.manual_seed(0)
     *inputs, upper = (torch.randn(sum(lengths), 2, 16, requires_grad=True) for _ in range(4))
     plain = ragged_attention(*inputs, pack_of(lengths))
-    with monkeypatch.context() as patch:
-        patch.setattr(attention, "_in_blocks", lambda *_: True)
-        patch.setattr(attention, "_block_mask", flex_attention.create_block_mask)
-        pack = pack_of(lengths)
+    monkeypatch.setattr(attention, "_in_blocks", lambda *_: True)
+    monkeypatch.setattr(attention, "_compiled", {attention.create_block_mask: attention.create_block_mask}.__getitem__)
+    pack = pack_of(lengths)
     assert pack.mask.shape[-2:] == (146, 146)
-    monkeypatch.setattr(attention, "_flex", without_kernel)
+    monkeypatch.setattr(attention, "_compiled", {attention.flex_attention: without_kernel}.__getitem__)
     found = ragged_attention(*inputs, pack)
     for one, other in zip(torch.autograd.grad(plain, inputs, upper), torch.autograd.grad(found, inputs, upper), strict=True):
         assert torch.allclose(one, other, atol=1e-5)

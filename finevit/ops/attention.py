@@ -1,7 +1,9 @@
 """Attention within each image of a pack, without padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,8 +13,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 FEW = 512
 """Patches of a small image."""
-_flex = torch.compile(flex_attention, dynamic=True)
-_block_mask = torch.compile(create_block_mask, dynamic=True)
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Made at the first call: to load the compiler takes seconds."""
+    return torch.compile(function, dynamic=True)
 
 
 def path(device: torch.device, dtype: torch.dtype) -> str:
@@ -61,7 +67,7 @@ class Pack:
         def alike(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return owners[query] == owners[key]
 
-        return _block_mask(alike, None, None, patches, patches, device)
+        return _compiled(create_block_mask)(alike, None, None, patches, patches, device)
 
 
 def ragged_attention(
@@ -83,7 +89,8 @@ def ragged_attention(
         return output
     if pack.mask is not None:
         query, key, value = (each.transpose(0, 1)[None] for each in (query, key, value))
-        return _flex(query, key, value, block_mask=pack.mask)[0].transpose(0, 1)
+        flex: Callable[..., Any] = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention)
+        return flex(query, key, value, block_mask=pack.mask)[0].transpose(0, 1)
     return _one_by_one(query, key, value, pack)
 
 
