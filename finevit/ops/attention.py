@@ -89,7 +89,7 @@ def ragged_attention(
         return output
     if pack.mask is not None:
         query, key, value = (each.transpose(0, 1)[None] for each in (query, key, value))
-        flex: Callable[..., Any] = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention)
+        flex: Any = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention)
         return flex(query, key, value, block_mask=pack.mask)[0].transpose(0, 1)
     return _one_by_one(query, key, value, pack)
 
