@@ -56,8 +56,8 @@ class Pack:
     def __post_init__(self) -> None:
         self.longest = max(self.lengths)
         device = self.offsets.device
-        autocast = torch.is_autocast_enabled(device.type)
-        dtype = torch.get_autocast_dtype(device.type) if autocast else self.table[0].dtype
+        autocast = device.type == "cuda" and torch.is_autocast_enabled("cuda")  # some devices cannot be asked
+        dtype = torch.get_autocast_dtype("cuda") if autocast else self.table[0].dtype
         self.mask = self._blocks() if _in_blocks(device, dtype) else None
 
     def _blocks(self) -> BlockMask:
