@@ -49,6 +49,8 @@ val_dataloader = dict(
 _backbone = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3)}  # the full rate ruins what it knows
 _embeddings = {name: dict(use_fallback=True) for name in ("embed_tokens", "connector.place")}
 optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys={**_backbone, **_embeddings}))
+_warmup, _decay = _base_.param_scheduler
+param_scheduler = [_warmup, dict(_decay, begin=_searching)]  # the full rate until whole scenes are seen
 _schedules = dict(
     backbone_skipped=dict(type="Milestones", milestones=[(0.0, True), (_seeing, False)]),  # the connector reads what is painted
     backbone_frozen=dict(type="Milestones", milestones=[(0.0, True), (_seeing + 0.03, False)]),
