@@ -44,7 +44,7 @@ EXTRAS = {
     "llm": ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"],
     "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx2"],
     "downstream": DOWNSTREAM,
-    "float8": ["torchao>=0.18"],
+    "float8": ["torchao>=0.18"],  # not in dev: where it is installed, transformers loads it, seconds at each start
     "demo": ["starlette", "uvicorn"],
     "dev": [
         *DOWNSTREAM,
@@ -62,7 +62,6 @@ EXTRAS = {
         "peft>=0.18",
         "accelerate>=1.10",
         "gguf>=0.17",
-        "torchao>=0.18",
         "starlette",
         "uvicorn",
     ],

@@ -27,12 +27,12 @@ def float8_linears(module: nn.Module, *, emulate: bool = False) -> None:
 
     ``emulate`` computes what a GPU would, slowly and anywhere. Without it, ``ValueError`` where no GPU knows the format.
     """
+    if not emulate and not (torch.cuda.is_available() and torch.cuda.get_device_capability() >= FLOAT8):
+        here = f"{torch.cuda.get_device_name()} does not" if torch.cuda.is_available() else "there is none"
+        raise ValueError(f"float8=True: it takes a GPU that computes in 8 bits, such as an H100, and {here}; set float8=False")
     try:
         from torchao.float8 import Float8LinearConfig, convert_to_float8_training
     except ModuleNotFoundError as error:
         raise ValueError('float8=True: torchao is not installed; pip install "finevit[float8]", or set float8=False') from error
-    if not emulate and not (torch.cuda.is_available() and torch.cuda.get_device_capability() >= FLOAT8):
-        here = f"{torch.cuda.get_device_name()} does not" if torch.cuda.is_available() else "there is none"
-        raise ValueError(f"float8=True: it takes a GPU that computes in 8 bits, such as an H100, and {here}; set float8=False")
     config = Float8LinearConfig(emulate=emulate, pad_inner_dim=True)  # a pack has any number of patches, a product 16 n
     convert_to_float8_training(module, config=config)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -288,6 +289,7 @@ def test_compiled_blocks_are_the_same_in_one_graph_for_all_packs(monkeypatch):
 
 def test_products_in_8_bits_are_near_those_in_float32():
     """Emulated; with a number of patches that no product in 8 bits can have."""
+    pytest.importorskip("torchao", reason="of the extra float8, which slows every start")
     torch.manual_seed(0)
     plain = FineViT(arch=SMALL)
     rough = copy.deepcopy(plain)
@@ -312,4 +314,8 @@ def test_8_bits_need_a_gpu_that_has_them(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA A100")
     with pytest.raises(ValueError, match=r"NVIDIA A100 does not"):
+        FineViT(arch=SMALL, float8=True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setitem(sys.modules, "torchao.float8", None)
+    with pytest.raises(ValueError, match=r'pip install "finevit\[float8\]"'):
         FineViT(arch=SMALL, float8=True)
