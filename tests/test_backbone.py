@@ -279,7 +279,8 @@ def test_compiled_blocks_are_the_same_in_one_graph_for_all_packs(monkeypatch):
         images, gradients = random_pack(grids), []
         for encoder in (plain, compiled):
             torch.manual_seed(1)  # the images whose branches are dropped
-            loss = encoder(images).tokens.square().mean()
+            tokens = encoder(images).tokens
+            loss = (tokens * torch.arange(tokens.shape[1])).mean()  # of squares behind a norm there is next to no gradient
             gradients.append((loss, *torch.autograd.grad(loss, [p for p in encoder.parameters() if p.requires_grad])))
         assert all(torch.allclose(one, other, atol=1e-12) for one, other in zip(*gradients, strict=True))
         graphs.append(counters["stats"]["unique_graphs"])
