@@ -142,7 +142,7 @@ def test_the_language_model_is_taught_without_an_encoder():
     batches = cfg.train_dataloader.batch_sampler
     assert batches.painted is None  # all are, as the transform has it
     assert batches.close_up.value == 0
-    assert batches.mixture.text2box.value == 4.0
+    assert cfg.train_dataloader.dataset.transforms[2].weights.text2box == 4.0
 
 
 def test_groups_are_means():

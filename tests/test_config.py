@@ -360,7 +360,7 @@ def test_shares_of_a_mixture_become_steps():
 
 
 def test_shares_of_a_learning_rate_become_steps():
-    """Of MMEngine's schedulers, whose own milestones are steps; the tiny Stage III keeps its rate until it sees whole scenes."""
+    """Of MMEngine's schedulers, whose own milestones are steps; the tiny Stage III keeps its rate until it sees pictures."""
     schedulers = [{"begin": 0, "end": 5}, {"begin": 0.25, "end": 0.75}, {"milestones": [3, 4]}]
     cfg = Config({"param_scheduler": schedulers, "train_cfg": {"max_iters": 20}})
     resolve_shares(cfg)
@@ -368,7 +368,7 @@ def test_shares_of_a_learning_rate_become_steps():
     with pytest.raises(ValueError, match=r"param_scheduler\.0\.begin: 1\.5 is no step"):
         resolve_shares(Config({"param_scheduler": [{"begin": 1.5}], "train_cfg": {"max_iters": 20}}))
     cfg = load_config("configs/finevit_tiny_stage3.py", {"train_cfg.max_iters": 100})
-    assert cfg.param_scheduler[1].begin == 60
+    assert cfg.param_scheduler[1].begin == 33
 
 
 @pytest.mark.parametrize("value", ["model.head=dict(a=1,b=2)", "model.head=[1,2"])

@@ -5,20 +5,12 @@ As in Stage III they look closely first, here for longer: how to search, the lan
 
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
-_batches = _base_.train_dataloader.batch_sampler
 _reading = 0.4
-
-
-def _seen(phases):
-    _, (_, reading), (_, searching) = phases.milestones
-    return {"milestones": [(0.0, reading), (_reading, searching)]}
-
-
+_, (_, _first), (_, _then) = _base_.train_dataloader.batch_sampler.close_up.milestones
 train_dataloader = {
     "batch_sampler": {
         "painted": {"_delete_": True, "type": "Constant", "value": 0.0},
-        "close_up": _seen(_batches.close_up),
-        "mixture": {task: _seen(phases) for task, phases in _batches.mixture.items()},
+        "close_up": {"milestones": [(0.0, _first), (_reading, _then)]},
     }
 }
 model = {"backbone_frozen": True}

@@ -2,16 +2,8 @@
 
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
-_batches = _base_.train_dataloader.batch_sampler
 train_dataloader = {
-    "batch_sampler": {
-        "painted": None,  # all are
-        "close_up": {"_delete_": True, "type": "Constant", "value": 0.0},
-        "mixture": {
-            task: {"_delete_": True, "type": "Constant", "value": phases.milestones[-1][1]}
-            for task, phases in _batches.mixture.items()
-        },
-    }
+    "batch_sampler": {"painted": None, "close_up": {"_delete_": True, "type": "Constant", "value": 0.0}}  # all are painted
 }
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
 val_dataloader = {"dataset": {"transforms": [_resize, _ask, {"type": "PaintRegions"}, *_rest]}}
