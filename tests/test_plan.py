@@ -578,15 +578,19 @@ def test_stage_three_can_be_planned(tmp_path):
     from finevit.plugins import load_plugins
 
     load_plugins()
+    first = {"box2ocr": 1.0, "box2text": 0.05}
+    asked = {"global_caption": 0.02, "box2text": 0.5, "text2box": 4.0, "box2ocr": 2.0, "ocr2box": 0.5, "counting": 0.6}
     options = {
         "model.llm.config.num_hidden_layers": 1,
         "train_cfg.max_iters": 10,
         "train_dataloader.batch_size": 2,
         "train_dataloader.num_workers": 0,
         "train_dataloader.batch_sampler.resolution.side": 56,
+        "train_dataloader.batch_sampler.close_up.milestones": [(0.0, 0.0), (0.4, 1.0), (0.6, 0.1)],
+        "train_dataloader.batch_sampler.painted.milestones": [(0.0, 1.0), (0.4, 0.0)],
         "train_dataloader.batch_sampler.mixture": {
-            "box2ocr": {"type": "Milestones", "milestones": [(0.0, 1.0), (0.65, 2.0)]},
-            "text2box": {"type": "Milestones", "milestones": [(0.0, 0.05), (0.65, 4.0)]},
+            task: {"type": "Milestones", "milestones": [(0.0, weight), (0.4, first.get(task, 0.0)), (0.6, weight)]}
+            for task, weight in asked.items()
         },
         "work_dir": str(tmp_path),
         "experiment_name": "plan_of_stage_three",
@@ -596,12 +600,12 @@ def test_stage_three_can_be_planned(tmp_path):
     assert last.patches == pytest.approx(2 * 15, rel=0.5)  # 56^2 pixels are 16 patches
     assert last.tokens == pytest.approx(2 * 63, rel=0.2)  # of 512 at most
     assert last.flops > 6 * last.tokens * 0.8e6  # a block of width 256 and the output, forward and backward
-    reading = next(point for point in plan.points if point.values["close_up"] == 0.6)
+    reading = next(point for point in plan.points if point.values["close_up"] == 1.0)
     assert [point.values["painted"] for point in (first, reading, last)] == [1.0, 0.0, 0.0]
     assert reading.values["mixture.box2ocr"] == pytest.approx(1 / 1.05)  # before it looks far
-    assert (last.values["close_up"], last.values["mixture.box2ocr"]) == (0.1, pytest.approx(2 / 6))
+    assert (last.values["close_up"], last.values["mixture.box2ocr"]) == (0.1, pytest.approx(2 / 7.62))
     assert sum(value for name, value in last.values.items() if name.startswith("mixture.")) == pytest.approx(1)
-    assert reading.tokens < 0.85 * last.tokens  # of three in five images a question about a close-up, not three about a scene
+    assert reading.tokens < 0.7 * last.tokens  # a question about a close-up, not three about a scene
     assert all(task in text(plan).splitlines()[2] for task in ("close_up", "box2ocr", "text2box"))
     titles = [chart.title for chart in scheduled_charts(plan)]
     assert titles[-1] == "Shares of the tasks"
