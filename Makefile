@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help environment train learning ablation downstream bench ops test test-slow check format scenes pins
+.PHONY: help environment train learning tricks ablation downstream bench ops test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,9 @@ train: environment ## train the tiny Stage I on the embedded scenes; ends with a
 
 learning: environment ## train Stages I and II and open_clip's towers for the same 15 minutes each; prints the table
 	@$(RUN) benchmarks/learning/run.py $(ARGS)
+
+tricks: environment ## train Stages I and II with what makes a step cheaper, at equal FLOPs; prints the table, draws the curves
+	@$(RUN) benchmarks/tricks/run.py $(ARGS)
 
 ablation: environment ## train encoders by Stages I to III, tune a language model on each frozen one; prints the table, draws the plot
 	@$(RUN) benchmarks/ablation/run.py $(ARGS)

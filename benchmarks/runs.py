@@ -26,13 +26,21 @@ def train(config: str, folder: Path, *, steps: int, options: Sequence[str]) -> d
     return json.loads((folder / "results.json").read_text())
 
 
-def steps_for(minutes: float, config: str, folder: Path, options: Sequence[str], steps: int = 400) -> int:
-    """The number of steps whose predicted time is ``minutes``; schedules stretch with the run, so that the two are proportional."""
+def steps_for(minutes: float, config: str, folder: Path, options: Sequence[str]) -> int:
+    """The number of steps whose predicted time is ``minutes``."""
+    return steps_of("seconds", 60 * minutes, config, folder, options)
+
+
+def steps_of(total: str, amount: float, config: str, folder: Path, options: Sequence[str], steps: int = 400) -> int:
+    """The number of steps whose planned ``total`` (``seconds``, ``flops``) is ``amount``; the folder then holds their plan.
+
+    Schedules stretch with the run, so that the two are proportional.
+    """
     for _ in range(2):  # the second plan is the one that the run is compared with
         plan = ("--plan", config, "--work-dir", folder, "--cfg-options", f"train_cfg.max_iters={steps}")
         call("tools/train.py", *plan, *options)
-        seconds = json.loads((folder / "plan.json").read_text())["totals"]["seconds"]
-        found, steps = steps, max(LEAST, round(steps * 60 * minutes / seconds))
+        planned = json.loads((folder / "plan.json").read_text())["totals"][total]
+        found, steps = steps, max(LEAST, round(steps * amount / planned))
     return found
 
 

@@ -1,11 +1,13 @@
 """The benchmark of cheaper training: every variant costs the same FLOPs, and its curve lies over what it has cost."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from finevit.engine.cli import Options
 from finevit.engine.config import load_config
 from finevit.engine.plan import Plan, Point
 
@@ -88,8 +90,13 @@ def test_the_variants_are_settings_of_the_configs(number):
     """Each changes what it says, and the first is the recipe."""
     stage = run.STAGES[number]
     loaded = []
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={})
     for options in stage.variants.values():
-        cfg = load_config(ROOT / stage.config, dict(option.split("=", 1) for option in options))
+        given = parser.parse_args(["--cfg-options", *options] if options else []).cfg_options  # as tools/train.py reads them
+        cfg = load_config(ROOT / stage.config, given)
         loaded.append((cfg.model.to_dict(), cfg.train_dataloader.batch_sampler.to_dict()))
+    for _, batches in loaded:
+        assert all(isinstance(each["milestones"], list) for each in batches.values() if each and "milestones" in each)
     assert loaded[0] == (load_config(ROOT / stage.config).model.to_dict(), loaded[0][1])
     assert all(one != other for index, one in enumerate(loaded) for other in loaded[:index])

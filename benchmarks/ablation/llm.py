@@ -3,7 +3,10 @@
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
 train_dataloader = {
-    "batch_sampler": {"painted": None, "close_up": {"_delete_": True, "type": "Constant", "value": 0.0}}  # all are painted
+    "batch_sampler": {
+        "painted": None,  # all are
+        "close_up": {"_delete_": True, "type": "Constant", "value": 0.0},
+    }
 }
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
 val_dataloader = {"dataset": {"transforms": [_resize, _ask, {"type": "PaintRegions"}, *_rest]}}

@@ -87,9 +87,8 @@ def curves(stage: Stage, folder: Path, minutes: float, options: Sequence[str], p
         asked = {"config": stage.config, "options": settings, "points": points, "minutes": minutes, "cost": cost}
 
         def run(place: Path = place, settings: Sequence[str] = settings, cost: float | None = cost) -> dict:
-            steps = (
-                steps_of(cost, stage.config, place, settings) if cost else runs.steps_for(minutes, stage.config, place, settings)
-            )
+            total, amount = ("flops", cost) if cost else ("seconds", 60 * minutes)
+            steps = runs.steps_of(total, amount, stage.config, place, settings)
             spent = np.cumsum(Plan.load(place).at("flops", np.arange(steps)))
             interval = f"train_cfg.val_interval={-(-steps // points)}"
             results = runs.train(stage.config, place, steps=steps, options=[*settings, interval])
@@ -100,16 +99,6 @@ def curves(stage: Stage, folder: Path, minutes: float, options: Sequence[str], p
         done = runs.part(place, asked, run)
         rows.append({"variant": name, **{key: value for key, value in done.items() if key != "asked"}})
     return rows
-
-
-def steps_of(cost: float, config: str, folder: Path, options: Sequence[str], steps: int = 400) -> int:
-    """The number of steps whose planned FLOPs are ``cost``; the folder then holds their plan."""
-    for _ in range(2):
-        runs.call(
-            "tools/train.py", "--plan", config, "--work-dir", folder, "--cfg-options", f"train_cfg.max_iters={steps}", *options
-        )
-        found, steps = steps, max(runs.LEAST, round(steps * cost / Plan.load(folder).totals["flops"]))
-    return found
 
 
 def report(rows: Sequence[dict], arguments: argparse.Namespace) -> None:
