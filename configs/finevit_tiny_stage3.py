@@ -44,10 +44,7 @@ optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys={**_b
 _warmup, _decay = _base_.param_scheduler
 param_scheduler = [_warmup, dict(_decay, begin=_seeing)]  # the full rate until pictures are seen
 _frozen = [(0.0, True), (_seeing + 0.03, False), (_searching, True), (0.92, False)]
-_schedules = dict(
-    backbone_skipped=dict(type="Milestones", milestones=[(0.0, True), (_seeing, False)]),  # the connector reads what is painted
-    backbone_frozen=dict(type="Milestones", milestones=_frozen),
-)
+_schedules = dict(backbone_frozen=dict(type="Milestones", milestones=_frozen))
 custom_hooks = [*_base_.custom_hooks, dict(type="ScheduleHook", schedules=_schedules)]
 train_cfg = dict(type="StatelessTrainLoop", max_iters=3000)
 val_cfg = dict(type="ValLoop")

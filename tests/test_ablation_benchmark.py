@@ -135,7 +135,7 @@ def test_the_readers_are_scored(name, tmp_path):
 def test_the_language_model_is_taught_without_an_encoder():
     load_plugins()
     cfg = load_config(ROOT / "benchmarks/ablation/llm.py", SMALL)
-    assert cfg.model.backbone_skipped
+    assert cfg.model.backbone_frozen
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         types = [transform.type for transform in loader.dataset.transforms if transform.type != "CropToRegion"]
         assert types[:3] == ["ResizeToBudget", "AskQuestions", "PaintRegions"]

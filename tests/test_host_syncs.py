@@ -74,6 +74,9 @@ def step(name: str) -> Watch:
     load_plugins()
     cfg = load_config(f"configs/finevit_tiny_{name}.py", {})
     cfg.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    cfg.train_dataloader.batch_sampler.pop("painted", None)
+    transforms = cfg.train_dataloader.dataset.transforms
+    transforms[:] = [each for each in transforms if each.type != "PaintRegions"]  # images that the encoder sees
     with DefaultScope.overwrite_default_scope("finevit"):
         batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
         model = MODELS.build(cfg.model)

@@ -18,9 +18,11 @@ def _plugins():
     load_plugins()
 
 
-def painted(*regions: Region, scheduled: float | None = None, **options: object) -> np.ndarray:
+def painted(*regions: Region, scheduled: float | None = None, cut: bool = False, **options: object) -> np.ndarray:
     sample = {"image": np.zeros((56, 112, 3), np.uint8), "regions": regions, "painted": scheduled, "rng": np.random.default_rng(0)}
-    return TRANSFORMS.build({"type": "PaintRegions", **options})(sample)["image"]
+    found = TRANSFORMS.build({"type": "PaintRegions", **options})({**sample, "cut": cut})
+    assert found.get("is_painted", False) == found["image"].any()
+    return found["image"]
 
 
 def test_each_box_is_filled_with_what_it_holds():
@@ -52,6 +54,10 @@ def test_textures_are_means_of_their_words():
 )
 def test_a_schedule_takes_the_place_of_the_probability(probability, scheduled, black):
     assert (painted(HOUSE, scheduled=scheduled, probability=probability) == 0).all() == black
+
+
+def test_close_ups_stay_as_they_are():
+    assert not painted(HOUSE, cut=True).any()
 
 
 def test_another_probability_is_refused():

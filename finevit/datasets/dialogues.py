@@ -181,7 +181,10 @@ class TokenizeDialogue:
 
 @FUNCTIONS.register_module()
 def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
-    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`)."""
+    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`).
+
+    Where any is, ``painted`` tells of each image whether it is.
+    """
     batch = pack_samples(samples, keys=keys)
     parts = [sample["dialogue"] for sample in samples]
     tokens, labels, places, branches = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
@@ -197,7 +200,8 @@ def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict
         answers=tuple(int(part[3].max()) for part in parts),
         learned=int((labels != NOT_LEARNED).sum()),
     )
-    return batch
+    painted = [sample.get("is_painted", False) for sample in samples]
+    return {**batch, "painted": painted} if any(painted) else batch
 
 
 def visual_tokens(shape: tuple[int, int]) -> int:

@@ -21,10 +21,12 @@ class PaintRegions:
 
     The texture of a phrase is the mean of its words'; a line of text is parted evenly among its letters. Textures repeat with the
     patches, so that each patch of a region tells it all. What a box covers of another is in the order of the regions. For Stage
-    III, after ``ResizeToBudget``, while ``model.backbone_skipped``: nothing that is asked is harder to see than to read.
+    III, after ``ResizeToBudget``: it marks the sample (``is_painted``), and the model reads its patches without the encoder:
+    nothing that is asked is harder to see than to read. Close-ups (``CropToRegion``) are for the encoder, and stay.
 
     Args:
-        probability: how many of the images are painted; a schedule of the batch sampler (``painted``) takes its place.
+        probability: how many of the images that are no close-ups are painted; a schedule of the batch sampler (``painted``) takes
+            its place.
     """
 
     def __init__(self, *, probability: float = 1.0) -> None:
@@ -34,13 +36,13 @@ class PaintRegions:
 
     def __call__(self, sample: dict) -> dict:
         scheduled = sample.get("painted")
-        if sample["rng"].random() >= (self.probability if scheduled is None else scheduled):
+        if sample["rng"].random() >= (self.probability if scheduled is None else scheduled) or sample.get("cut"):
             return sample
         canvas = np.full_like(sample["image"], 128)
         for region in sample["regions"]:
             if not fault_of_box(region.box):
                 _paint(canvas, region)
-        return {**sample, "image": canvas}
+        return {**sample, "image": canvas, "is_painted": True}
 
 
 def _paint(canvas: np.ndarray, region: Region) -> None:

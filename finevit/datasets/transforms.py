@@ -117,7 +117,7 @@ class CropToRegion:
                 sample[name] = np.ascontiguousarray(sample[name][top:bottom, left:right])
         seen = [replace(region, box=_moved(region.box, window), caption="") for region in usable if _share(region.box, window)]
         unknown = [region for region in sample["regions"] if fault_of_box(region.box)]
-        return {**sample, "regions": (*seen, *unknown), "captions": {}, "caption": "", "facts": {}}
+        return {**sample, "regions": (*seen, *unknown), "captions": {}, "caption": "", "facts": {}, "cut": True}
 
     def _cuts(self, window: Box, region: Region) -> bool:
         """Whether the window shows too little of a region, but some."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from finevit.chat import load_chat
 from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
 from finevit.ops.dialogues import prompts
+from finevit.ops.packs import select_images
 from finevit.registry import MODELS
 from finevit.stages.describe import readable
 
@@ -27,9 +28,6 @@ class LLMAlignment(BaseModel):
         llm: config of an :class:`~finevit.contracts.AlignmentLLM`, by the name that a plugin gave it.
         head: config of the head.
         backbone_frozen: whether the encoder is kept as it is; a schedule can set it.
-        backbone_skipped: whether the connector reads the encoder's patch embedding, kept as it is, in place of its tokens. For
-            images that need no encoder to be understood (``PaintRegions``): the language model learns what is asked at the cost of
-            text alone.
         connector_frozen: the same of the connector.
         llm_frozen: the same of the language model (of its adapters too, where it is trained by LoRA).
         answer_length: the most tokens of a generated answer.
@@ -46,7 +44,6 @@ class LLMAlignment(BaseModel):
         llm: dict,
         head: dict | None = None,
         backbone_frozen: bool = False,
-        backbone_skipped: bool = False,
         connector_frozen: bool = False,
         llm_frozen: bool = False,
         answer_length: int = 64,
@@ -61,29 +58,38 @@ class LLMAlignment(BaseModel):
         self.connector = MODELS.build({**connector, "dim": self.backbone.dim, "llm_dim": self.llm.dim})
         self.head = MODELS.build(head or {"type": "LanguageHead"})
         self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
-        self.backbone_skipped = backbone_skipped
         self.answer_length, self.chat = answer_length, load_chat(self.llm.tokenizer)
         self._trainable = {
             name: {p for p in self.get_submodule(name).parameters() if p.requires_grad} for name in ("backbone", "connector", "llm")
         }
 
     def forward(
-        self, images: PackedImages, dialogues: PackedDialogues | None = None, mode: str = "tensor", **extra: Any
+        self,
+        images: PackedImages,
+        dialogues: PackedDialogues | None = None,
+        mode: str = "tensor",
+        *,
+        painted: Sequence[bool] = (),
+        **extra: Any,
     ) -> dict[str, Tensor] | EncoderOutput | list[dict]:
-        """``loss``: the losses; ``tensor``: the image encoder's output; ``predict``: see :meth:`predict`."""
+        """``loss``: the losses; ``tensor``: the image encoder's output; ``predict``: see :meth:`predict`.
+
+        Of images that are ``painted`` (``PaintRegions``) the connector reads the encoder's patch embedding, kept as it is: they
+        need no encoder to be understood, and the language model learns what is asked of them at the cost of text alone.
+        """
         if mode == "tensor":
             return self.backbone(images)
         if dialogues is None:
             remedy = "use the transforms AskQuestions and TokenizeDialogue and the collate function finevit.pack_dialogues"
             raise ValueError(f"LLMAlignment: the batches have no dialogues; {remedy}")
-        return self.loss(images, dialogues) if mode == "loss" else self.predict(images, dialogues, **extra)
+        return self.loss(images, dialogues, painted) if mode == "loss" else self.predict(images, dialogues, painted, **extra)
 
-    def loss(self, images: PackedImages, dialogues: PackedDialogues) -> dict[str, Tensor]:
+    def loss(self, images: PackedImages, dialogues: PackedDialogues, painted: Sequence[bool] = ()) -> dict[str, Tensor]:
         """Losses of one batch."""
         self._freeze()
-        return self.head.loss(self.llm(self.embed(images, dialogues), dialogues), dialogues, self.llm)
+        return self.head.loss(self.llm(self.embed(images, dialogues, painted), dialogues), dialogues, self.llm)
 
-    def embed(self, images: PackedImages, dialogues: PackedDialogues) -> Tensor:
+    def embed(self, images: PackedImages, dialogues: PackedDialogues, painted: Sequence[bool] = ()) -> Tensor:
         """``[text, dim]``: what the language model reads, visual tokens in their places.
 
         Raises ``ValueError`` where an image has more or fewer places than visual tokens.
@@ -91,19 +97,27 @@ class LLMAlignment(BaseModel):
         check_places(dialogues.visual, self.connector.visual(images))
         here = dialogues.tokens == IMAGE_TOKEN
         words = self.llm.embed(dialogues.tokens.masked_fill(here, 0))
-        visual = self.connector(self._see(images), images)
-        return words.masked_scatter(here[:, None], visual.to(words.dtype))
+        visual = self.connector(self._see(images, painted), images)
+        index = (here.cumsum(0) - 1).clamp(min=0)  # the backward pass of masked_scatter waits for the device
+        return torch.where(here[:, None], visual.to(words.dtype).index_select(0, index), words)
 
-    def _see(self, images: PackedImages) -> Tensor:
+    def _see(self, images: PackedImages, painted: Sequence[bool]) -> Tensor:
         """``[patches, dim]``: what the connector reads."""
-        if self.backbone_skipped:
+        if not any(painted):
+            return self.backbone(images).tokens
+        if all(painted):
             return self.backbone.embed(images.pixels).detach()
-        return self.backbone(images).tokens
+        seen, unseen = (select_images(images, [here == kind for here in painted]) for kind in (False, True))
+        parts = {
+            False: iter(self.backbone(seen).tokens.split(list(seen.lengths))),
+            True: iter(self.backbone.embed(unseen.pixels).detach().split(list(unseen.lengths))),
+        }
+        return torch.cat([next(parts[here]) for here in painted])
 
     @torch.no_grad()
-    def predict(self, images: PackedImages, dialogues: PackedDialogues, **extra: Any) -> list[dict]:
+    def predict(self, images: PackedImages, dialogues: PackedDialogues, painted: Sequence[bool] = (), **extra: Any) -> list[dict]:
         """Per image: ``said``, a generated answer to each of its questions, and the batch's further entries."""
-        asked = prompts(self.embed(images, dialogues), dialogues)
+        asked = prompts(self.embed(images, dialogues, painted), dialogues)
         said = iter(self.answer(asked))
         return [
             {"said": [next(said) for _ in range(answers)], **{key: value[i] for key, value in extra.items()}}
