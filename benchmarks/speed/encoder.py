@@ -17,6 +17,7 @@ from benchmarks.speed.work import SIZES, WORKLOADS, Grid, Size, forward_flops, p
 MODES = {"forward": forward_flops, "training": training_flops}
 """FLOPs of a step; ``training`` is forward and backward."""
 LIMIT = "product of matrices"
+CPU = torch.device("cpu")
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Dense bfloat16 FLOPs a second by the makers' data sheets: what a GPU's fraction is one of."""
 COLUMNS = (
@@ -47,15 +48,15 @@ def make_step(
     name: str, size: Size, grids: Sequence[Grid], compiled: bool, mode: str, device: torch.device, dtype: torch.dtype
 ) -> Step:
     """One step of an encoder: forward in evaluation mode, or forward and backward to the gradients of all weights."""
-    return step_of(build(name, size, grids, compiled).to(device), mode, device, dtype)
+    return step_of(build(name, size, grids, compiled, device), mode, device, dtype)
 
 
-def build(name: str, size: Size, grids: Sequence[Grid], compiled: bool = False) -> Encoder:
+def build(name: str, size: Size, grids: Sequence[Grid], compiled: bool = False, device: torch.device = CPU) -> Encoder:
     """An encoder by name, with weights and images that are always the same; ``compiled`` block by block."""
     torch.manual_seed(0)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), device:  # weights are drawn where they stay, which for L on a host takes half a minute
         warnings.simplefilter("ignore")  # what libraries of others say when they are imported
-        encoder = ENCODERS[name](size, grids)
+        encoder = ENCODERS[name](size, grids).to(device)
     for block in _blocks(encoder.model, size.depth) if compiled else ():
         block.compile(dynamic=True)
     return encoder
@@ -132,7 +133,7 @@ def _build_all(
     built, missing = {}, {}
     for name in names:
         try:
-            built[name] = build(name, size, grids, compiled).to(device)
+            built[name] = build(name, size, grids, compiled, device)
         except (Unavailable, ImportError) as error:
             missing[name] = str(error)
     return built, missing

@@ -192,7 +192,7 @@ ENCODERS: dict[str, Callable[[Size, Sequence[Grid]], Encoder]] = {
 
 def _pixels(count: int, size: Size) -> Tensor:
     """Patches ``[count, 3 * patch * patch]``, normalised."""
-    return torch.randn(count, 3 * size.patch**2, generator=torch.Generator().manual_seed(0))
+    return torch.randn(count, 3 * size.patch**2, generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def _places(grid: Grid) -> Tensor:
