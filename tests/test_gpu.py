@@ -4,16 +4,12 @@ from collections import Counter
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from sample_steps import model_and_batch
 
 from finevit.backbones import FineViT
 from finevit.contracts import PackedImages
-from finevit.engine.config import load_config
 from finevit.ops import attention
 from finevit.ops.attention import path
-from finevit.plugins import load_plugins
-from finevit.registry import MODELS
 from finevit.testing import random_pack
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -86,7 +82,7 @@ def test_one_graph_serves_packs_of_any_size():
         pack = random_pack(grids)
         learn(made, pack._replace(pixels=pack.pixels.float()), "cuda", torch.bfloat16)
         counts.append(Counter(counters["stats"])["unique_graphs"])
-    assert counts[-1] == counts[1]
+    assert counts[-1] == counts[1] > 0
 
 
 def test_float8_is_near_the_cpu(truth):
@@ -99,17 +95,9 @@ def test_float8_is_near_the_cpu(truth):
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
 def test_no_step_waits_for_the_device(stage):
     """From the batch on the device to the gradients; CUDA itself raises where the host would wait."""
-    load_plugins()
-    cfg = load_config(f"configs/finevit_tiny_{stage}.py", {})
-    cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
-    cfg.train_dataloader.batch_sampler.pop("painted", None)
-    transforms = cfg.train_dataloader.dataset.transforms
-    transforms[:] = [each for each in transforms if each.type != "PaintRegions"]  # images that the encoder sees
-    if stage == "stage1":
-        cfg.model.teacher = {"type": "RandomFeatureTeacher"}
-    with DefaultScope.overwrite_default_scope("finevit"):
-        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
-        model = MODELS.build(cfg.model).cuda().train()
+    teacher = {"teacher": {"type": "RandomFeatureTeacher"}} if stage == "stage1" else {}
+    model, batch = model_and_batch(stage, 4, **teacher)
+    model = model.cuda().train()
     for watched in (False, True):  # what is loaded once may wait
         data = model.data_preprocessor(batch, True)
         torch.cuda.synchronize()

@@ -12,17 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
+from sample_steps import model_and_batch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-
-from finevit.engine.config import load_config
-from finevit.plugins import load_plugins
-from finevit.registry import MODELS
 
 
 class Watch(TorchDispatchMode):
@@ -71,15 +66,7 @@ def half_precision() -> Iterator[None]:
 
 def step(name: str) -> Watch:
     """A training step of a tiny config, from the batch on the device to the loss."""
-    load_plugins()
-    cfg = load_config(f"configs/finevit_tiny_{name}.py", {})
-    cfg.train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
-    cfg.train_dataloader.batch_sampler.pop("painted", None)
-    transforms = cfg.train_dataloader.dataset.transforms
-    transforms[:] = [each for each in transforms if each.type != "PaintRegions"]  # images that the encoder sees
-    with DefaultScope.overwrite_default_scope("finevit"):
-        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
-        model = MODELS.build(cfg.model)
+    model, batch = model_and_batch(name, 2)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         to_device(model, fake)
         batch = tree_map(lambda value: fake.from_tensor(value) if isinstance(value, Tensor) else value, batch)
