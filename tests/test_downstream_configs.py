@@ -66,6 +66,7 @@ def test_a_twin_learns_from_scenes_and_predicts(name, config, scenes):
     loaders = config.train_dataloader, config.val_dataloader
     data = [DATASETS.build({**loader.dataset, "data_root": str(scenes)}) for loader in loaders]
     model = MODELS.build(config.model)
+    model.init_weights()  # as the runner does: mmdet makes DINO's level_embed of memory that nobody wrote
     optimizer = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=1e-3)
     batch = merge(config)([data[0][index] for index in range(2)])
     losses = []
