@@ -46,11 +46,11 @@ STYLES = {
     "loc1024_yxyx": Style(1024, "<loc{:04.0f}>", r"<loc(\d{4})>", ("", "", ""), boxes=" ; ", bins=True, rows_first=True),
 }
 """By name: ``norm1000`` ``[12, 34, 560, 780]`` (Qwen2-VL, Qwen3-VL, InternVL; the default), ``bins1000``
-``<loc_12><loc_34><loc_560><loc_780>`` (Florence-2's text, 0 to 999), ``bins100`` ``<01><03><56><78>`` (always two
-digits, so that the first one always counts tens), ``letters25`` ``<a><b><o><u>`` (for small models: a side is divided by 25, a box is
-four tokens that all matter), ``unit3`` ``[0.012,0.034,0.560,0.780]`` (Shikra), ``abs_resized`` ``[12, 34, 560, 780]`` in pixels of the image that the model sees (Qwen2.5-VL), ``loc1024_yxyx``
-``<loc0034><loc0012><loc0780><loc0560>`` (PaliGemma, 0 to 1023, y first). Several boxes: lists are joined by a comma, Florence-2's
-tokens, ``bins100`` and ``letters25`` by nothing, PaliGemma's by a semicolon."""
+``<loc_12><loc_34><loc_560><loc_780>`` (Florence-2's text, 0 to 999), ``bins100`` ``<01><03><56><78>`` (always two digits, so that
+the first one always counts tens), ``letters25`` ``<a><b><o><u>`` (for small models: a side is 25 units, a box four tokens that all
+matter), ``unit3`` ``[0.012,0.034,0.560,0.780]`` (Shikra), ``abs_resized`` ``[12, 34, 560, 780]`` in pixels of the image that the
+model sees (Qwen2.5-VL), ``loc1024_yxyx`` ``<loc0034><loc0012><loc0780><loc0560>`` (PaliGemma, 0 to 1023, y first). Several boxes:
+lists are joined by a comma, Florence-2's tokens, ``bins100`` and ``letters25`` by nothing, PaliGemma's by a semicolon."""
 
 
 def check_style(style: str) -> Style:
