@@ -12,9 +12,10 @@ model = dict(
     connector=dict(type="MergeConnector", hidden=512, frequencies=6),
     answer_length=48,
 )
-_seeing, _searching = 0.33, 0.65  # of the run: first regions are painted, then six in ten images are close-ups of texts
+_searching, _seeing, _kept = 0.2, 0.43, 0.65  # of the run: first it reads close-ups of texts, then it searches painted regions
+_first = dict(box2ocr=1.0, box2text=0.05)  # where there is no text, what there is
 _asked = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=2.0, ocr2box=0.5, counting=0.6)
-_style = dict(style="bins100")
+_style = dict(style="letters25")
 train_dataloader = dict(
     batch_size=16,
     dataset=dict(
@@ -22,7 +23,7 @@ train_dataloader = dict(
         transforms=[
             dict(type="CropToRegion", kinds=["text_line"], margin=(0.1, 0.6)),
             dict(type="ResizeToBudget"),
-            dict(type="AskQuestions", **_style, most=3, captions=False, weights=_asked),
+            dict(type="AskQuestions", **_style, most=3, captions=False),
             dict(type="PaintRegions"),
             dict(type="Patchify"),
             dict(type="TokenizeDialogue"),
@@ -30,8 +31,12 @@ train_dataloader = dict(
     ),
     batch_sampler=dict(
         text_length=dict(type="Constant", value=512),
-        painted=dict(type="Milestones", milestones=[(0.0, 1.0), (_seeing, 0.0)]),
-        close_up=dict(type="Milestones", milestones=[(0.0, 0.0), (_seeing, 0.6), (_searching, 0.1)]),
+        painted=dict(type="Milestones", milestones=[(0.0, 0.0), (_searching, 1.0), (_seeing, 0.0)]),
+        close_up=dict(type="Milestones", milestones=[(0.0, 1.0), (_searching, 0.2), (_seeing, 0.15)]),
+        mixture={
+            task: dict(type="Milestones", milestones=[(0.0, _first.get(task, 0.0)), (_searching, weight)])
+            for task, weight in _asked.items()
+        },
     ),
 )
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
@@ -42,10 +47,10 @@ _backbone = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3)}
 _embeddings = {name: dict(use_fallback=True) for name in ("embed_tokens", "connector.place")}
 optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys={**_backbone, **_embeddings}))
 _warmup, _decay = _base_.param_scheduler
-param_scheduler = [_warmup, dict(_decay, begin=_seeing)]  # the full rate until pictures are seen
-_frozen = [(0.0, True), (_seeing + 0.03, False), (_searching, True), (0.92, False)]
+param_scheduler = [_warmup, dict(_decay, begin=_seeing)]  # the full rate until whole scenes are seen
+_frozen = [(0.0, True), (0.03, False), (_searching, True), (_seeing, False), (_kept, True), (0.92, False)]
 _schedules = dict(backbone_frozen=dict(type="Milestones", milestones=_frozen))
 custom_hooks = [*_base_.custom_hooks, dict(type="ScheduleHook", schedules=_schedules)]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=3000)
+train_cfg = dict(type="StatelessTrainLoop", max_iters=4000)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]

@@ -134,9 +134,9 @@ def _box(form: Style, numbers: Sequence[str], sides: Sequence[int]) -> Box:
     return x1, y1, x2, y2
 
 
-def _written(form: Style, count: int) -> float | str:
+def _written(form: Style, count: float) -> float | str:
     """So many units, as the style counts them."""
-    return chr(ord("a") + count) if form.letters else count / 10**form.decimals
+    return chr(ord("a") + int(count)) if form.letters else count / 10**form.decimals
 
 
 def _read(form: Style, number: str) -> float:

@@ -1,16 +1,17 @@
 """A connector and a small language model learn to read a frozen encoder; the tasks are scored once, at the end.
 
-As in Stage III they look closely first, here for longer: how to search, the language model has learned before (``llm.py``).
+All are asked from the start, and for a while most images are close-ups: how to search, the language model has learned before
+(``llm.py``).
 """
 
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
-_reading = 0.4
-_, (_, _first), (_, _then) = _base_.train_dataloader.batch_sampler.close_up.milestones
+_mixture = _base_.train_dataloader.batch_sampler.mixture
 train_dataloader = {
     "batch_sampler": {
         "painted": {"_delete_": True, "type": "Constant", "value": 0.0},
-        "close_up": {"milestones": [(0.0, _first), (_reading, _then)]},
+        "close_up": {"milestones": [(0.0, 0.6), (0.4, 0.1)]},
+        "mixture": {task: {"milestones": [(0.0, schedule["milestones"][-1][1])]} for task, schedule in _mixture.items()},
     }
 }
 model = {"backbone_frozen": True}

@@ -1,10 +1,12 @@
-"""A small language model learns what is asked, and to search, from painted regions: no encoder is needed, so none is favoured."""
+"""A small language model learns to search, and what is asked, from painted regions: no encoder is needed, so none is favoured."""
 
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
+_mixture = _base_.train_dataloader.batch_sampler.mixture
 train_dataloader = {
     "batch_sampler": {
         "painted": None,  # all are
+        "mixture": {task: {"milestones": [(0.0, schedule["milestones"][-1][1])]} for task, schedule in _mixture.items()},
         "close_up": {"_delete_": True, "type": "Constant", "value": 0.0},
     }
 }
