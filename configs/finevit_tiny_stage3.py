@@ -14,11 +14,8 @@ model = dict(
 )
 _asked = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=2.0, ocr2box=0.5, counting=0.6)
 _first = dict(text2box=1.0)  # beside other tasks, to search gets too little of the gradient to be learned
-_reading, _seeing, _kept = (
-    0.2,
-    0.45,
-    0.65,
-)  # of the run: painted regions, then half of the images close-ups of texts, then whole scenes
+# Of the run: first regions are painted, then half of the images are close-ups of texts, then come whole scenes.
+_reading, _seeing, _kept = 0.2, 0.45, 0.65
 _style = dict(style="letters25")
 train_dataloader = dict(
     batch_size=16,
@@ -27,7 +24,7 @@ train_dataloader = dict(
         transforms=[
             dict(type="CropToRegion", kinds=["text_line"], margin=(0.1, 0.6)),
             dict(type="ResizeToBudget"),
-            dict(type="AskQuestions", **_style, most=3, captions=False),
+            dict(type="AskQuestions", **_style, most=3, captions=False, weights=_asked),
             dict(type="PaintRegions"),
             dict(type="Patchify"),
             dict(type="TokenizeDialogue"),

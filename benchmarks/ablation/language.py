@@ -6,12 +6,11 @@ All are asked from the start, and for a while most images are close-ups: how to 
 
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
-_mixture = _base_.train_dataloader.batch_sampler.mixture
 train_dataloader = {
     "batch_sampler": {
         "painted": {"_delete_": True, "type": "Constant", "value": 0.0},
         "close_up": {"milestones": [(0.0, 0.6), (0.4, 0.1)]},
-        "mixture": {task: {"milestones": [(0.0, schedule["milestones"][-1][1])]} for task, schedule in _mixture.items()},
+        "mixture": None,  # as the transform has it, from the start
     }
 }
 model = {"backbone_frozen": True}

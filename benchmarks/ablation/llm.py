@@ -2,11 +2,10 @@
 
 _base_ = ["../../configs/finevit_tiny_stage3.py"]
 
-_mixture = _base_.train_dataloader.batch_sampler.mixture
 train_dataloader = {
     "batch_sampler": {
         "painted": None,  # all are
-        "mixture": {task: {"milestones": [(0.0, schedule["milestones"][-1][1])]} for task, schedule in _mixture.items()},
+        "mixture": None,  # as the transform has it, from the start
         "close_up": {"_delete_": True, "type": "Constant", "value": 0.0},
     }
 }
