@@ -18,9 +18,10 @@ def resolve_shares(cfg: Config) -> None:
     steps = (cfg.get("train_cfg") or {}).get("max_iters")
     for name, value in cfg.items():
         _walk(name, value, steps, inside=name in SCHEDULED)
-    for index, scheduler in enumerate(cfg.get("param_scheduler") or ()):  # MMEngine's; milestones are steps there
-        if isinstance(scheduler, dict) and any(isinstance(scheduler.get(name), float) for name in STEPS):
-            _resolve_ends(f"param_scheduler.{index}", scheduler, steps)
+    for setting in ("param_scheduler", "custom_hooks"):  # MMEngine's schedulers, whose milestones are steps; ResetHook
+        for index, item in enumerate(cfg.get(setting) or ()):
+            if isinstance(item, dict) and any(isinstance(item.get(name), float) for name in STEPS):
+                _resolve_ends(f"{setting}.{index}", item, steps)
 
 
 def _walk(path: str, value: Any, steps: Any, inside: bool) -> None:
