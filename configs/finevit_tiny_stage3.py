@@ -12,10 +12,17 @@ model = dict(
     connector=dict(type="MergeConnector", hidden=512, frequencies=6),
     answer_length=48,
 )
-_asked = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=2.0, ocr2box=0.5, counting=0.6)
-_first = dict(text2box=1.0)  # beside other tasks, to search gets too little of the gradient to be learned
-# Of the run: first regions are painted, then half of the images are close-ups of texts, then come whole scenes.
-_reading, _seeing, _kept = 0.2, 0.45, 0.65
+_asked = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=4.0, ocr2box=0.3, counting=0.6)
+# Beside other tasks, to read and to search get too little of the gradient to be learned. So the encoder first learns to read
+# close-ups, through a language model that is put back to its beginning; then that learns to search painted regions, to read too,
+# and at last sees whole scenes. In shares of the run, each until:
+_reading, _searching, _both, _seeing = 0.19, 0.39, 0.52, 0.69
+_phases = [
+    (0.0, dict(box2ocr=1.0, box2text=0.05)),
+    (_reading, dict(text2box=1.0)),
+    (_searching, dict(text2box=1.0, box2ocr=1.0)),
+    (_both, _asked),
+]
 _style = dict(style="letters25")
 train_dataloader = dict(
     batch_size=16,
@@ -32,11 +39,10 @@ train_dataloader = dict(
     ),
     batch_sampler=dict(
         text_length=dict(type="Constant", value=512),
-        painted=dict(type="Milestones", milestones=[(0.0, 1.0), (_seeing, 0.0)]),
-        close_up=dict(type="Milestones", milestones=[(0.0, 0.0), (_reading, 0.5), (_seeing, 0.15)]),
+        painted=dict(type="Milestones", milestones=[(0.0, 0.0), (_reading, 1.0), (_both, 0.0)]),
+        close_up=dict(type="Milestones", milestones=[(0.0, 1.0), (_reading, 0.0), (_searching, 0.7), (_both, 0.25)]),
         mixture={
-            task: dict(type="Milestones", milestones=[(0.0, _first.get(task, 0.0)), (_reading, weight)])
-            for task, weight in _asked.items()
+            task: dict(type="Milestones", milestones=[(begin, asked.get(task, 0.0)) for begin, asked in _phases]) for task in _asked
         },
     ),
 )
@@ -48,10 +54,14 @@ _backbone = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3)}
 _embeddings = {name: dict(use_fallback=True) for name in ("embed_tokens", "connector.place")}
 optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys={**_backbone, **_embeddings}))
 _warmup, _decay = _base_.param_scheduler
-param_scheduler = [_warmup, dict(_decay, begin=_seeing)]  # the full rate until whole scenes are seen
-_frozen = [(0.0, True), (_reading + 0.02, False), (_kept, True), (0.93, False)]
+param_scheduler = [_warmup, dict(_decay, begin=_both)]  # the full rate until whole scenes are seen
+_frozen = [(0.0, True), (0.03, False), (_reading, True), (_searching + 0.01, False), (_seeing, True), (0.93, False)]
 _schedules = dict(backbone_frozen=dict(type="Milestones", milestones=_frozen))
-custom_hooks = [*_base_.custom_hooks, dict(type="ScheduleHook", schedules=_schedules)]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=3200)
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type="ScheduleHook", schedules=_schedules),
+    dict(type="ResetHook", parts=["connector", "llm"], begin=_reading),
+]
+train_cfg = dict(type="StatelessTrainLoop", max_iters=3400)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]

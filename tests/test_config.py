@@ -368,7 +368,7 @@ def test_shares_of_a_learning_rate_become_steps():
     with pytest.raises(ValueError, match=r"param_scheduler\.0\.begin: 1\.5 is no step"):
         resolve_shares(Config({"param_scheduler": [{"begin": 1.5}], "train_cfg": {"max_iters": 20}}))
     cfg = load_config("configs/finevit_tiny_stage3.py", {"train_cfg.max_iters": 100})
-    assert cfg.param_scheduler[1].begin == 45
+    assert cfg.param_scheduler[1].begin == 52
 
 
 @pytest.mark.parametrize("value", ["model.head=dict(a=1,b=2)", "model.head=[1,2"])

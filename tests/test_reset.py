@@ -121,7 +121,7 @@ def test_a_part_that_is_not_there_is_named_before_the_first_step(tmp_path):
         run(tmp_path, parts=["raeder"])
 
 
-@pytest.mark.parametrize(("setting", "value"), [("parts", "reader"), ("parts", []), ("begin", 0), ("begin", 0.5)])
+@pytest.mark.parametrize(("setting", "value"), [("parts", "reader"), ("parts", []), ("begin", -1), ("begin", 0.5)])
 def test_wrong_settings(setting, value):
     with pytest.raises(ValueError, match=rf"ResetHook\.{setting}="):
         ResetHook(**{"parts": ["reader"], "begin": 1, setting: value})

@@ -14,5 +14,5 @@ train_dataloader = {
     }
 }
 model = {"backbone_frozen": True}
-_hooks = [hook for hook in _base_.custom_hooks if hook["type"] not in ("ScheduleHook", "ReportHook")]
+_hooks = [hook for hook in _base_.custom_hooks if hook["type"] not in ("ScheduleHook", "ResetHook", "ReportHook")]
 custom_hooks = [*_hooks, {"type": "ReportHook", "before": False}]

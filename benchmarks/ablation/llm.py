@@ -12,5 +12,5 @@ train_dataloader = {
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
 val_dataloader = {"dataset": {"transforms": [_resize, _ask, {"type": "PaintRegions"}, *_rest]}}
 model = {"backbone_frozen": True}
-_hooks = [hook for hook in _base_.custom_hooks if hook["type"] not in ("ScheduleHook", "ReportHook")]
+_hooks = [hook for hook in _base_.custom_hooks if hook["type"] not in ("ScheduleHook", "ResetHook", "ReportHook")]
 custom_hooks = [*_hooks, {"type": "ReportHook", "before": False}]

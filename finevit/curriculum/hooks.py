@@ -100,8 +100,8 @@ class ResetHook(Hook):
     def __init__(self, *, parts: Sequence[str], begin: int) -> None:
         if isinstance(parts, str) or not parts:
             raise ValueError(f"ResetHook.parts={parts!r}: give a list of names of the model's parts")
-        if not isinstance(begin, int) or begin < 1:
-            raise ValueError(f"ResetHook.begin={begin!r}: give a step, at least 1, or a share of the run above 0.0")
+        if not isinstance(begin, int) or begin < 0:
+            raise ValueError(f"ResetHook.begin={begin!r}: give a step, at least 0; in a config also a share of the run")
         self.parts, self.begin = list(parts), begin
         self.first: dict[str, Tensor] | None = None
 
