@@ -21,7 +21,10 @@ def resolve_shares(cfg: Config) -> None:
     for setting in ("param_scheduler", "custom_hooks"):  # MMEngine's schedulers, whose milestones are steps; ResetHook
         for index, item in enumerate(cfg.get(setting) or ()):
             if isinstance(item, dict) and any(isinstance(item.get(name), float) for name in STEPS):
+                within = "begin" in item and "end" not in item
                 _resolve_ends(f"{setting}.{index}", item, steps)
+                if within and isinstance(steps, int):  # MMEngine refuses to begin at the end, to which few steps round
+                    item["begin"] = max(min(item["begin"], steps - 1), 0)
 
 
 def _walk(path: str, value: Any, steps: Any, inside: bool) -> None:
