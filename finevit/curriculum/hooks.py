@@ -9,12 +9,12 @@ from numbers import Real
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from finevit.registry import HOOKS, build_schedule
 from finevit.suggest import did_you_mean
+from finevit.unwrap import unwrapped
 
 
 @HOOKS.register_module()
@@ -69,7 +69,7 @@ class ScheduleHook(Hook):
 
 def _find(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     """The part of the unwrapped model that owns ``name``, and the last component of the name."""
-    owner = _unwrapped(model)
+    owner = unwrapped(model)
     *parts, attribute = name.split(".")
     for part in parts:
         children = dict(owner.named_children())
@@ -77,10 +77,6 @@ def _find(model: nn.Module, name: str) -> tuple[nn.Module, str]:
             raise ValueError(f"schedules: {name!r}: {type(owner).__name__} has no part {part!r}{did_you_mean(part, children)}")
         owner = children[part]
     return owner, attribute
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return model.get_submodule("module") if is_model_wrapper(model) else model
 
 
 @HOOKS.register_module()
@@ -107,7 +103,7 @@ class ResetHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Check that every part exists."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         known = dict(model.named_modules())
         for part in self.parts:
             if part not in known:
@@ -140,7 +136,7 @@ class ResetHook(Hook):
         for name, value in self._state(runner).items():
             value.copy_(self.first[name])
         for part in self.parts:
-            for parameter in _unwrapped(runner.model).get_submodule(part).parameters():
+            for parameter in unwrapped(runner.model).get_submodule(part).parameters():
                 parameter.grad = None
                 runner.optim_wrapper.optimizer.state.pop(parameter, None)
         self.first = None
@@ -148,7 +144,7 @@ class ResetHook(Hook):
 
     def _state(self, runner: Runner) -> dict[str, Tensor]:
         """Parameters and buffers of the parts."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         return {f"{part}.{name}": value for part in self.parts for name, value in model.get_submodule(part).state_dict().items()}
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.contracts import TextEncoder
 from finevit.engine.knots import turns
 from finevit.registry import HOOKS
 from finevit.tokenizers import Tokenizer
+from finevit.unwrap import unwrapped
 
 
 @HOOKS.register_module()
@@ -25,7 +25,7 @@ class CaptionHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        loader, model = runner.train_dataloader, runner.model.module if is_model_wrapper(runner.model) else runner.model
+        loader, model = runner.train_dataloader, unwrapped(runner.model)
         encoder = getattr(model, "text_encoder", None)
         if not isinstance(encoder, TextEncoder):
             return

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from mmengine.dist import barrier
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, runner, save_checkpoint
 from torch import Tensor
 
 from finevit.registry import HOOKS
+from finevit.unwrap import unwrapped
 from finevit.weights import differences, read_checkpoint, refuse, weights_of
 
 
@@ -29,7 +29,7 @@ class StreamingCheckpointHook(CheckpointHook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         setting = "resume" if runner._resume else "load_from"
         runner.logger.info(f"{setting}: {taken_over(model.state_dict(), weights_of(checkpoint), setting=setting)}")
 

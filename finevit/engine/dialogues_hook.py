@@ -5,13 +5,13 @@ from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.contracts import AlignmentLLM
 from finevit.datasets.dialogues import TokenizeDialogue
 from finevit.engine.captions_hook import text_lengths
 from finevit.registry import HOOKS
+from finevit.unwrap import unwrapped
 
 
 @HOOKS.register_module()
@@ -97,7 +97,7 @@ def check_tokenizer(transform: TokenizeDialogue, llm: AlignmentLLM) -> None:
 
 def _llm(runner: Runner) -> AlignmentLLM | None:
     """The language model of a run, if it has one."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     llm = getattr(model, "llm", None)
     return llm if isinstance(llm, AlignmentLLM) else None
 

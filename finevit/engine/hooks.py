@@ -4,13 +4,11 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.contracts import BadSample
@@ -21,10 +19,7 @@ from finevit.engine.shares import SCHEDULED
 from finevit.ops.attention import path
 from finevit.precision import bfloat16_helps
 from finevit.registry import HOOKS
-
-
-def _model(runner: Runner) -> Any:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+from finevit.unwrap import unwrapped
 
 
 @HOOKS.register_module()
@@ -60,7 +55,7 @@ class ThroughputHook(Hook):
             yield "patches_per_s", patches * runner.world_size / (now - self._last)
         self._largest = max(self._largest, patches)
         yield "fill", patches / self._largest
-        if pair_cost := getattr(getattr(_model(runner), "backbone", None), "pair_cost", 0.0):
+        if pair_cost := getattr(getattr(unwrapped(runner.model), "backbone", None), "pair_cost", 0.0):
             yield "attention_share", squares * pair_cost / (squares * pair_cost + patches)
         batches = runner.train_dataloader.batch_sampler
         if runner.world_size > 1 and isinstance(batches, NativeBatchSampler):
@@ -161,7 +156,7 @@ class RunSummaryHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        model = _model(runner)
+        model = unwrapped(runner.model)
         own = "" if runner.cfg.get("data_root") else " (for your own images: --cfg-options data_root=PATH)"
         lines = [*model.describe(), f"data: {runner.train_dataloader.dataset.describe()}{own}"]
         sampler = runner.train_dataloader.batch_sampler

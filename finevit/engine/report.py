@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from finevit.engine.loops import validate
 from finevit.evaluation.results import Results
 from finevit.registry import HOOKS
+from finevit.unwrap import unwrapped
 
 if TYPE_CHECKING:
     from finevit.visualization.report import Page
@@ -114,7 +114,7 @@ class ReportHook(Hook):
             results=results,
             steps=runner.iter,
             batch=runner.train_dataloader.batch_sampler.batch_size * runner.world_size,
-            parameters=sum(parameter.numel() for parameter in _model(runner).backbone.parameters()),
+            parameters=sum(parameter.numel() for parameter in unwrapped(runner.model).backbone.parameters()),
             facts=_facts(runner, results),
             before=before,
             after=self._views,
@@ -124,12 +124,8 @@ class ReportHook(Hook):
 
 def _page_of(runner: Runner) -> ModuleType | None:
     """The module that makes the stage's page; a stage without one gets ``results.json`` alone."""
-    name = getattr(_model(runner), "page", None)
+    name = getattr(unwrapped(runner.model), "page", None)
     return import_module(name) if name else None
-
-
-def _model(runner: Runner) -> BaseModel:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _state(runner: Runner) -> list[Tensor]:
@@ -152,7 +148,7 @@ def _scalars(runner: Runner) -> dict[str, list[float]]:
 
 
 def _facts(runner: Runner, results: Results) -> list[tuple[str, str]]:
-    lines = [*_model(runner).describe(), f"data: {runner.train_dataloader.dataset.describe()}"]
+    lines = [*unwrapped(runner.model).describe(), f"data: {runner.train_dataloader.dataset.describe()}"]
     facts = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
     if results.data:
         facts.append(("unseen images", f"{results.data} ({results.images:,} evaluated)"))

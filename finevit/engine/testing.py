@@ -6,11 +6,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from finevit.datasets.dialogues import UNASKED
 from finevit.evaluation.results import Results
+from finevit.unwrap import unwrapped
 from finevit.weights import check_fit, weights_of
 
 REMEDY = "test it with the config that it was trained with"
@@ -26,7 +26,7 @@ class CheckpointTested(Hook):
         self.counts = Counter[str]()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         check_fit(model.state_dict(), weights_of(checkpoint), where="checkpoint", remedy=REMEDY)
         self.iteration = checkpoint.get("meta", {}).get("iter", 0)
 

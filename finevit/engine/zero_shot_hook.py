@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from finevit.datasets.text import pack_texts
 from finevit.evaluation.contrastive_metrics import ZeroShot
 from finevit.registry import HOOKS
 from finevit.tokenizers import load_tokenizer
+from finevit.unwrap import unwrapped
 
 PATIENCE = 20.0
 """Seconds between two lines about the progress."""
@@ -40,7 +41,7 @@ class ZeroShotHook(Hook):
         metrics = [metric for metric in loop.evaluator.metrics if isinstance(metric, ZeroShot)]
         if not metrics:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         dataset = loop.dataloader.dataset
         encode = PromptEncoder(model.eval(), dataset.text_length or model.text_encoder.context, runner.logger)
         for metric in metrics:
