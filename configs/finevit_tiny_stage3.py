@@ -16,7 +16,7 @@ _asked = dict(global_caption=0.02, box2text=0.5, text2box=4.0, box2ocr=4.0, ocr2
 # Beside other tasks, to read and to search get too little of the gradient to be learned. So the encoder first learns to read
 # close-ups, through a language model that is put back to its beginning; then that learns to search painted regions, to read too,
 # and at last sees whole scenes. In shares of the run, each until:
-_reading, _searching, _both, _seeing = 0.19, 0.39, 0.52, 0.69
+_reading, _searching, _both, _seeing = 0.178, 0.417, 0.534, 0.697
 _phases = [
     (0.0, dict(box2ocr=1.0, box2text=0.05)),
     (_reading, dict(text2box=1.0)),
@@ -54,7 +54,11 @@ _backbone = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3)}
 _embeddings = {name: dict(use_fallback=True) for name in ("embed_tokens", "connector.place")}
 optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys={**_backbone, **_embeddings}))
 _warmup, _decay = _base_.param_scheduler
-param_scheduler = [_warmup, dict(_decay, begin=_both)]  # the full rate until whole scenes are seen
+param_scheduler = [  # the full rate until whole scenes are seen, but for the end of searching alone, which thus comes to rest
+    _warmup,
+    dict(type="ConstantLR", by_epoch=False, factor=0.2, begin=0.32, end=_searching),
+    dict(_decay, begin=_both),
+]
 _frozen = [(0.0, True), (0.03, False), (_reading, True), (_searching + 0.01, False), (_seeing, True), (0.93, False)]
 _schedules = dict(backbone_frozen=dict(type="Milestones", milestones=_frozen))
 custom_hooks = [
@@ -62,6 +66,6 @@ custom_hooks = [
     dict(type="ScheduleHook", schedules=_schedules),
     dict(type="ResetHook", parts=["connector", "llm"], begin=_reading),
 ]
-train_cfg = dict(type="StatelessTrainLoop", max_iters=3400)
+train_cfg = dict(type="StatelessTrainLoop", max_iters=3600)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]

@@ -135,7 +135,6 @@ def test_the_readers_are_scored(name, tmp_path):
 def test_the_language_model_is_taught_without_an_encoder():
     load_plugins()
     cfg = load_config(ROOT / "benchmarks/ablation/llm.py", SMALL)
-    assert cfg.model.backbone_frozen
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         types = [transform.type for transform in loader.dataset.transforms if transform.type != "CropToRegion"]
         assert types[:3] == ["ResizeToBudget", "AskQuestions", "PaintRegions"]
@@ -144,7 +143,10 @@ def test_the_language_model_is_taught_without_an_encoder():
     assert batches.close_up.value == 0
     assert cfg.train_dataloader.dataset.transforms[2].weights.text2box == 4.0
     reader = load_config(ROOT / "benchmarks/ablation/language.py", SMALL)
-    for config in (cfg, reader):  # all tasks from the start
+    for config in (cfg, reader):  # all tasks from the start, and none of the phases of Stage III
+        assert [schedule.type for schedule in config.param_scheduler] == ["LinearLR", "CosineAnnealingLR"]
+        assert {hook.type for hook in config.custom_hooks}.isdisjoint({"ScheduleHook", "ResetHook"})
+        assert config.model.backbone_frozen
         assert config.train_dataloader.batch_sampler.mixture is None
         assert config.train_dataloader.dataset.transforms[2].weights.counting == 0.6
 
