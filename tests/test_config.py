@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 from torch.utils.data import DataLoader, Dataset
 
 from finevit.engine.check import check_config
@@ -367,9 +369,31 @@ def test_shares_of_a_learning_rate_become_steps():
     assert cfg.param_scheduler == [{"begin": 0, "end": 5}, {"begin": 5, "end": 15}, {"milestones": [3, 4]}]
     with pytest.raises(ValueError, match=r"param_scheduler\.0\.begin: 1\.5 is no step"):
         resolve_shares(Config({"param_scheduler": [{"begin": 1.5}], "train_cfg": {"max_iters": 20}}))
-    for steps, begin in ((100, 52), (2, 1), (1, 0)):  # what begins in the last step of a short run begins within it
+    for steps, begin in ((100, 53), (2, 1), (1, 0)):  # what begins in the last step of a short run begins within it
         cfg = load_config("configs/finevit_tiny_stage3.py", {"train_cfg.max_iters": steps})
-        assert cfg.param_scheduler[1].begin == begin
+        assert cfg.param_scheduler[-1].begin == begin
+
+
+def test_the_rate_of_the_tiny_stage3_rests_at_a_fifth_before_whole_scenes():
+    cfg = load_config("configs/finevit_tiny_stage3.py", {"train_cfg.max_iters": 1000})
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    ends = {"T_max": 1000 - cfg.param_scheduler[-1].begin, "end": 1000}
+    schedulers = [
+        PARAM_SCHEDULERS.build(
+            dict(scheduler, **(ends if "Cosine" in scheduler.type else {})), default_args={"optimizer": optimizer}
+        )
+        for scheduler in cfg.param_scheduler
+    ]
+    rates = []
+    for _ in range(1000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == pytest.approx(0.02)
+    assert {round(rate, 6) for rate in (*rates[25:320], *rates[417:534])} == {1.0}
+    assert {round(rate, 6) for rate in rates[320:416]} == {0.2}
+    assert rates[-1] < 1e-4
 
 
 @pytest.mark.parametrize("value", ["model.head=dict(a=1,b=2)", "model.head=[1,2"])
