@@ -8,4 +8,4 @@ from torch import nn
 
 def unwrapped(model: nn.Module) -> Any:
     """The model inside of MMEngine's wrapper, or the model."""
-    return model.get_submodule("module") if is_model_wrapper(model) else model
+    return model.module if is_model_wrapper(model) else model
