@@ -4,7 +4,7 @@ Five tasks in the proportions of FineCap-450M: 63 M global captions, 226 M regio
 
 Without further settings it runs on the embedded scenes with a small Qwen3 of random weights. For the real thing:
     --launcher pytorch --cfg-options load_from=STAGE_II_CHECKPOINT data_root=PATH
-    model.llm.config=None model.llm.tokenizer= model.llm.model=Qwen/Qwen3-8B   (a hub name or a folder)
+    model.llm.model=Qwen/Qwen3-8B   (a hub name or a folder)
 """
 
 _base_ = ["_base_/runtime.py", "_base_/embedded_dialogues.py"]

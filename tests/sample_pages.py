@@ -191,7 +191,7 @@ def stage3_page(folder: Path) -> Page:
         scores = {f"stage3/{name}": share + place / 100 for place, name in enumerate((*tasks, "global_caption_score"))}
         numbers = {f"stage3/{name.split('_')[0]}_n": float(count) for name, count in tasks.items()}
         metrics = {**scores, **numbers, "stage3/parse_failures": 1 - share, "stage3/local": share + 0.015}
-        results.add(step, metrics, protocols={"LocalTasks": "local/iou50-v1; boxes as norm1000"}, data="12 scenes", images=12)
+        results.add(step, metrics, protocols={"LocalTasks": "local/iou50-v2; boxes as norm1000"}, data="12 scenes", images=12)
     ramp = np.linspace(0, 1, 100)
     scalars = {"loss": 9 - 8 * ramp, "loss_language": 9 - 8 * ramp, "token_accuracy": ramp, "time": [0.5] * 100, "lr": ramp}
     return stage3.page(

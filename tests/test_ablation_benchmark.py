@@ -96,6 +96,18 @@ def test_given_checkpoints_are_not_trained(trainings, tmp_path, monkeypatch, cap
     assert "| minutes, trained | not known | not known | not known |" in capsys.readouterr().out
 
 
+def test_the_scores_of_one_encoder_are_never_those_of_another(trainings, tmp_path, monkeypatch):
+    files = [tmp_path / f"{stage}.pth" for stage in (1, 2, 3)]
+    for other in (0, 10):
+        for stage, file in enumerate(files):
+            torch.save({"state_dict": {"backbone.w": torch.tensor([float(stage + other)])}}, file)
+        if other:
+            with pytest.raises(ValueError, match=r"encoder1.language is of another run \(weights were .*\): give another"):
+                command(monkeypatch, tmp_path, "--seeds", "0", "--checkpoints", *map(str, files))
+        else:
+            command(monkeypatch, tmp_path, "--seeds", "0", "--checkpoints", *map(str, files))
+
+
 def test_the_encoder_alone_is_taken(tmp_path):
     """A run that starts from it says so; what holds no encoder is refused."""
     load_plugins()

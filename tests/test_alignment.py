@@ -202,8 +202,11 @@ def test_what_is_trained(train, moved):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"config": None}, "give either model .* or config"),
-        ({"model": "x", "config": CONFIGS["llama"]}, "give either model .* or config"),
+        (
+            {"config": None},
+            r"model.llm.model is not set, .*: give the folder of a language model .* or its hub name",
+        ),
+        ({"model": "x", "config": CONFIGS["llama"]}, "give either model .here 'x'., or config .*, not both"),
         ({"tokenizer": ""}, "model.llm.tokenizer is not set"),
         ({"train": "half"}, "model.llm.train='half': choose one of full, lora, frozen"),
         ({"lora": {"r": 4}}, "model.llm.lora is of no use with train='full'"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch.utils.data import DataLoader, Dataset
 
 from finevit.engine.check import check_config
@@ -75,6 +75,47 @@ def test_models_of_hugging_face_are_named_in_options(part, kind):
     cfg = load_config(config, {f"model.{part}.type": kind, f"model.{part}.model": "owner/name"})
     check_config(cfg)
     assert cfg.model[part].model == "owner/name"
+
+
+@pytest.mark.parametrize("config", ["finevit_tiny_stage3.py", "finevit_l_stage3.py"])
+def test_weights_of_a_language_model_bring_their_own_tokenizer(config):
+    options = {"model.llm.model": "smollm2-135m"}
+    cfg = load_config(TINY.with_name(config), options)
+    assert (cfg.model.llm.model, cfg.model.llm.get("config"), cfg.model.llm.get("tokenizer")) == ("smollm2-135m", None, None)
+    tokenizers = [step.tokenizer for step in cfg.train_dataloader.dataset.transforms if step["type"] == "TokenizeDialogue"]
+    assert tokenizers == ["smollm2-135m"]
+    check_config(cfg)
+    kept = load_config(TINY.with_name(config), {**options, "model.llm.tokenizer": "scenes-chat"})
+    assert kept.model.llm.tokenizer == "scenes-chat"
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_language_model_of_another_type_brings_its_own_tokenizer(inside, monkeypatch):
+    class Own:
+        tokenizer = "" if inside else "own"
+
+    class Taken:
+        def __init__(self, *, tokenizer: str = "own") -> None:
+            pass
+
+    monkeypatch.setitem(MODELS.module_dict, "OwnLLM", Taken if inside else Own)
+    cfg = load_config(TINY.with_name("finevit_tiny_stage3.py"), {"model.llm.type": "OwnLLM"})
+    assert cfg.model.llm == {"type": "OwnLLM"}
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert [step.tokenizer for step in loader.dataset.transforms if step["type"] == "TokenizeDialogue"] == ["own"]
+
+
+@pytest.mark.parametrize("part", ["llm", "backbone", "connector"])
+def test_a_part_that_is_none_is_missing(part):
+    with pytest.raises(ConfigError, match=f"model.{part} is missing: LLMAlignment needs it"):
+        check_config(load_config(TINY.with_name("finevit_tiny_stage3.py"), {f"model.{part}": None}))
+
+
+def test_the_path_of_a_language_model_is_named_where_it_was_given():
+    with pytest.raises(ConfigError) as raised:
+        check_config(load_config(TINY.with_name("finevit_l_stage3.py"), {"model.llm.model": "/none/Qwen3-8B"}))
+    assert "model.llm.model='/none/Qwen3-8B'" in str(raised.value)
+    assert "transforms" not in str(raised.value)
 
 
 def test_without_workers_their_settings_go():

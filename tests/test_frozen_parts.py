@@ -1,6 +1,7 @@
 """Parts that are frozen, from the start or by a schedule, on several ranks too; prompts that fill the context."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -77,13 +78,21 @@ def test_a_frozen_encoder_does_as_in_evaluation():
 
 
 def test_nothing_left_to_train_is_refused():
-    with pytest.raises(ValueError, match="nothing is left to train; thaw one of them"):
-        stage(**{f"{part}_frozen": True for part in PARTS})(**batch())
+    frozen = {f"{part}_frozen": True for part in PARTS}
+    with pytest.raises(ValueError, match="llm_frozen=True, and what is not so has nothing to train: nothing is left to learn"):
+        stage(**frozen)(**batch())
+    model = stage(**{**frozen, "llm_frozen": False})
+    model._trainable["llm"] = set()  # as of model.llm.train=frozen
+    with pytest.raises(ValueError, match="llm_frozen=False, and what is not so has nothing to train: nothing is left to learn"):
+        model(**batch())
 
 
 def test_answers_end_where_the_context_does():
     model = stage(answer_length=100).eval()
-    model.llm.generate = lambda prompts, *, most, stop: [[most]] * len(prompts)
-    assert model._generate([torch.zeros(20, 16), torch.zeros(3, 16)]) == [[4], [4]]
+    model.llm.generate = lambda prompts, *, most, stop: [[len(prompts), most]] * len(prompts)
+    model.chat = SimpleNamespace(decode=str, closing=0)
+    assert model.answer([torch.zeros(20, 16), torch.zeros(3, 16)]) == ["[1, 4]", "[1, 21]"]
+    model.answer_length = 5
+    assert model.answer([torch.zeros(length, 16) for length in (20, 3, 19, 4)]) == ["[1, 4]", "[3, 5]", "[3, 5]", "[3, 5]"]
     with pytest.raises(ValueError, match=r"a prompt of 24 tokens fills the language model's 24; lower dataset.text_length"):
-        model._generate([torch.zeros(24, 16)])
+        model.answer([torch.zeros(24, 16)])

@@ -47,6 +47,13 @@ def test_grounding_takes_the_first_box_and_half_is_enough():
     assert not grounded([], [LEFT])
 
 
+def test_half_is_enough_however_it_is_rounded():
+    true = (0.1, 0.2, 0.5, 0.8)
+    assert iou((0.1, 0.2, 0.3, 0.8), true) < 0.5  # by rounding alone
+    assert grounded([(0.1, 0.2, 0.3, 0.8)], [true])
+    assert not grounded([(0.1, 0.2, 0.2999, 0.8)], [true])
+
+
 def test_several_true_boxes_have_to_be_found_one_to_one():
     whole = (0.0, 0.0, 1.0, 1.0)
     assert grounded([RIGHT, LEFT], [LEFT, RIGHT])
@@ -71,6 +78,7 @@ def test_exact_match_knows_widths_but_not_cases():
         ("hello", ["hello"], 1),
         ("  Hello\n World ", ["hello world"], 1),
         ("helo", ["hello"], 0.8),
+        ("a  b", ["a c"], 0.75),  # spaces count in the length
         ("helo", ["world", "hello", "xx"], 0.8),
         ("ab", ["ax"], 0.5),
         ("abc", ["axx"], 0),
@@ -180,7 +188,7 @@ def test_boxes_are_read_in_the_style_of_the_question(style):
     box = (0.1, 0.2, 0.6, 0.9)
     values, metric = evaluated([{"id": "a", "asked": [where(box, style=style)], "said": [f"It is {render([box], style, SIZE)}."]}])
     assert values == {"text2box_iou50": 1, "text2box_n": 1, "parse_failures": 0, "local": 1}
-    assert metric.protocol == f"local/iou50-v1; boxes as {style}"
+    assert metric.protocol == f"local/iou50-v2; boxes as {style}"
 
 
 def test_benchmarks_of_documents():
@@ -192,7 +200,7 @@ def test_benchmarks_of_documents():
     values, metric = evaluated([{"id": "a", "asked": asked, "said": ["the CENTER", "xy", "xy", "january 8", "abcdx"]}])
     expected = {"ocrbench_share": 2 / 3, "ocrbench": 2, "ocrbench_n": 3, "docvqa_anls": 0.9, "docvqa_n": 2}
     assert values == pytest.approx(expected)
-    assert metric.protocol == "local/ocrbench-substring-v1, local/anls50-v1"
+    assert metric.protocol == "local/ocrbench-substring-v1, local/anls50-v2"
 
 
 def test_images_that_come_twice_count_once_and_latest_keeps_what_was_said():

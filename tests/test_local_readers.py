@@ -132,6 +132,19 @@ def test_refcoco_names_a_box_that_is_none(tmp_path):
         RefCOCO(data_root=tmp_path, split="testA")
 
 
+@pytest.mark.parametrize(
+    ("sent", "width", "said"),
+    [(" ", 40, "annotation 100 has an expression without words"), ("man", 0, "image 7 has 0 x 20 pixels")],
+)
+def test_refcoco_names_what_is_empty(sent, width, said, tmp_path):
+    images = [{"id": 7, "file_name": "a.jpg", "width": width, "height": 20}]
+    annotations = [{"id": 100, "image_id": 7, "bbox": BOXES[100]}]
+    refs = pickle.dumps([reference(0, "testA", sent, image=7)])
+    write(tmp_path, {"refs(unc).p": refs, "instances.json": {"images": images, "annotations": annotations}})
+    with pytest.raises(ValueError, match=said):
+        RefCOCO(data_root=tmp_path, split="testA")
+
+
 class Harmful:
     """What a pickle can do to who loads it."""
 
@@ -234,6 +247,20 @@ def test_countbench_refuses_other_files(tmp_path):
 # --- OCRBench and DocVQA --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (b'{"number": "three", "image": "a.png", "text": "x"}', "row 0: number is 'three'; write a whole number"),
+        (b'{"number": NaN, "image": "a.png", "text": "x"}', "row 0: number is nan; write a whole number"),
+        (b'\n{"number": 3,', "line 2: not valid JSON"),
+    ],
+)
+def test_countbench_names_the_file_and_the_row(entry, said, tmp_path):
+    write(tmp_path, {"a.jsonl": entry})
+    with pytest.raises(ValueError, match=rf"a\.jsonl: {said}"):
+        CountBench(annotations=tmp_path / "a.jsonl")
+
+
 def ocr(dataset: str, image: str, question: str, answers) -> dict:
     return {"dataset_name": dataset, "type": "x", "image_path": image, "question": question, "answers": answers}
 
@@ -289,6 +316,16 @@ def test_docvqa_joins_the_questions_of_a_page(tmp_path):
         Question("docvqa", "what is 1?", "ITC Limited", strings=("itc limited",)), Question("docvqa", "what is 3?", "0.28"),
     )  # fmt: skip
     assert "DocVQA val, 4 questions; 2 images; INCOMPLETE: 1 of 3 images left out" in source.describe()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [([{"question": "q", "image": 5, "answers": ["a"]}], "image is 5, no path"), ([], "a.json holds no entries; fetch it again")],
+)
+def test_docvqa_names_what_is_none(data, said, tmp_path):
+    write(tmp_path, {"a.json": {"data": data}})
+    with pytest.raises(ValueError, match=said):
+        DocVQA(annotations=tmp_path / "a.json")
 
 
 def test_docvqa_refuses_other_files(tmp_path):

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from sample_pages import Outline, random, stage1_page, view
 
-from finevit.contracts import Record, Source
+from finevit.contracts import BadSample, Record, Source
 from finevit.datasets.packing import pack
 from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
@@ -270,6 +270,20 @@ def test_hook_reports_without_touching_the_training(tmp_path):
     outline = Outline((tmp_path / "shown/report.html").read_text())
     assert outline.tags.count("img") == 4 * 7
     assert "8 striped images" in outline.text
+
+
+def test_results_tell_what_an_evaluation_lacks(tmp_path, monkeypatch):
+    whole = Stripes.__getitem__
+
+    def torn(self, index: int) -> Record:
+        if len(self) == 8 and index == 3:
+            raise BadSample("3: damaged")
+        return whole(self, index)
+
+    monkeypatch.setattr(Stripes, "__getitem__", torn)
+    trained(config(tmp_path / "run", report=True, steps=1))
+    told = json.loads((tmp_path / "run/results.json").read_text())["data"]
+    assert told == {"description": "8 striped images; INCOMPLETE: 1 unusable images left out", "images": 7}
 
 
 def test_report_of_a_resumed_run_reaches_back_to_its_start(tmp_path):

@@ -160,7 +160,7 @@ def test_page_tells_the_figures(tmp_path):
 def test_page_is_one_small_balanced_file_that_loads_nothing(tmp_path):
     html = render(stage3_page(tmp_path))
     outline = Outline(html)
-    for text in ("84.4%", "local/iou50-v1", "12 scenes", AWKWARD, "“<b>Open</b>”", "(nothing)", "IoU 0.11", "9 of 48 questions"):
+    for text in ("84.4%", "local/iou50-v2", "12 scenes", AWKWARD, "“<b>Open</b>”", "(nothing)", "IoU 0.11", "9 of 48 questions"):
         assert text in outline.text
     assert "<b>Open" not in html
     assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)|<script", re.sub(r"base64,[A-Za-z0-9+/=]+", "", html))

@@ -29,7 +29,7 @@ class TwoParts(BaseModel):
 
 
 def run(work_dir: Path, *, parts: list[str], resume: bool = False, load_from: Path | None = None, steps: int = STEPS) -> Runner:
-    """A run of six steps with AdamW, a checkpoint after each."""
+    """A run of six steps with AdamW, a checkpoint after each; of the parts the second begins again a step later."""
     rows = list(torch.randn(8, 4, generator=torch.Generator().manual_seed(0)))
     runner = Runner(
         model={"type": "two-parts"},
@@ -43,9 +43,9 @@ def run(work_dir: Path, *, parts: list[str], resume: bool = False, load_from: Pa
         train_cfg={"by_epoch": False, "max_iters": steps},
         optim_wrapper={"optimizer": {"type": "AdamW", "lr": 0.1}},
         default_hooks={"checkpoint": {"type": StreamingCheckpointHook, "interval": 1, "by_epoch": False}},
-        custom_hooks=[{"type": ResetHook, "parts": parts, "begin": RESET}],
+        custom_hooks=[{"type": ResetHook, "parts": [part], "begin": RESET + i} for i, part in enumerate(parts)],
         default_scope="finevit",
-        experiment_name=f"{work_dir.name}-{resume}",
+        experiment_name=f"{work_dir.parent.name}-{work_dir.name}-{resume}",
         randomness={"seed": 0},
         resume=resume,
         load_from=str(load_from) if load_from else None,
@@ -105,6 +105,17 @@ def test_a_resumed_run_ends_with_the_same_weights(step, whole, begun, tmp_path):
     run(tmp_path, parts=["reader"], resume=True)
     assert all(same(states(tmp_path, STEPS, ""), states(whole, STEPS, "")))
     assert ("first_weights" in torch.load(whole / f"iter_{step}.pth", weights_only=False)) == (step <= RESET)
+
+
+@pytest.mark.parametrize("step", [2, RESET + 1])
+def test_parts_that_begin_again_at_steps_of_their_own_are_resumed(step, tmp_path):
+    run(tmp_path / "whole", parts=["reader", "encoder"])
+    resumed = tmp_path / "resumed"
+    resumed.mkdir()
+    (resumed / f"iter_{step}.pth").write_bytes((tmp_path / "whole" / f"iter_{step}.pth").read_bytes())
+    (resumed / "last_checkpoint").write_text(str(resumed / f"iter_{step}.pth"))
+    run(resumed, parts=["reader", "encoder"], resume=True)
+    assert all(same(states(resumed, STEPS, ""), states(tmp_path / "whole", STEPS, "")))
 
 
 def test_a_checkpoint_without_the_first_weights_cannot_be_resumed(whole, tmp_path):

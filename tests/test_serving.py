@@ -21,7 +21,8 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from finevit.contracts import BadSample
+from finevit.contracts import BadSample, ImageBudget
+from finevit.datasets.transforms import ResizeToBudget
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 
@@ -244,9 +245,36 @@ def test_jpeg(house):
     assert all(abs(a - b) <= 3 for a, b in zip(json.loads(text.partition(") ")[2]), COLOUR, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "PPM"])
+def test_formats_that_can_take_far_more_than_their_header_says(house, kind):
+    status, content, _ = ask(house, {"model": "parrot", "messages": [user(picture(f"data:image/png;base64,{encoded(kind)}"), "x")]})
+    assert status == 400
+    assert "the image: not an image of a known format" in content["error"]["message"]
+
+
+def test_a_place_for_the_image_in_the_text_is_none_of_the_question(house):
+    assert said(house, {"model": "parrot", "messages": [user(picture(), "<image>\nwhat?")]}).startswith("what? uint8")
+
+
+@pytest.mark.parametrize(
+    ("stop", "text", "reason"),
+    [
+        ("uint8", "one two ", "stop"),
+        (["(", "two"], "one ", "stop"),
+        (["absent"], "one two uint8 (4, 6, 3) [200, 100, 50]", "stop"),
+        (None, "one two uint8 (4, 6, 3) [200, 100, 50]", "stop"),
+    ],
+)
+def test_an_answer_ends_before_the_first_stop_string(house, stop, text, reason):
+    choice = ask(house, question("one two", stop=stop))[1]["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (text, reason)
+
+
 def test_models_and_health(house):
     status, content, _ = ask(house, None, path="/v1/models", method="GET")
     assert (status, content["object"], [model["id"] for model in content["data"]]) == (200, "list", ["parrot"])
+    assert ask(house, None, path="/v1/models/parrot", method="GET")[:2] == (200, content["data"][0])
+    assert ask(house, None, path="/v1/models/other", method="GET")[0] == 404
     assert ask(house, None, path="/health", method="GET")[:2] == (200, {"status": "ok", "requests": 0})
 
 
@@ -300,7 +328,16 @@ def replaced(**settings) -> dict:
         (replaced(max_tokens=True), 400, "max_tokens", "max_tokens is True; send a whole number"),
         (replaced(max_completion_tokens=1.5), 400, "max_completion_tokens", "max_completion_tokens is 1.5; send a whole number"),
         (replaced(tools=[{}]), 400, "tools", "tools is not supported; leave it out"),
-        (replaced(stop=["\n"]), 400, "stop", "stop is not supported; leave it out"),
+        (replaced(stop=["a", 3]), 400, "stop", "stop is a list of 2; send a text, or a list of at most 4"),
+        (replaced(stop=list("abcde")), 400, "stop", "stop is a list of 5; send a text, or a list of at most 4"),
+        (replaced(stop=[""]), 400, "stop", "stop is a list of 1; send a text, or a list of at most 4"),
+        (replaced(stop=3), 400, "stop", "stop is 3; send a text, or a list of at most 4"),
+        (
+            replaced(messages=[user(picture(), "<image>\n<image> x")]),
+            400,
+            "messages",
+            "messages have 2 times <image> for one image",
+        ),
         (replaced(logprobs=True), 400, "logprobs", "logprobs is not supported; leave it out"),
         (
             replaced(response_format={"type": "json_object"}),
@@ -441,6 +478,33 @@ def test_a_body_that_does_not_arrive(narrow):
         assert (status, "had not arrived after 0.4 s (--receive-seconds)" in message) == (408, True)
         assert client.recv(4096) == b""
         assert time.monotonic() - began < 3
+
+
+def test_bodies_that_drip_in_shut_nobody_out():
+    """More of them than may be on their way: the first are given up, and a question is answered meanwhile."""
+    with serving(requests=3) as house:
+        clients = [socket.create_connection(("127.0.0.1", house.port), timeout=4) for _ in range(30)]
+        for client in clients:
+            client.sendall(head() + b"x")
+        assert said(house, question()).startswith("what?")
+        for client in clients[:6]:
+            status, message = reply_of(client)
+            assert (status, "or others needed its place" in message) == (408, True)
+        assert len(house.endpoint.arrivals.held) == 23
+        for client in clients:
+            client.close()
+
+
+def test_bodies_on_their_way_hold_no_more_than_those_that_may_wait(narrow):
+    clients = []
+    for _ in range(8):
+        clients.append(socket.create_connection(("127.0.0.1", narrow.port), timeout=5))
+        clients[-1].sendall(head(20_000) + b"x" * 19_000)
+    wait_until(lambda: sum(narrow.endpoint.arrivals.held.values()) == 3 * 19_000)
+    assert said(narrow, question()).startswith("what?")
+    for client in clients:
+        client.close()
+    wait_until(lambda: not narrow.endpoint.arrivals.held)
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n", b"GET /health HTTP/1.1\r\n"])
@@ -691,8 +755,8 @@ def test_two_hundred_nuisances_at_once_leave_no_trace(places):
             assert outcomes == dict.fromkeys(own, 50)
         else:
             assert sum(outcomes.values()) == 200
-            assert outcomes["slow", "429"] > 0
-            assert set(outcomes) <= own | {(kind, "429") for kind, _ in own}
+            assert outcomes["slow", "408"] == 50
+            assert set(outcomes) <= own | {(kind, status) for kind, _ in own for status in ("408", "429")}
         wait_until(
             lambda: house.endpoint.places.taken == 0 and house.tasks() == tasks and not house.server.server_state.connections
         )
@@ -717,7 +781,7 @@ def answerer(context: int):
     )
     with torch.no_grad():  # so that no answer ends by itself
         model.llm.embedding.weight[model.chat.closing] = 0
-    return CheckpointAnswerer(model=model.eval(), name="small", pixels=56 * 56, limit=context)
+    return CheckpointAnswerer(model=model.eval(), name="small", budget=ImageBudget(56 * 56), resize=ResizeToBudget(), limit=context)
 
 
 def test_an_answer_has_the_room_that_the_question_leaves():
@@ -726,7 +790,7 @@ def test_an_answer_has_the_room_that_the_question_leaves():
     for room in (1, 2, 5):
         answer = answerer(asked + room).answer(image, "what is it?", 4)
         assert (answer.prompt_tokens, answer.completion_tokens) == (asked, min(room, 4))
-    with pytest.raises(BadSample, match=f"image and question take {asked} of the model's {asked} tokens and leave none"):
+    with pytest.raises(BadSample, match=f"no question fits into {asked} tokens, of which .*; it takes a shorter question"):
         answerer(asked).answer(image, "what is it?", 4)
 
 

@@ -13,11 +13,13 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import runs
+import torch
 from ablation import show
 from torch import Tensor
 
@@ -81,7 +83,13 @@ def tuned(folder: Path, checkpoint: Path, language: Path, options: Sequence[str]
     parts = {}
     for name, steps in lengths.items():
         start = keep(starts[name], folder / f"{name}.pth")
-        parts[name] = part(folder / name, f"benchmarks/ablation/{name}.py", [*options, f"load_from={start}"], steps=steps)
+        parts[name] = part(
+            folder / name,
+            f"benchmarks/ablation/{name}.py",
+            [*options, f"load_from={start}"],
+            steps=steps,
+            weights=digest(starts[name]),
+        )
     by_key = {
         key: {name: done[key] for name, done in parts.items()} for key in ("minutes", "steps", "metrics", "protocols", "data")
     }
@@ -104,6 +112,15 @@ def others_of(checkpoint: Path) -> dict[str, Tensor]:
     return {name: value for name, value in weights.items() if not name.startswith("backbone.")}
 
 
+def digest(weights: dict[str, Tensor]) -> str:
+    """What tells weights from others."""
+    found = blake2b(digest_size=8)
+    for name in sorted(weights):
+        found.update(name.encode())
+        found.update(weights[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def keep(weights: dict[str, Tensor], file: Path) -> Path:
     """Writes weights as a checkpoint."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -111,12 +128,16 @@ def keep(weights: dict[str, Tensor], file: Path) -> Path:
     return file
 
 
-def part(folder: Path, config: str, options: Sequence[str], *, steps: int | None, minutes: float | None = None) -> dict[str, Any]:
-    """One training with its evaluation, for so many steps or else minutes, unless it was done before.
+def part(
+    folder: Path, config: str, options: Sequence[str], *, steps: int | None, minutes: float | None = None, weights: str = ""
+) -> dict[str, Any]:
+    """One training with its evaluation, for so many steps or else minutes, unless it was done before from these ``weights``.
 
     ``minutes`` of the result are those of the clock, with planning, start and evaluation: what the part costs.
     """
     asked = {"config": config, "options": list(options), **({"steps": steps} if steps else {"minutes": minutes})}
+    if weights:
+        asked["weights"] = weights
 
     def run() -> dict:
         count = steps or runs.steps_for(minutes, config, folder, options)

@@ -112,12 +112,13 @@ class ResetHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume or checkpoint["meta"].get("iter", 0) > self.begin:
             return
-        if _FIRST not in checkpoint:
+        kept, names = checkpoint.get(_FIRST, {}), self._state(runner)
+        if not kept.keys() >= names.keys():
             raise ValueError(
                 f"resume: the checkpoint lacks the first weights of {', '.join(self.parts)}, to which ResetHook puts them back at "
                 f"step {self.begin}. Take the hook out of custom_hooks, or start a new run with --cfg-options load_from=CHECKPOINT"
             )
-        self.first = checkpoint[_FIRST]
+        self.first = {name: kept[name] for name in names}
 
     def before_train(self, runner: Runner) -> None:
         """Keep the first weights."""
@@ -126,7 +127,7 @@ class ResetHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self.first is not None:
-            checkpoint[_FIRST] = self.first
+            checkpoint.setdefault(_FIRST, {}).update(self.first)
 
     @torch.no_grad()
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:

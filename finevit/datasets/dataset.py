@@ -18,6 +18,8 @@ from finevit.registry import DATASETS
 
 RETRIES = 20
 """How many unusable records in a row are passed over before the run stops."""
+PIXELS = 256 * 256
+"""Area in pixels of images for which nothing else is asked."""
 
 
 @DATASETS.register_module()
@@ -42,7 +44,7 @@ class NativeImages(Dataset):
         *,
         source: Source | dict,
         transforms: Sequence[dict],
-        pixels: int = 256 * 256,
+        pixels: int = PIXELS,
         square: bool = False,
         text_length: int = 0,
         seed: int = 0,

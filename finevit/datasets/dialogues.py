@@ -7,19 +7,20 @@ from itertools import chain
 import numpy as np
 import torch
 
-from finevit.boxes import check_style, legible, render
+from finevit.boxes import check_style, fault_of_box, legible, render
 from finevit.chat import PLACEHOLDER, load_chat
 from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
 from finevit.datasets.captions import most_tokens
 from finevit.datasets.packing import pack_samples
 from finevit.datasets.tasks import TASKS, WORDINGS, Draft, check_weights, drafts
+from finevit.datasets.transforms import image_of
 from finevit.registry import FUNCTIONS, TRANSFORMS
 
 EVERYTHING = "objects of any kind"
 """What is counted when all objects are; facts about counts tell of every object that there is."""
-TOO_LONG, TOO_THIN = "questions too long", "boxes too thin for the style"
-UNASKED = (TOO_LONG, TOO_THIN)
-"""Counts of questions that are well-posed but cannot be asked with these settings: an evaluation lacks them."""
+TOO_LONG, TOO_THIN, IMPOSSIBLE = "questions too long", "boxes too thin for the style", "questions with impossible boxes"
+UNASKED = (TOO_LONG, TOO_THIN, IMPOSSIBLE)
+"""Counts of questions that cannot be asked, with these settings or at all: an evaluation lacks them."""
 
 
 @TRANSFORMS.register_module()
@@ -63,7 +64,7 @@ class AskQuestions:
         drawn = self._draw(drawn, weights, sample["rng"]) if self.draw else _first(drawn, self.most)
         if not drawn:
             raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
-        size = sample["image"].shape[:2]
+        size = image_of(sample, self).shape[:2]
         return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
 
     def _drafts(self, sample: dict, tasks: Set[str]) -> list[Draft]:
@@ -72,7 +73,7 @@ class AskQuestions:
         counts = self._counts(sample) if "counting" in tasks else {}
         answer_all = self.ill_posed == "answer"
         found, dropped = drafts(sample["regions"], caption, counts, answer_all=answer_all, captions=self.captions, tasks=tasks)
-        kept = [draft for draft in found if legible(draft.boxes, self.style, sample["image"].shape[:2])]
+        kept = [draft for draft in found if legible(draft.boxes, self.style, image_of(sample, self).shape[:2])]
         sample["counts"].update(dropped + Counter({TOO_THIN: len(found) - len(kept)}))
         return kept
 
@@ -100,7 +101,7 @@ class AskQuestions:
         wordings = WORDINGS[draft.task]
         wording = wordings[rng.integers(len(wordings))] if self.draw else wordings[0]
         boxes = render(draft.boxes, self.style, size) if draft.boxes else ""
-        text = wording.replace("{about}", draft.about).replace("{box}", boxes)
+        text = wording.format(about=draft.about, box=boxes)
         return Question(draft.task, text, draft.answer or boxes, draft.boxes, (), self.style, size)
 
 
@@ -120,11 +121,13 @@ class AskRecorded:
         questions: Sequence[Question] = sample["facts"].get("asked", ())
         if not questions:
             raise BadSample(f"{sample['id']}: brings no question along")
-        size = sample["image"].shape[:2]
-        kept = [question for question in questions if question.task != "text2box" or legible(question.boxes, self.style, size)]
-        sample["counts"].update(Counter({TOO_THIN: len(questions) - len(kept)}))
+        size = image_of(sample, self).shape[:2]
+        possible = [question for question in questions if not any(map(fault_of_box, question.boxes))]
+        kept = [question for question in possible if question.task != "text2box" or legible(question.boxes, self.style, size)]
+        sample["counts"].update(Counter({TOO_THIN: len(possible) - len(kept), IMPOSSIBLE: len(questions) - len(possible)}))
         if not kept:
-            raise BadSample(f"{sample['id']}: brings no question along whose boxes {self.style} can write; they are too thin")
+            faults = "impossible, or too thin for the style"
+            raise BadSample(f"{sample['id']}: brings no question along whose boxes {self.style} can write; they are {faults}")
         return {**sample, "asked": [self._worded(sample["id"], question, size) for question in kept]}
 
     def _worded(self, identity: str, question: Question, size: tuple[int, int]) -> Question:
@@ -148,7 +151,7 @@ class TokenizeDialogue:
     Args:
         tokenizer: name or folder of the language model's; ``load_config`` fills in the model's own.
         together: whether all questions of an image share the length, as in training. Evaluations, where each is answered alone, say
-            False: then only a question that does not fit by itself is left out, however long its true answer is.
+            False: then only a question that does not fit by itself, with a token of an answer, is left out.
     """
 
     def __init__(self, *, tokenizer: str = "", together: bool = True) -> None:
@@ -163,14 +166,17 @@ class TokenizeDialogue:
         branches: list[list[tuple[int, int]]] = []
         for question in sample["asked"]:
             prompt, answer = self._turn(question)
-            beside = sum(len(branch) for branch in branches) + len(answer) if self.together else 0
+            beside = sum(len(branch) for branch in branches) + len(answer) if self.together else 1
             if len(trunk) + beside + len(prompt) > limit:
                 sample["counts"].update([TOO_LONG])
                 continue
             kept.append(question)
             branches.append([(token, NOT_LEARNED) for token in prompt] + [(token, token) for token in answer])
         if not kept:
-            raise BadSample(f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(trunk)}")
+            raise BadSample(
+                f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(trunk)}; "
+                "it takes a shorter question, a smaller image or a longer text_length"
+            )
         return {**sample, "asked": kept, "dialogue": _part(trunk, branches)}
 
     def _turn(self, question: Question) -> tuple[list[int], list[int]]:

@@ -21,7 +21,9 @@ MAX_ASPECT = 20
 MIN_SIDE = 2
 """Shortest side in pixels: a single row or column of pixels is no picture."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", *(("AVIF",) if features.check("avif") else ()))
+FROM_STRANGERS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", *(("AVIF",) if features.check("avif") else ()))
+"""Formats whose decoding costs what their header says: of PPM a comment, of TIFF a tile can take far more."""
+_FORMATS = (*FROM_STRANGERS, "TIFF", "PPM")
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,19 +38,26 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 _NOT_IMAGES = {b"<svg": "an SVG drawing", b"<html": "an HTML page", b"<!doctype html": "an HTML page", b"%pdf": "a PDF"}
 
 
-def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, target: int | None = None) -> np.ndarray:
+def decode(
+    data: bytes,
+    *,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    target: int | None = None,
+    formats: tuple[str, ...] = _FORMATS,
+) -> np.ndarray:
     """Return the upright RGB pixels of an encoded image, ``uint8 [height, width, 3]``.
 
     ``name`` is what error messages call the image. One of more than ``max_pixels`` pixels is refused before it is
     decoded. ``target`` is the number of pixels the caller needs: a JPEG is then decoded at 1/2, 1/4 or 1/8 of its size,
-    the smallest that still has that many.
+    the smallest that still has that many. ``formats`` are those that are read, in Pillow's names.
 
     Raises ``BadSample``, and nothing else, for bytes that cannot be used.
     """
     if not data:
         raise BadSample(f"{name}: the file is empty (0 bytes); fetch it again or remove it")
     try:
-        with warnings.catch_warnings(), Image.open(_quiet(data), formats=_FORMATS) as image:
+        with warnings.catch_warnings(), Image.open(_quiet(data), formats=formats) as image:
             _check_size(image, name, max_pixels)
             if target is not None:
                 _draft(image, target)
@@ -57,7 +66,7 @@ def decode(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS, target: int 
     except BadSample:
         raise
     except UnidentifiedImageError:
-        raise BadSample(f"{name}: {_guess(data)}; supported are {', '.join(_FORMATS)}: convert or remove it") from None
+        raise BadSample(f"{name}: {_guess(data)}; supported are {', '.join(formats)}: convert or remove it") from None
     except Image.DecompressionBombError as error:
         raise BadSample(f"{name}: too large ({error}); scale it down to at most {max_pixels:,} pixels") from None
     except Exception as error:  # the codecs raise nearly every built-in exception on damaged files

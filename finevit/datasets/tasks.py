@@ -5,6 +5,7 @@ Boxes are canonical until here: augmentations have moved them before a question 
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -36,12 +37,21 @@ TASKS = tuple(WORDINGS)
 """The paper's five, and counting, which is one more question about the whole image."""
 
 
+_WORD = re.compile(r"[^\W_]+")
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+"""Signs of Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+
+
 class Name(NamedTuple):
-    """What a region is called, its ``words`` alone; a ``caption`` may also tell of what lies around it."""
+    """What a region is called, its ``words`` alone; a ``caption`` may also tell of what lies around it.
+
+    ``exact`` is what is written there, signs too; "" for what is said about it, where signs mean nothing.
+    """
 
     words: str
     box: Box
     caption: bool = False
+    exact: str = ""
 
 
 def drafts(
@@ -60,15 +70,15 @@ def drafts(
     looked for by their captions.
     """
     usable = [region for region in regions if not fault_of_box(region.box)]
-    objects = [region for region in usable if words(region.phrase) and not region.text]
-    lines = [region for region in usable if region.text]
+    objects = [region for region in usable if words(region.phrase) and not region.text.strip()]
+    lines = [region for region in usable if region.text.strip()]
     dropped = Counter({"impossible boxes": len(regions) - len(usable)})
     dropped["phrases without words"] = sum(bool(region.phrase) and not words(region.phrase) for region in usable)
-    found = [Draft("global_caption", answer=caption)] if caption else []
-    found += [Draft("box2text", boxes=(region.box,), answer=region.caption or region.phrase) for region in objects]
+    found = [Draft("global_caption", answer=caption)] if caption.strip() else []
+    found += [Draft("box2text", boxes=(region.box,), answer=region.caption.strip() or region.phrase) for region in objects]
     found += [Draft("box2ocr", boxes=(region.box,), answer=region.text) for region in lines]
     names = [region.phrase for region in objects] + [region.caption for region in objects if captions]
-    written = [Name(words(region.text), region.box) for region in regions]
+    written = [Name(words(region.text), region.box, exact=" ".join(_plain(region.text).split())) for region in regions]
     for task, asked, pool in (("text2box", names, _called(regions)), ("ocr2box", [region.text for region in lines], written)):
         found += _located(task, asked, pool, answer_all, dropped) if task in tasks else ()
     found += [Draft("counting", about=name, answer=str(count)) for name, count in counts.items()]
@@ -87,17 +97,31 @@ def _located(task: str, names: Sequence[str], pool: Sequence[Name], answer_all: 
     for said in dict.fromkeys(filter(None, map(words, names))):
         near = [name for name in pool if fits(said, name.words)]
         boxes = tuple(dict.fromkeys(name.box for name in near if not name.caption or name.words == said))
+        alike = {name.exact for name in near if name.words == said}
         if any(fault_of_box(name.box) for name in near):
             dropped[f"{task} of an impossible box"] += 1
-        elif {name.box for name in near} == set(boxes) and (answer_all or len(boxes) == 1):
+        elif {name.box for name in near} == set(boxes) and (len(boxes) == 1 or (answer_all and len(alike) == 1)):
             yield Draft(task, about=spelt[said], boxes=boxes)
         else:
             dropped[f"ambiguous {task}"] += 1
 
 
 def words(text: str) -> str:
-    """The words of a text in lower case, one space between: names that have the same are the same."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    """The words of a text in lower case, one space between: names that have the same are the same.
+
+    Letters count as the same in each of Unicode's forms. Of scripts that put no space between words each sign is one.
+    """
+    plain = _plain(text)
+    if not plain.isascii():
+        plain = "".join(char if char.isalnum() or unicodedata.category(char)[0] == "M" else " " for char in plain)
+        plain = _UNSPACED.sub(r" \g<0> ", plain)
+        return " ".join(plain.split())
+    return " ".join(_WORD.findall(plain))
+
+
+def _plain(text: str) -> str:
+    """The text in lower case and in one of Unicode's forms."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def fits(said: str, other: str) -> bool:

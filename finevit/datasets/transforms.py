@@ -23,6 +23,17 @@ _WHOLE = 1 - 1e-6
 """A share that is no less than this is all, whatever rounding left of it."""
 
 
+def image_of(sample: dict, transform: object) -> np.ndarray:
+    """The image that a transform is about to change; ``ValueError`` where that comes too late.
+
+    Patches would not show the change, and the boxes in questions would be those of another image.
+    """
+    for key, other in (("asked", "the questions are asked"), ("patches", "Patchify")):
+        if key in sample:
+            raise ValueError(f"transforms: {type(transform).__name__} comes after {other}; put it before")
+    return sample["image"]
+
+
 @TRANSFORMS.register_module()
 class ResizeToBudget:
     """Resizes to the budget: aspect ratio kept, sides snapped to multiples of ``snap``, small images not enlarged."""
@@ -31,7 +42,7 @@ class ResizeToBudget:
         self.snap = snap
 
     def __call__(self, sample: dict) -> dict:
-        image, budget = sample["image"], sample["budget"]
+        image, budget = image_of(sample, self), sample["budget"]
         height, width = snapped_size(*image.shape[:2], pixels=budget.pixels, square=budget.square, snap=self.snap)
         if image.shape[:2] != (height, width):
             smaller = height * width < image.shape[0] * image.shape[1]
@@ -53,12 +64,13 @@ class RandomFlip:
         self.probability = probability
 
     def __call__(self, sample: dict) -> dict:
+        image = image_of(sample, self)
         said = sample.get("caption") or " ".join(sample["captions"].values())
         regions = " ".join(f"{region.phrase} {region.caption}" for region in sample["regions"])
         written = any(region.text for region in sample["regions"])
         if sample["rng"].random() >= self.probability or written or _SIDES.search(f"{said} {regions}"):
             return sample
-        sample["image"] = np.ascontiguousarray(sample["image"][:, ::-1])
+        sample["image"] = np.ascontiguousarray(image[:, ::-1])
         if sample["label_map"] is not None:
             sample["label_map"] = np.ascontiguousarray(sample["label_map"][:, ::-1])
         sample["regions"] = tuple(replace(r, box=(1 - r.box[2], r.box[1], 1 - r.box[0], r.box[3])) for r in sample["regions"])
@@ -99,12 +111,12 @@ class CropToRegion:
         self.probability, self.kinds, self.margin, self.visible, self.tries = probability, kinds, margin, visible, tries
 
     def __call__(self, sample: dict) -> dict:
+        height, width = image_of(sample, self).shape[:2]
         rng, usable = sample["rng"], [region for region in sample["regions"] if not fault_of_box(region.box)]
         chosen = [region for region in usable if not self.kinds or region.kind in self.kinds]
         scheduled = sample.get("close_up")
         if rng.random() >= (self.probability if scheduled is None else scheduled) or not chosen:
             return sample
-        height, width = sample["image"].shape[:2]
         for _ in range(self.tries):
             left, top, right, bottom = self._pixels(chosen[rng.integers(len(chosen))].box, height, width, rng)
             window = (left / width, top / height, right / width, bottom / height)

@@ -57,7 +57,7 @@ class _Checker:
             absent = [name for name in group if cfg.get(name) is None]
             if absent and (len(absent) < len(group) or group == ("model",)):
                 self.errors.append(f"{absent[0]} is missing; MMEngine needs {', '.join(group)}")
-        for name in [name for name in cfg if name in TOP_LEVEL]:
+        for name in sorted((name for name in cfg if name in TOP_LEVEL), key=lambda name: name != "model"):  # where paths begin
             if name in SLOTS and not isinstance(cfg[name], dict | list | tuple | None):
                 self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
@@ -183,7 +183,8 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
         hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"
         errors.append(f"{path}.{key}: {name} has no argument {key!r}{hint}")
     if strict:
-        errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - set(value) - set(given))]
+        there = {key for key in value if value[key] is not None or key not in SLOTS}
+        errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - there - set(given))]
     return errors
 
 

@@ -5,7 +5,7 @@ loaded config, so an override of it is refused like any unknown setting instead 
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,6 +27,10 @@ OF_WORKERS = ("persistent_workers", "prefetch_factor")
 """What torch refuses in a dataloader without workers."""
 
 
+WITH_WEIGHTS = ("config", "tokenizer")
+"""What weights of a language model bring along."""
+
+
 class ConfigError(ValueError):
     """What is wrong with a config, one line for each mistake."""
 
@@ -37,17 +41,22 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     The top-level setting ``data_root`` leads every dataloader away from the embedded scenes: a source of type
     ``Scenes`` becomes ``OpenData`` on that path with the same split, and the captioners of the embedded scenes give way; any other
     source has its ``data_root`` set.
-    An option that names another ``type`` drops the arguments that the new component does not take, and ``num_workers=0``
-    the settings of workers. A transform that takes a ``tokenizer`` and names none gets that of ``model.text_encoder``.
+    An option that names another ``type`` drops the arguments that the new component does not take, and the tokenizer where it
+    brings its own; ``model.llm.model`` drops ``config`` and ``tokenizer``, which its weights bring along; ``num_workers=0`` drops
+    the settings of workers. A transform that takes a ``tokenizer`` and names none gets that of ``model.text_encoder`` or of
+    ``model.llm``.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
     cfg = _read(Path(path))
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
-    for name, value in sorted((options or {}).items(), key=lambda option: not option[0].endswith(".type")):
+    for name, value in sorted((options or {}).items(), key=lambda option: _turn(option[0])):
         _override(cfg, name, value)
         if name.endswith(".type"):
             _drop_stale_arguments(cfg, name.removesuffix(".type"))
+        if name == "model.llm.model" and value:
+            for stale in WITH_WEIGHTS:
+                cfg.model.llm.pop(stale, None)
     for loader in [cfg[name] for name in DATALOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
         for name in OF_WORKERS:
             loader.pop(name, None)
@@ -83,6 +92,11 @@ def _read(path: Path) -> Config:
         raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 
+def _turn(option: str) -> int:
+    """Options that name another component come first, since they change what the others are set of."""
+    return 0 if option.endswith(".type") else 1 if option == "model.llm.model" else 2
+
+
 def _override(cfg: Config, name: str, value: Any) -> None:
     if not name.isprintable() or not all(name.split(".")):
         raise ConfigError(f"--cfg-options {name}: give the dotted name of a setting, such as train_cfg.max_iters=100")
@@ -103,6 +117,8 @@ def _drop_stale_arguments(cfg: Config, path: str) -> None:
         return
     for name in [name for name in node if name not in takes.names | RESERVED | set(slot.extra)]:
         del node[name]
+    if _own_tokenizer(component):
+        node.pop("tokenizer", None)
 
 
 def _use_data_root(cfg: Config, data_root: str, options: Iterable[str]) -> None:
@@ -142,19 +158,28 @@ def share_tokenizer(cfg: Config) -> None:
     encoder = model.get("text_encoder") or model.get("llm") if isinstance(model, dict) else None
     if not isinstance(encoder, dict):
         return
-    parameter = _parameter(cfg, MODELS, encoder, "tokenizer")
-    default = parameter.default if parameter and isinstance(parameter.default, str) else ""
-    tokenizer = encoder.get("tokenizer") or encoder.get("model") or default
+    component = _component(cfg, MODELS, encoder)
+    tokenizer = encoder.get("tokenizer") or encoder.get("model") or _own_tokenizer(component)
     for transform in [part for loader in DATALOADERS for part in _dicts(cfg.get(loader))]:
-        if tokenizer and not transform.get("tokenizer") and _parameter(cfg, TRANSFORMS, transform, "tokenizer"):
+        if tokenizer and not transform.get("tokenizer") and _takes_tokenizer(_component(cfg, TRANSFORMS, transform)):
             transform["tokenizer"] = tokenizer
 
 
-def _parameter(cfg: Config, registry: Registry, part: dict, name: str) -> inspect.Parameter | None:
-    """The argument of that name of a component of that registry."""
+def _component(cfg: Config, registry: Registry, part: dict) -> Callable | None:
+    """The component of that registry which a part of a config names."""
     kind = part.get("type")
-    component = registered(scoped(registry, cfg.get("default_scope") or "mmengine"), kind) if isinstance(kind, str) else None
-    return inspect.signature(component).parameters.get(name) if component else None
+    return registered(scoped(registry, cfg.get("default_scope") or "mmengine"), kind) if isinstance(kind, str) else None
+
+
+def _takes_tokenizer(component: Callable | None) -> bool:
+    return component is not None and "tokenizer" in inspect.signature(component).parameters
+
+
+def _own_tokenizer(component: Callable | None) -> str:
+    """The tokenizer of a component for which nothing else is set: its argument's default, or that of the class."""
+    default = inspect.signature(component).parameters["tokenizer"].default if component and _takes_tokenizer(component) else ""
+    own = default if isinstance(default, str) and default else getattr(component, "tokenizer", "")
+    return own if isinstance(own, str) else ""
 
 
 def _dicts(node: Any) -> Iterator[dict]:

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from finevit.engine.left_out import LeftOut
 from finevit.engine.loops import validate
 from finevit.evaluation.results import Results
 from finevit.registry import HOOKS
@@ -48,6 +49,7 @@ class ReportHook(Hook):
         self._views: list[Any] = []
         self._initial: list[Tensor] = []
         self._evaluated = -1
+        self._left_out = LeftOut()
 
     def before_train(self, runner: Runner) -> None:
         self.results = Results(runner.work_dir)
@@ -71,19 +73,22 @@ class ReportHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None
     ) -> None:
         if batch_idx == 0:
-            self._views = []
+            self._views, self._left_out = [], LeftOut()
+        self._left_out.add(data_batch)
         page = _page_of(runner)
         if self.results and page and data_batch and outputs and page.READS.issubset(outputs[0]):
             page.collect(self._views, data_batch["images"], outputs, self.images)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._evaluated = runner.iter
+        self._left_out.gather()
         if self.results is None or not is_main_process():
             return
         loop = runner.val_loop
         protocols = {type(metric).__name__: metric.protocol for metric in loop.evaluator.metrics if hasattr(metric, "protocol")}
-        dataset = loop.dataloader.dataset
-        self.results.add(runner.iter, metrics or {}, protocols=protocols, data=dataset.describe(), images=len(dataset))
+        dataset, left_out = loop.dataloader.dataset, self._left_out
+        data, images = dataset.describe() + left_out.said(), len(dataset) - len(left_out.unusable)
+        self.results.add(runner.iter, metrics or {}, protocols=protocols, data=data, images=images)
 
     def after_train(self, runner: Runner) -> None:
         if runner.val_loop is not None and self._evaluated != runner.iter:

@@ -1,6 +1,5 @@
 """Tests a checkpoint with MMEngine's Runner and records what came out, beside what it was taken on."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from finevit.datasets.dialogues import UNASKED
+from finevit.engine.left_out import LeftOut
 from finevit.evaluation.results import Results
 from finevit.unwrap import unwrapped
 from finevit.weights import check_fit, weights_of
@@ -22,8 +21,7 @@ class CheckpointTested(Hook):
 
     def __init__(self) -> None:
         self.iteration = 0
-        self.unusable: list[str] = []
-        self.counts = Counter[str]()
+        self.left_out = LeftOut()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = unwrapped(runner.model)
@@ -33,14 +31,7 @@ class CheckpointTested(Hook):
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None
     ) -> None:
-        self.unusable += (data_batch or {}).get("skipped", [])
-        self.counts.update((data_batch or {}).get("counts", {}))
-
-    def lacking(self) -> str:
-        """What is not in the numbers, as the end of the data's description."""
-        unasked = [f"{self.counts[reason]:,} {reason}" for reason in UNASKED if self.counts[reason]]
-        said = [*([f"{len(self.unusable):,} unusable images"] if self.unusable else []), *unasked]
-        return f"; INCOMPLETE: {', '.join(said)} left out" if said else ""
+        self.left_out.add(data_batch)
 
 
 def evaluate(name: str, cfg: Config, results: Results) -> None:
@@ -50,9 +41,10 @@ def evaluate(name: str, cfg: Config, results: Results) -> None:
     runner.register_hook(hook, priority="VERY_HIGH")
     metrics = {key: float(value) for key, value in runner.test().items()}
     dataset = runner.test_loop.dataloader.dataset
-    data, images = dataset.describe() + hook.lacking(), len(dataset) - len(hook.unusable)
-    if hook.unusable:
-        runner.logger.warning("unusable:\n" + "\n".join(hook.unusable))
+    unusable = hook.left_out.unusable
+    data, images = dataset.describe() + hook.left_out.said(), len(dataset) - len(unusable)
+    if unusable:
+        runner.logger.warning("unusable:\n" + "\n".join(unusable))
     results.add_benchmark(
         name,
         checkpoint=Path(cfg.load_from).name,

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from finevit.boxes import Box
 
-GROUNDING_PROTOCOL = "local/iou50-v1"
-"""Accuracy at IoU >= 0.5, as RefCOCO counts: the first box of an answer against the true one. Where several boxes are true, as many
-of an answer count, and all have to be found."""
+GROUNDING_PROTOCOL = "local/iou50-v2"
+"""Accuracy at IoU >= 0.5, however the half is rounded, as RefCOCO counts: the first box of an answer against the true one. Where
+several boxes are true, as many of an answer count, and all have to be found."""
 OCR_PROTOCOL = "local/ocr-exact-nfkc-v1"
 """The answer equals one of the accepted strings after NFKC and without white space around it; upper and lower case differ."""
-ANLS_PROTOCOL = "local/anls50-v1"
-"""Average normalised Levenshtein similarity, as DocVQA's own script computes it: lower case, runs of white space are one space, the
-best of the accepted answers, below 0.5 nothing."""
+ANLS_PROTOCOL = "local/anls50-v2"
+"""Average normalised Levenshtein similarity, as DocVQA's own script computes it: edits in lower case, runs of white space as one
+space, over the length of the longer text as it is; the best of the accepted answers, below 0.5 nothing."""
 OCRBENCH_PROTOCOL = "local/ocrbench-substring-v1"
 """As OCRBench's own script: one of the answers is a part of what is said, in lower case; formulas without spaces, case kept."""
 COUNTING_PROTOCOL = "local/count-first-number-v1"
@@ -25,6 +25,7 @@ CAPTION_PROTOCOL = "local/rouge-l-f1-v1"
 """ROUGE-L (Lin, 2004): F1 on lower-case words without stemming, the best of the accepted texts. One answer alone has a value, in
 [0, 1]; CIDEr-D weighs words by how rare they are in the set, so that its value changes with what else is asked."""
 THRESHOLD = 0.5
+_ROUNDING = 1e-9
 WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"),
     *("fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
@@ -48,7 +49,7 @@ def grounded(said: Sequence[Box], true: Sequence[Box]) -> bool:
     left, missing = list(said[: len(true)]), list(true)
     while left and missing:
         best, i, j = max((iou(one, other), i, j) for i, one in enumerate(left) for j, other in enumerate(missing))
-        if best < THRESHOLD:
+        if best < THRESHOLD - _ROUNDING:
             return False
         del left[i], missing[j]
     return not missing
@@ -61,7 +62,7 @@ def exact(said: str, accepted: Sequence[str]) -> bool:
 
 def anls(said: str, accepted: Sequence[str]) -> float:
     """1 - edits / length of the longer text, for the best of the accepted; 0 below one half."""
-    best = max(_similarity(_lower(said), _lower(each)) for each in accepted)
+    best = max(_similarity(said, each) for each in accepted)
     return best if best >= THRESHOLD else 0.0
 
 
@@ -122,8 +123,8 @@ def _lower(text: str) -> str:
 
 
 def _similarity(one: str, other: str) -> float:
-    length = max(len(one), len(other))
-    return 1 - levenshtein(one, other) / length if length else 1.0
+    length = max(len(one.upper()), len(other.upper()))
+    return 1 - levenshtein(_lower(one), _lower(other)) / length if length else 1.0
 
 
 def _part(text: str, formula: bool) -> str:

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from finevit.contracts import BadSample
-from finevit.datasets.images import decode
+from finevit.datasets.images import FROM_STRANGERS, decode
 from finevit.serving import messages, replies
-from finevit.serving.limits import Limits, Places, Refusal, receive
+from finevit.serving.limits import Arrivals, Limits, Places, Refusal
 from finevit.serving.replies import Answer
 from finevit.serving.turns import Turns, while_waited_for
 
@@ -34,11 +34,11 @@ class Answerer(Protocol):
 
 
 class Endpoint:
-    """What is done with requests. ``places`` are those that are being dealt with."""
+    """What is done with requests. ``arrivals`` are those on their way, ``places`` those that are being dealt with."""
 
     def __init__(self, *, answerer: Answerer, limits: Limits, api_key: str = "") -> None:
         self.answerer, self.limits, self.api_key = answerer, limits, api_key
-        self.places, self.turns = Places(limit=limits.requests), Turns()
+        self.arrivals, self.places, self.turns = Arrivals(limits), Places(limit=limits.requests), Turns()
 
     async def health(self, request: Request) -> Response:
         """Whether the server is there, and how many requests it has: needs no key, and no place."""
@@ -49,15 +49,23 @@ class Endpoint:
         self._authorise(request)
         return JSONResponse(replies.models(self.answerer.name))
 
+    async def model(self, request: Request) -> Response:
+        """One model, by its name."""
+        self._authorise(request)
+        messages.check_model(request.path_params["name"], self.answerer.name)
+        return JSONResponse(replies.model(self.answerer.name))
+
     async def chat(self, request: Request) -> Response:
         """An answer, or a ``Refusal``."""
         self._authorise(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refusal("the Content-Type is not application/json; send JSON, and say so", status=415)
         name, limits = self.answerer.name, self.limits
+        body = await self.arrivals.receive(request)
         with self.places.take():
-            asked = messages.read(await receive(request, limits), name=name, limits=limits)
+            asked = messages.read(body, name=name, limits=limits)
             answer = await while_waited_for(request, self.turns.run(lambda: self._answer(asked)), limits.answer_s)
+        answer = replies.cut(answer, asked.stop)
         if asked.stream:
             return Response(replies.events(answer, name, usage=asked.usage), media_type="text/event-stream")
         return JSONResponse(replies.completion(answer, name))
@@ -65,7 +73,7 @@ class Endpoint:
     def _answer(self, asked: messages.Request) -> Answer:
         """In the thread of the model: images are decoded in their turn, so that there is never more than one in memory."""
         try:
-            pixels = decode(asked.image, name="the image", max_pixels=self.limits.pixels)
+            pixels = decode(asked.image, name="the image", max_pixels=self.limits.pixels, formats=FROM_STRANGERS)
             return self.answerer.answer(pixels, asked.prompt, asked.max_tokens)
         except BadSample as error:
             raise Refusal(str(error), param="messages") from None
@@ -90,6 +98,7 @@ def make_app(answerer: Answerer, limits: Limits, *, api_key: str = "") -> Starle
         routes=[
             Route("/v1/chat/completions", endpoint.chat, methods=["POST"]),
             Route("/v1/models", endpoint.models),
+            Route("/v1/models/{name:path}", endpoint.model),
             Route("/health", endpoint.health),
         ],
         exception_handlers={Refusal: _refused, HTTPException: _not_found, ClientDisconnect: _gone, Exception: _failed},

@@ -9,13 +9,14 @@ import torch
 from mmengine.device import get_device
 
 from finevit.contracts import BadSample, ImageBudget, Question
+from finevit.datasets.dataset import PIXELS
 from finevit.datasets.dialogues import TokenizeDialogue, pack_dialogues
 from finevit.datasets.transforms import Patchify, ResizeToBudget
 from finevit.engine.check import check_config
 from finevit.engine.config import load_config
 from finevit.ops.dialogues import prompts
 from finevit.precision import bfloat16_helps
-from finevit.registry import MODELS
+from finevit.registry import MODELS, TRANSFORMS
 from finevit.serving.replies import Answer
 from finevit.stages import LLMAlignment
 from finevit.weights import check_fit, read_checkpoint, weights_of
@@ -27,13 +28,14 @@ class CheckpointAnswerer:
     Args:
         model: the stage, in evaluation mode.
         name: what clients call it.
-        pixels: area to which larger images are reduced.
-        limit: the most tokens of image and question together.
+        budget: area to which larger images are reduced, and whether they become square.
+        resize: what does that.
+        limit: the most tokens of image, question and the first of the answer.
     """
 
-    def __init__(self, *, model: LLMAlignment, name: str, pixels: int, limit: int) -> None:
-        self.model, self.name, self.budget, self.limit = model, name, ImageBudget(pixels), limit
-        self.steps = (ResizeToBudget(), Patchify(), TokenizeDialogue(tokenizer=model.llm.tokenizer, together=False))
+    def __init__(self, *, model: LLMAlignment, name: str, budget: ImageBudget, resize: ResizeToBudget, limit: int) -> None:
+        self.model, self.name, self.budget, self.limit, self.resize = model, name, budget, limit, resize
+        self.tokenize = TokenizeDialogue(tokenizer=model.llm.tokenizer, together=False)
 
     @torch.inference_mode()
     def answer(self, image: np.ndarray, prompt: str, max_tokens: int) -> Answer:
@@ -42,30 +44,19 @@ class CheckpointAnswerer:
         device = batch["images"].pixels.device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16_helps()):
             (asked,) = prompts(self.model.embed(batch["images"], batch["dialogues"]), batch["dialogues"])
-            most = min(max_tokens, self._room(len(asked)))
+            most = min(max_tokens, self.model.llm.context - len(asked))
             (ids,) = self.model.llm.generate([asked], most=most, stop=self.model.chat.closing)
         return Answer(self.model.chat.decode(ids), len(asked), len(ids), "length" if len(ids) == most else "stop")
-
-    def _room(self, asked: int) -> int:
-        """How long an answer can be; ``BadSample`` where nothing is left for it."""
-        context = self.model.llm.context
-        if asked >= context:
-            raise BadSample(
-                f"image and question take {asked} of the model's {context} tokens and leave none for an answer; "
-                "ask a shorter question or send a smaller image"
-            )
-        return context - asked
 
     def _batch(self, image: np.ndarray, prompt: str) -> dict[str, Any]:
         sample: dict[str, Any] = {
             "id": "the request", "image": image, "label_map": None, "budget": self.budget, "text_length": self.limit,
-            "asked": [Question("global_caption", prompt, "")], "counts": Counter(), "skipped": [],
+            "counts": Counter(), "skipped": [],
         }  # fmt: skip
         if not prompt.strip():
             raise BadSample("the request asks nothing: give a text part")
-        for step in self.steps:
-            sample = step(sample)
-        return pack_dialogues([sample])
+        seen = Patchify()(self.resize(sample))
+        return pack_dialogues([self.tokenize({**seen, "asked": [Question("global_caption", prompt, "")]})])
 
 
 def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
@@ -82,7 +73,14 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
         raise ValueError(f"{config}: model.type={cfg.model.type!r} answers no questions; give the config of a Stage III")
     check_fit(model.state_dict(), weights, where=f"checkpoint={checkpoint!r}", remedy=remedy)
     model.load_state_dict(weights)
+    if not cfg.get("val_dataloader"):
+        raise ValueError(f"{config}: val_dataloader is missing, which says how large images are; {remedy}")
     dataset = cfg.val_dataloader.dataset
-    limit = min(dataset.get("text_length") or model.llm.context, model.llm.context - 1)
-    path = Path(checkpoint)
-    return CheckpointAnswerer(model=model.to(get_device()).eval(), name=path.stem, pixels=dataset.pixels, limit=limit)
+    steps = [step for step in dataset.transforms if step["type"] == "ResizeToBudget"]
+    return CheckpointAnswerer(
+        model=model.to(get_device()).eval(),
+        name=Path(checkpoint).stem,
+        budget=ImageBudget(dataset.get("pixels", PIXELS), dataset.get("square", False)),
+        resize=TRANSFORMS.build(steps[0]) if steps else ResizeToBudget(),
+        limit=min(dataset.get("text_length") or model.llm.context, model.llm.context),
+    )

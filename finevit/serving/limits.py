@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 
 from starlette.requests import Request
 
+ARRIVING = 8
+"""How many bodies may be on their way for each request that may wait."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -18,7 +21,7 @@ class Limits:
     ``max_tokens``    most tokens of an answer: a request that asks for more, or for no number, gets this many.
     ``receive_s``     seconds in which a request must have arrived.
     ``answer_s``      seconds in which an arrived request must have been answered, with its time in the queue.
-    ``requests``      most requests at once: that are arriving, waiting or being answered.
+    ``requests``      most requests at once that are waiting or being answered; bodies on their way may hold as much memory.
     """
 
     body_bytes: int = 32 * 2**20
@@ -45,7 +48,7 @@ class Refusal(ValueError):
 
 
 class Places:
-    """Counts the requests in the house; whoever comes when it is full is asked to come again."""
+    """Counts the requests that have arrived; whoever comes when there are too many is asked to come again."""
 
     def __init__(self, *, limit: int) -> None:
         self.limit, self.taken = limit, 0
@@ -63,19 +66,41 @@ class Places:
             self.taken -= 1
 
 
-async def receive(request: Request, limits: Limits) -> bytes:
-    """The body of a request, of which no more than ``body_bytes`` are ever kept, whatever its headers announce."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.receive_s):
-            async for part in request.stream():
-                body += part
-                if len(body) > limits.body_bytes:
-                    raise Refusal(_too_large(limits), status=413)
-    except TimeoutError:
-        message = f"the body had not arrived after {limits.receive_s:g} s (--receive-seconds); send it faster, or a smaller one"
-        raise Refusal(message, status=408) from None
-    return bytes(body)
+class Arrivals:
+    """Bodies on their way. Where they are too many or hold too much, the first are given up: slow ones shut nobody out."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.held: dict[asyncio.Timeout, int] = {}
+
+    async def receive(self, request: Request) -> bytes:
+        """The body of a request, of which no more than ``body_bytes`` are ever kept, whatever its headers announce."""
+        body, limits = bytearray(), self.limits
+        try:
+            async with asyncio.timeout(limits.receive_s) as time:
+                try:
+                    self.held[time] = 0
+                    async for part in request.stream():
+                        body += part
+                        if len(body) > limits.body_bytes:
+                            raise Refusal(_too_large(limits), status=413)
+                        if time in self.held:
+                            self.held[time] = len(body)
+                            self._make_room()
+                finally:
+                    self.held.pop(time, None)
+        except TimeoutError:
+            message = f"the body had not arrived after {limits.receive_s:g} s (--receive-seconds), or others needed its place"
+            raise Refusal(f"{message}; send it faster, or a smaller one", status=408) from None
+        return bytes(body)
+
+    def _make_room(self) -> None:
+        """Give up the first ones, until the rest is within the limits."""
+        most = self.limits.requests
+        while len(self.held) > ARRIVING * most or sum(self.held.values()) > most * self.limits.body_bytes:
+            first = next(iter(self.held))
+            del self.held[first]
+            first.reschedule(0.0)
 
 
 def _too_large(limits: Limits) -> str:

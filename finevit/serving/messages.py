@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from finevit.chat import PLACEHOLDER
 from finevit.serving.limits import Limits, Refusal
 
-UNSUPPORTED = ("audio", "functions", "logit_bias", "logprobs", "stop", "tools")
+UNSUPPORTED = ("audio", "functions", "logit_bias", "logprobs", "tools")
 """Settings that would change what an answer consists of."""
+STOPS = 4
+"""Most strings that end an answer."""
 SPARE = 10_000
 """Marks of JSON beyond those in the prompt: far more than a request with one image needs."""
 
@@ -21,11 +24,16 @@ _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64", re.
 
 
 class Request(NamedTuple):
-    """What a request asks: ``image`` are the encoded bytes; ``usage`` is whether the stream ends with the numbers of tokens."""
+    """What a request asks.
+
+    ``image`` are the encoded bytes, ``stop`` the strings that end an answer; ``usage`` is whether the stream ends with the numbers
+    of tokens.
+    """
 
     image: bytes
     prompt: str
     max_tokens: int
+    stop: tuple[str, ...]
     stream: bool
     usage: bool
 
@@ -33,12 +41,12 @@ class Request(NamedTuple):
 def read(body: bytes, *, name: str, limits: Limits) -> Request:
     """Understand the body of a request to the model called ``name``. Raises ``Refusal``, and nothing else."""
     content = _parse(body, limits)
-    _check_model(content, name)
+    check_model(content.get("model"), name)
     _check_settings(content)
     image, prompt = _image_and_prompt(content.get("messages"), limits)
     options = content.get("stream_options")
     usage = isinstance(options, dict) and options.get("include_usage") is True
-    return Request(image, prompt, _max_tokens(content, limits), content.get("stream") is True, usage)
+    return Request(image, prompt, _max_tokens(content, limits), _stop(content), content.get("stream") is True, usage)
 
 
 def _parse(body: bytes, limits: Limits) -> dict[str, Any]:
@@ -54,8 +62,8 @@ def _parse(body: bytes, limits: Limits) -> dict[str, Any]:
     return content
 
 
-def _check_model(content: dict[str, Any], name: str) -> None:
-    model = content.get("model")
+def check_model(model: Any, name: str) -> None:
+    """Raises ``Refusal`` for another model than the one called ``name``."""
     if not isinstance(model, str):
         raise Refusal(f"model is {_brief(model)}; name the model {name!r}", param="model")
     if model != name:
@@ -92,6 +100,14 @@ def _max_tokens(content: dict[str, Any], limits: Limits) -> int:
     return limits.max_tokens
 
 
+def _stop(content: dict[str, Any]) -> tuple[str, ...]:
+    value = content.get("stop")
+    stop = [value] if isinstance(value, str) else value or []
+    if not isinstance(stop, list) or len(stop) > STOPS or not all(isinstance(text, str) and text for text in stop):
+        raise Refusal(f"stop is {_brief(value)}; send a text, or a list of at most {STOPS}", param="stop")
+    return tuple(stop)
+
+
 def _image_and_prompt(messages: Any, limits: Limits) -> tuple[bytes, str]:
     """The image, and the texts in one, a line or more each: what the system says first."""
     urls: list[tuple[str, Any]] = []
@@ -107,7 +123,11 @@ def _image_and_prompt(messages: Any, limits: Limits) -> tuple[bytes, str]:
             raise Refusal(f"{where} is {_brief(part)}; a part of a {role} message is {allowed}", param=where)
     if len(urls) != 1:
         raise Refusal(f"messages have {len(urls)} images; send exactly one, as image_url with a data URL", param="messages")
-    prompt = _checked("\n".join(text for text in (*before, *after) if text.strip()), limits)
+    said = "\n".join(text for text in (*before, *after) if text.strip())
+    places = said.count(PLACEHOLDER)
+    if places > 1:
+        raise Refusal(f"messages have {places} times {PLACEHOLDER} for one image; leave it out", param="messages")
+    prompt = _checked(re.sub(rf"{PLACEHOLDER}\n?", "", said), limits)
     return _image(*urls[0]), prompt
 
 
@@ -129,7 +149,7 @@ def _parts(messages: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def _checked(prompt: str, limits: Limits) -> str:
-    if not prompt:
+    if not prompt.strip():
         raise Refusal("messages have no text; ask a question about the image", param="messages")
     if len(prompt) > limits.prompt_chars:
         message = f"the texts have {len(prompt):,} characters, more than {limits.prompt_chars:,} (--max-prompt-chars); shorten them"

@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -13,6 +14,12 @@ class Answer(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+
+
+def cut(answer: Answer, stop: Sequence[str]) -> Answer:
+    """The answer up to the first of the strings at which it is to stop."""
+    ends = [end for end in map(answer.text.find, stop) if end >= 0]
+    return answer._replace(text=answer.text[: min(ends)], finish_reason="stop") if ends else answer
 
 
 def completion(answer: Answer, name: str) -> dict[str, Any]:
@@ -44,7 +51,12 @@ def error(message: str, *, status: int, param: str | None = None, code: str | No
 
 def models(name: str) -> dict[str, Any]:
     """The list of models: one."""
-    return {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "finevit"}]}
+    return {"object": "list", "data": [model(name)]}
+
+
+def model(name: str) -> dict[str, Any]:
+    """The one model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "finevit"}
 
 
 def _head(kind: str, name: str) -> dict[str, Any]:

@@ -126,19 +126,28 @@ class LLMAlignment(BaseModel):
 
     @torch.no_grad()
     def answer(self, prompts: Sequence[Tensor]) -> list[str]:
-        """Generated answers to embedded prompts ``[length, dim]``, a group of them at a time."""
-        groups = [prompts[start : start + TOGETHER] for start in range(0, len(prompts), TOGETHER)]
-        return [self.chat.decode(ids) for group in groups for ids in self._generate(group)]
+        """Generated answers to embedded prompts ``[length, dim]``, a group of them at a time.
 
-    def _generate(self, prompts: Sequence[Tensor]) -> list[list[int]]:
-        """Token ids, as many as the language model's context leaves room for."""
-        longest = max(map(len, prompts))
-        room = self.llm.context - longest
+        An answer is as long as the context lets it be; a prompt that leaves it no room for all its tokens is answered by itself.
+        """
+        rooms = [min(self.answer_length, self._room(prompt)) for prompt in prompts]
+        roomy = [index for index, room in enumerate(rooms) if room == self.answer_length]
+        groups = [roomy[start : start + TOGETHER] for start in range(0, len(roomy), TOGETHER)]
+        groups += [[index] for index, room in enumerate(rooms) if room < self.answer_length]
+        said: dict[int, str] = {}
+        for group in groups:
+            answers = self.llm.generate([prompts[index] for index in group], most=rooms[group[0]], stop=self.chat.closing)
+            said.update(zip(group, map(self.chat.decode, answers), strict=True))
+        return [said[index] for index in range(len(prompts))]
+
+    def _room(self, prompt: Tensor) -> int:
+        """Tokens that the language model's context leaves for an answer."""
+        room = self.llm.context - len(prompt)
         if room < 1:
             raise ValueError(
-                f"a prompt of {longest} tokens fills the language model's {self.llm.context}; lower dataset.text_length"
+                f"a prompt of {len(prompt)} tokens fills the language model's {self.llm.context}; lower dataset.text_length"
             )
-        return self.llm.generate(prompts, most=min(self.answer_length, room), stop=self.chat.closing)
+        return room
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
@@ -158,8 +167,9 @@ class LLMAlignment(BaseModel):
 
     def _freeze(self) -> None:
         """A frozen part needs no gradient, a frozen encoder does as in evaluation; what its own part froze stays so."""
-        if self.backbone_frozen and self.connector_frozen and self.llm_frozen:
-            raise ValueError("model.backbone_frozen, connector_frozen and llm_frozen: nothing is left to train; thaw one of them")
+        if not any(trainable and not getattr(self, f"{name}_frozen") for name, trainable in self._trainable.items()):
+            frozen = ", ".join(f"{name}_frozen={getattr(self, f'{name}_frozen')}" for name in self._trainable)
+            raise ValueError(f"model: {frozen}, and what is not so has nothing to train: nothing is left to learn; thaw a part")
         for name, trainable in self._trainable.items():
             for parameter in trainable:
                 parameter.requires_grad_(not getattr(self, f"{name}_frozen"))

@@ -68,11 +68,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
         return _parquet(path)
     if path.suffix == ".jsonl":
-        return [parse_object(line) for line in path.read_bytes().splitlines() if line.strip()]
+        return [_line(place, line) for place, line in enumerate(path.read_bytes().splitlines(), start=1) if line.strip()]
     rows = load_json(path)
     if not isinstance(rows, list):
         raise ValueError(f"annotations={str(path)!r} must hold a list of entries, not {type(rows).__name__}")
     return rows
+
+
+def _line(place: int, line: bytes) -> dict[str, Any]:
+    try:
+        return parse_object(line)
+    except ValueError as error:
+        raise ValueError(f"line {place}: {error}; correct or remove it") from None
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -97,7 +104,7 @@ def _with_questions(rows: list[dict[str, Any]], questions: str | Path | None) ->
 def _counted(rows: Sequence[Mapping[str, Any]], root: Path, skipped: Skipped) -> Iterator[Counted]:
     """The entries that can be used; the others are noted in ``skipped``."""
     for place, row in enumerate(rows):
-        number, image = int(row["number"]), _image(row, root)
+        number, image = _number(place, row["number"]), _image(row, root)
         text = clean(row.get("question") or "") or _blanked(row["text"], number)
         if image is None or (isinstance(image, Path) and not image.is_file()):
             skipped.add(f"row {place}: {image or 'its image'} is missing")
@@ -105,6 +112,13 @@ def _counted(rows: Sequence[Mapping[str, Any]], root: Path, skipped: Skipped) ->
             skipped.add(f"row {place}: its caption {row['text']!r} does not say {number}; give a question")
         else:
             yield Counted(str(place), image, Question(task="counting", text=text, answer=str(number)))
+
+
+def _number(place: int, value: Any) -> int:
+    try:
+        return int(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"row {place}: number is {value!r}; write a whole number") from None
 
 
 def _image(row: Mapping[str, Any], root: Path) -> bytes | Path | None:

@@ -39,6 +39,8 @@ def by_image(asked: Iterable[tuple[str, Question]]) -> list[Entry]:
     """One entry for each image, with all questions about it, in the order in which they come."""
     found: dict[str, list[Question]] = {}
     for image, question in asked:
+        if not isinstance(image, str):
+            raise TypeError(f"image is {image!r}, no path")
         found.setdefault(image, []).append(question)
     return [Entry(image, image, facts={"asked": tuple(questions)}) for image, questions in found.items()]
 

@@ -43,6 +43,8 @@ class FixedSet(FileSource):
     ) -> None:
         skipped, self._image_root = skipped or Skipped(), image_root
         whole = len(entries) + skipped.count
+        if not whole:
+            raise ValueError(f"{origin} holds no entries; fetch it again")
         self._entries = present(entries, image_root, skipped)
         if not self._entries:
             first = f"looked for {image_root / entries[0].image}" if entries else str(skipped)
@@ -117,8 +119,10 @@ def load_json(path: Path) -> Any:
 
 @contextmanager
 def expecting(path: Path, what: str) -> Iterator[None]:
-    """A file whose entries lack what they should have is named, with what its entries should be."""
+    """A file whose entries lack what they should have, or say what cannot be, is named, with what its entries should be."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except ValueError as error:
+        raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from None
+    except (KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: an entry is not {what} ({type(error).__name__}: {error}); fetch the file again") from None

@@ -77,13 +77,17 @@ def _questions(references: Iterable[Mapping], instances: Mapping) -> Iterator[tu
         image = images[annotation["image_id"]]
         box = _box(annotation, image)
         for sentence in reference["sentences"]:
-            yield image["file_name"], Question(task="text2box", text=clean(sentence["sent"]), answer="", boxes=(box,))
+            if not (text := clean(sentence["sent"])):
+                raise ValueError(f"annotation {annotation['id']} has an expression without words")
+            yield image["file_name"], Question(task="text2box", text=text, answer="", boxes=(box,))
 
 
 def _box(annotation: Mapping, image: Mapping) -> Box:
     """COCO's x, y, width, height in pixels -> canonical xyxy; what passes the image's edge is cut off."""
     left, top, wide, high = (annotation["bbox"][place] for place in range(4))
     width, height = image["width"], image["height"]
+    if min(width, height) < 1:
+        raise ValueError(f"image {image['id']} has {width} x {height} pixels")
     x1, y1 = max(left / width, 0.0), max(top / height, 0.0)
     x2, y2 = min((left + wide) / width, 1.0), min((top + high) / height, 1.0)
     if fault := fault_of_box((x1, y1, x2, y2)):
