@@ -25,7 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     limits.add_argument("--max-tokens", type=int, help="tokens of its answer")
     limits.add_argument("--receive-seconds", type=float, help="time in which it must have arrived")
     limits.add_argument("--answer-seconds", type=float, help="time until its answer, with its time in the queue")
-    limits.add_argument("--max-requests", type=int, help="requests that wait or are answered, beyond which clients come again")
+    limits.add_argument("--max-requests", type=int, help="requests that wait or are answered; who comes beyond is refused")
     return parser.parse_args()
 
 

@@ -60,20 +60,20 @@ class AskQuestions:
 
     def __call__(self, sample: dict) -> dict:
         weights = dict(sample.get("mixture") or ()) or self.weights
-        drawn = self._drafts(sample, {task for task, weight in weights.items() if weight})
+        size = image_of(sample, self).shape[:2]
+        drawn = self._drafts(sample, {task for task, weight in weights.items() if weight}, size)
         drawn = self._draw(drawn, weights, sample["rng"]) if self.draw else _first(drawn, self.most)
         if not drawn:
             raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
-        size = image_of(sample, self).shape[:2]
         return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
 
-    def _drafts(self, sample: dict, tasks: Set[str]) -> list[Draft]:
+    def _drafts(self, sample: dict, tasks: Set[str], size: tuple[int, int]) -> list[Draft]:
         """The well-posed questions of the tasks that this style can write; the others are counted."""
         caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
         counts = self._counts(sample) if "counting" in tasks else {}
         answer_all = self.ill_posed == "answer"
         found, dropped = drafts(sample["regions"], caption, counts, answer_all=answer_all, captions=self.captions, tasks=tasks)
-        kept = [draft for draft in found if legible(draft.boxes, self.style, image_of(sample, self).shape[:2])]
+        kept = [draft for draft in found if legible(draft.boxes, self.style, size)]
         sample["counts"].update(dropped + Counter({TOO_THIN: len(found) - len(kept)}))
         return kept
 

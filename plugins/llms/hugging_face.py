@@ -51,12 +51,14 @@ class HuggingFaceLLM(AlignmentLLM):
         for setting, value in (("config", config), ("lora", lora)):
             if value is not None and not isinstance(value, Mapping):
                 raise ValueError(f"model.llm.{setting}={value!r}: give a dict, such as {EXAMPLES[setting]}")
-        if bool(model) == bool(config):
+        if model and config:
+            raise ValueError(
+                f"model.llm: give either model (here {model!r}), or config with a model_type and a tokenizer, not both"
+            )
+        if not model and not config:
             raise ValueError(
                 "model.llm.model is not set, and no model.llm.config either: give the folder of a language model (config.json, "
                 "weights and tokenizer) or its hub name, such as model.llm.model=Qwen/Qwen3-8B; or a config, with a tokenizer"
-                if not model
-                else f"model.llm: give either model (here {model!r}), or config with a model_type and a tokenizer, not both"
             )
         if train not in TRAINED:
             raise ValueError(f"model.llm.train={train!r}: choose one of {', '.join(TRAINED)}")
