@@ -163,9 +163,9 @@ class Record:
     """One image with everything that is known of it.
 
     ``image`` holds encoded bytes (JPEG, PNG, ...) or an upright RGB array ``uint8 [height, width, 3]``. ``captions`` maps the name
-    of a captioner (``long``, ``short``, ``alt``, a model's name) to its text. ``label_map`` is an optional
-    ``int16 [height, width]`` of class ids, -1 for background; ``instance_map`` likewise of indices into ``regions``. ``facts`` are
-    further truths (counts, relations) as plain values.
+    of a captioner (``long``, ``short``, ``alt``, a model's name) to its text; ``unread`` that of a caption whose text cannot be
+    read, and is empty, to the reason. ``label_map`` is an optional ``int16 [height, width]`` of class ids, -1 for background;
+    ``instance_map`` likewise of indices into ``regions``. ``facts`` are further truths (counts, relations) as plain values.
     """
 
     id: str
@@ -175,6 +175,7 @@ class Record:
     label_map: np.ndarray | None = None
     instance_map: np.ndarray | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 class BadSample(ValueError):

@@ -1,10 +1,21 @@
 """Text files as Windows and others write them: read to the letter, or refused with the remedy; never noise."""
 
 import codecs
+import io
+import tarfile
+from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from finevit.contracts import BadSample, ImageBudget, SampleRequest
+from finevit.datasets import NativeImages
+from finevit.datasets.captions import PickCaption
+from finevit.datasets.readers import ClipBenchmarkTars, Urban1k, open_source
 from finevit.datasets.readers.encodings import decode_text, encoding_of, text_lines
+from finevit.engine.captions_hook import summary
 
 TEXT = "Ein Häuschen – “a dog” runs\r\nover the wet grass 🐕."
 CHINESE = "一只狗在草地上奔跑"
@@ -66,10 +77,96 @@ def test_lines_end_where_people_end_them():
     assert text_lines("one\u2028still one\n\ntwo\x0bstill\x0c\x1c\x85two\r\nthree\rfour") == [
         "one\u2028still one", "", "two\x0bstill\x0c\x1c\x85two", "three", "four",
     ]  # fmt: skip
-    assert text_lines("") == [""]
+    assert [text_lines(text) for text in ("", "one\r\n", "one\n\n")] == [[], ["one"], ["one", ""]]
 
 
 def test_the_beginning_of_a_file_tells_its_encoding():
     assert [encoding_of(TEXT.encode(codec)[:16]) for codec in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")] == [
         "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be",
     ]  # fmt: skip
+
+
+# The readers
+
+
+def picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(file, "PNG")
+    return file.getvalue()
+
+
+def folder(root: Path, texts: dict[str, bytes]) -> Path:
+    """A folder of images and texts, and beside it the tar of it."""
+    root.mkdir()
+    with tarfile.open(root.with_suffix(".tar"), "w") as tar:
+        for stem, data in texts.items():
+            for name, content in ((f"{stem}.png", picture()), (f"{stem}.txt", data)):
+                (root / name).write_bytes(content)
+                tar.add(root / name, name)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_captions_of_windows_are_read_in_folders_and_tars(tmp_path):
+    root = folder(tmp_path / "own", {codec: TEXT.encode(codec) for codec in ("utf-8-sig", "utf-16", "utf-16-be", "utf-32")})
+    for path in (root, root.with_suffix(".tar")):
+        source = open_source(data_root=path, split="all")
+        assert [dict(source[i].captions) for i in range(4)] == [{"alt": TEXT.replace("\r\n", " ")}] * 4
+        assert not any(source[i].unread for i in range(4))
+
+
+def test_a_caption_that_cannot_be_decoded_is_none_and_the_image_stays(tmp_path):
+    root = folder(tmp_path / "own", {"a": "café".encode("latin-1"), "b": CHINESE.encode("gbk"), "c": b"fine"})
+    transforms = [{"type": "finevit.ResizeToBudget"}, {"type": "finevit.Patchify"}]
+    for path, name in ((root, ""), (root.with_suffix(".tar"), "own/")):
+        source = open_source(data_root=path, split="all")
+        assert [dict(source[i].captions) for i in range(3)] == [{"alt": ""}, {"alt": ""}, {"alt": "fine"}]
+        assert source[0].unread["alt"].startswith(f"{name}a.txt is not UTF-8 (byte 0xe9 at 3")
+        images = NativeImages(source=source, transforms=transforms)
+        assert [images[i]["counts"]["unreadable captions"] for i in range(3)] == [1, 1, 0]
+        assert not any(images[i]["skipped"] for i in range(3))
+        drawn = NativeImages(source=source, transforms=[*transforms, {"type": "finevit.PickCaption"}])
+        (said,) = {message for i in (0, 1) for message in drawn[i]["skipped"] if "a.txt" in message}
+        assert "no usable caption; it has alt (" in said
+        assert "save it as UTF-8" in said
+        everything = {"type": "finevit.AllCaptions", "tokenizer": "scenes"}
+        with pytest.raises(BadSample, match=r"has no caption; \S*a\.txt is not UTF-8"):
+            NativeImages(source=source, transforms=[*transforms, everything], text_length=8)._sample(
+                source[0], SampleRequest(0, 0, ImageBudget(784), 8)
+            )
+
+
+def test_one_unreadable_text_of_several_is_counted_and_the_others_are_drawn():
+    record = {"captions": {"alt": "", "alt-2": "a dog", "b": ""}, "unread": {"alt": "a.txt is not UTF-8"}, "id": "a.png"}
+    counts = Counter(["unreadable captions"])
+    drawn = PickCaption()({**record, "counts": counts, "rng": np.random.default_rng(0)})
+    assert drawn["caption"] == "a dog"
+    assert counts == {"unreadable captions": 1, "empty captions": 1}
+    totals = Counter({"seen": 8, "tokens": 80, "unreadable captions": 2})
+    assert summary(totals, {64}).startswith("captions: 8 seen, 0 empty, 0 repeated, 0 looping, 2 unreadable, 0.0% truncated")
+
+
+def test_lines_of_evaluation_sets_end_at_line_ends_alone(tmp_path):
+    lines = "one\u2028still one\r\ntwo\x85still two\r\n\r\n"
+    root = tmp_path / "urban"
+    for path, data in {"image/1.png": picture(), "caption/1.txt": lines.encode("utf-16"), "caption/2.txt": b"caf\xe9"}.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+    source = Urban1k(data_root=root)
+    assert dict(source[0].captions) == {"long": "one still one"}
+    assert source.skipped.listed[0].startswith(f"{root}/caption/2.txt is not UTF-8 (byte 0xe9 at 3")
+
+    (root / "test").mkdir()
+    folder(tmp_path / "tars", {"a": lines.encode(), "b": b"caf\xe9"}).with_suffix(".tar").rename(root / "test/0.tar")
+    (root / "test/nshards.txt").write_bytes("1\r\n".encode("utf-16"))
+    (root / "dataset_type.txt").write_bytes(b"retrieval\r\n")
+    (root / "classnames.txt").write_bytes("cat\u2028fish\r\ndog\r\n\r\n".encode())
+    source = ClipBenchmarkTars(data_root=root)
+    assert source.classes == ("cat\u2028fish", "dog")
+    assert dict(source[0].captions) == {"caption-1": "one still one", "caption-2": "two still two"}
+    with pytest.raises(BadSample, match=r"0/b\.txt is not UTF-8"):
+        source[1]

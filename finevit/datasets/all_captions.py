@@ -36,7 +36,10 @@ class AllCaptions:
         wanted = {name: text for name, text in sample["captions"].items() if self.names is None or name in self.names}
         texts = [text for text in map(cleaned, wanted.values()) if text]
         if not texts:
-            raise BadSample(f"{sample['id']}: has no caption" + ("" if self.names is None else f" of {', '.join(self.names)}"))
+            unread = "".join(f"; {why}" for why in sample.get("unread", {}).values())
+            raise BadSample(
+                f"{sample['id']}: has no caption" + ("" if self.names is None else f" of {', '.join(self.names)}") + unread
+            )
         tokens, truncated = self.tokenizer(texts, most_tokens(sample, "AllCaptions"))
         sample["counts"].update({"truncated": sum(truncated)})
         return {**sample, "captions_list": texts, "tokens": tokens, "truncated": truncated}

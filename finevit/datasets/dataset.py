@@ -114,6 +114,7 @@ class NativeImages(Dataset):
                 "id": printable(record.id),
                 "image": decode(image, name=record.id, target=request.budget.pixels) if isinstance(image, bytes) else image,
                 "captions": record.captions,
+                "unread": record.unread,
                 "regions": record.regions,
                 "label_map": record.label_map,
                 "facts": record.facts,
@@ -123,7 +124,7 @@ class NativeImages(Dataset):
                 "mixture": request.mixture,
                 "close_up": request.close_up,
                 "painted": request.painted,
-                "counts": Counter(),
+                "counts": Counter(["unreadable captions"] * len(record.unread)),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }
         )

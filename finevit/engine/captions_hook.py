@@ -99,7 +99,8 @@ def _so_far(runner: Runner) -> tuple[Counter[str], set[int]]:
 
 def summary(totals: Counter[str], limits: set[int]) -> str:
     """The line for people."""
-    dropped = ", ".join(f"{totals[f'{what} captions']:,} {what}" for what in ("empty", "repeated", "looping"))
+    faults = ("empty", "repeated", "looping", *(["unreadable"] if totals["unreadable captions"] else []))
+    dropped = ", ".join(f"{totals[f'{what} captions']:,} {what}" for what in faults)
     at = " to ".join(f"{limit}" for limit in sorted({min(limits), max(limits)}))
     share, each = totals["truncated"] / totals["seen"], totals["tokens"] / totals["seen"]
     return f"captions: {totals['seen']:,} seen, {dropped}, {share:.1%} truncated at {at} tokens, {each:.1f} tokens each"

@@ -8,6 +8,7 @@ import numpy as np
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
+from .encodings import decode_text, text_lines
 from .files import FileSource, Skipped, clean, existing, read
 from .fixed import folder, listed
 from .splits import Strings
@@ -65,7 +66,10 @@ class ClipBenchmarkTars(FileSource):
         }
         if self.task == "classification":
             return Record(id=name, image=parts["image"], facts={"label": self._label(name, parts.get("cls", b""))})
-        texts = [clean(line) for line in parts.get("txt", b"").decode("utf-8-sig", "replace").splitlines()]
+        try:
+            texts = [clean(line) for line in text_lines(decode_text(parts.get("txt", b"")))]
+        except ValueError as error:
+            raise BadSample(f"{name}.txt is {error}") from None
         captions = {f"caption-{place}": text for place, text in enumerate(filter(None, texts), start=1)}
         if not captions:
             raise BadSample(f"{name}: has no caption in a .txt")
@@ -73,7 +77,7 @@ class ClipBenchmarkTars(FileSource):
 
     def _label(self, name: str, data: bytes) -> int:
         try:
-            label = int(data)
+            label = int(decode_text(data))
         except ValueError:
             raise BadSample(f"{name}: has no label in a .cls") from None
         if not 0 <= label < len(self.classes):
@@ -98,8 +102,13 @@ def _shards(split: Path) -> list[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file; none where it is absent."""
-    return [line.strip() for line in path.read_text("utf-8-sig").splitlines()] if path.is_file() else []
+    """The lines of a text file, without empty ones at its end; none where it is absent."""
+    if not path.is_file():
+        return []
+    try:
+        return [line.strip() for line in text_lines(decode_text(path.read_bytes()).rstrip())]
+    except ValueError as error:
+        raise ValueError(f"{path} is {error}") from None
 
 
 def _some(names: Iterable[str]) -> str:

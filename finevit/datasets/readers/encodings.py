@@ -32,6 +32,14 @@ def decode_text(data: bytes) -> str:
     return text
 
 
+def decode_caption(data: bytes, name: str) -> tuple[str, str]:
+    """The text of a caption's file, and why there is none where it cannot be read; ``name`` is what people call the file."""
+    try:
+        return decode_text(data), ""
+    except ValueError as error:
+        return "", f"{name} is {error}"
+
+
 def encoding_of(data: bytes) -> str:
     """The codec of a text, or of its beginning: by its byte order mark, or where every other byte is zero."""
     marked = next((codec for mark, codec in _MARKS.items() if data.startswith(mark)), "")
@@ -48,4 +56,5 @@ def _order(data: bytes) -> str:
 
 def text_lines(text: str) -> list[str]:
     """The lines of a text file: they end at line feeds and carriage returns alone, not at U+2028 or a form feed."""
-    return re.split("\r\n|\n|\r", text)
+    lines = re.split("\r\n|\n|\r", text)
+    return lines if lines[-1] else lines[:-1]

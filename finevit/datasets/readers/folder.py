@@ -9,6 +9,7 @@ from finevit.contracts import Record
 from finevit.registry import DATASETS
 
 from .annotations import UNNAMED
+from .encodings import decode_caption
 from .files import IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, read
 from .splits import Strings
 
@@ -18,7 +19,7 @@ class ImageFolder(FileSource):
     """All images below a folder, in the order of their relative paths, which are also their ids.
 
     Endings may be in upper or lower case; hidden files and folders are ignored; links are followed. The caption of
-    ``a/b.jpg`` is the whole of ``a/b.txt`` (UTF-8; undecodable bytes become U+FFFD; several lines are one caption).
+    ``a/b.jpg`` is the whole of ``a/b.txt`` (see ``encodings.decode_text``; several lines are one caption).
     A text file beside images that belongs to none of them is left out and named. ``split`` and ``holdout`` are explained at
     ``splits.select``.
     """
@@ -41,8 +42,10 @@ class ImageFolder(FileSource):
         """Read an image file and its text file."""
         name, text = self._images[row], self._texts[row]
         image = read(self.data_root / name, name=name)
-        caption = {UNNAMED: clean(read(self.data_root / text, name=name).decode("utf-8-sig", "replace"))} if text else {}
-        return Record(id=name, image=image, captions=caption)
+        if not text:
+            return Record(id=name, image=image)
+        caption, why = decode_caption(read(self.data_root / text, name=name), text)
+        return Record(id=name, image=image, captions={UNNAMED: clean(caption)}, unread={UNNAMED: why} if why else {})
 
     def image_at(self, row: int) -> tuple[Path, int, int]:
         """The whole of an image file."""

@@ -9,6 +9,7 @@ from typing import Any
 from finevit.contracts import BadSample
 from finevit.registry import DATASETS
 
+from .encodings import decode_caption, text_lines
 from .files import IMAGE_SUFFIXES, Skipped, clean, existing, read
 from .fixed import Entry, FixedSet, annotation_file, folder, listed, load_json
 
@@ -29,10 +30,11 @@ class Urban1k(FixedSet):
         files = {path.stem: path.name for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
         skipped, entries = Skipped(), []
         for path in sorted(texts.glob("*.txt"), key=_natural):
-            if text := _first_line(path):
+            text, why = _first_line(path)
+            if text:
                 entries.append(Entry(path.stem, files.get(path.stem, f"{path.stem}.jpg"), {"long": text}))
             else:
-                skipped.add(f"{path}: its first line is empty")
+                skipped.add(why or f"{path}: its first line is empty")
         if not entries:
             raise ValueError(f"data_root={str(data_root)!r}: {texts} holds no captions (*.txt); it holds {listed(texts)}")
         about = "first line of each text"
@@ -130,12 +132,13 @@ def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
     return Entry(path.stem, content["image"], {"long": caption})
 
 
-def _first_line(path: Path) -> str:
+def _first_line(path: Path) -> tuple[str, str]:
+    """The first line of a text, and why there is none where the text cannot be decoded."""
     try:
-        lines = read(path, name=path.name).decode("utf-8-sig", "replace").splitlines()
+        text, why = decode_caption(read(path, name=path.name), str(path))
     except BadSample as error:
         raise ValueError(f"data_root: {error}") from None
-    return clean(lines[0]) if lines else ""
+    return clean(next(iter(text_lines(text)), "")), why
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

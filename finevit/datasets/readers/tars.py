@@ -8,7 +8,8 @@ import numpy as np
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
-from .annotations import captions, parse_object, regions
+from .annotations import UNNAMED, captions, parse_object, regions
+from .encodings import decode_caption
 from .files import FileSource, Skipped, existing, read
 from .splits import Strings
 from .tar_index import TarIndex, load_index
@@ -47,14 +48,15 @@ class TarShards(FileSource):
         image, text, data = (
             read(path, name=name, offset=int(offset), size=int(size)) if offset else None for offset, size in self._spans[row, :3]
         )
+        told, why = (None, "") if text is None else decode_caption(text, f"{name}.txt")
         try:
             entry = parse_object(data) if data else {}
-            texts = captions(entry, text=None if text is None else text.decode("utf-8-sig", "replace"))
+            texts = captions(entry, text=told)
             parts = regions(entry)
         except ValueError as error:
             raise BadSample(f"{name}: its .json is unusable: {error}") from None
         assert image is not None, "load_index keeps samples with an image alone"
-        return Record(id=name, image=image, captions=texts, regions=parts)
+        return Record(id=name, image=image, captions=texts, regions=parts, unread={UNNAMED: why} if why else {})
 
     def image_at(self, row: int) -> tuple[Path, int, int]:
         """A part of a tar."""
