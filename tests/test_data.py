@@ -129,6 +129,19 @@ def test_bad_samples_are_replaced_and_named():
         make_dataset([None, None])[1]
 
 
+@pytest.mark.parametrize("records", [1, 2, 7, 19, 20])
+def test_a_record_that_cannot_be_used_is_named_once_and_every_other_is_tried(records):
+    with pytest.raises(BadSample) as caught:
+        make_dataset([None] * records)[0]
+    several = f" ({records} different ones)" if records < 20 else ""
+    head, *named = str(caught.value).splitlines()
+    assert head == f"20 samples in a row cannot be used{several}; the data needs repair:"
+    assert sorted(named) == sorted(f"item {index} is broken" for index in range(records))
+    found = make_dataset([*[None] * (records - 1), Record("good", image())])
+    assert {found[index]["id"] for index in range(records)} == {"good"}
+    assert all(len(set(found[index]["skipped"])) == len(found[index]["skipped"]) for index in range(records))
+
+
 @pytest.mark.parametrize("batch_size", [0, -1, "abc"])
 def test_a_batch_size_of_no_use_is_named(batch_size):
     resolution = {"type": "ConstantResolution", "side": 56}

@@ -97,6 +97,10 @@ def sample(image: int, *, labelled: bool = True) -> dict:
     return {**values, "labels": labels} if labelled else values
 
 
+def random_like(values: dict, seed: int) -> torch.Tensor:
+    return torch.randn(values["target"].shape, generator=torch.Generator().manual_seed(seed))
+
+
 def evaluated(metric, samples: list[dict]) -> dict:
     for one in samples:
         metric.process(None, [one])
@@ -126,6 +130,14 @@ def test_the_teacher_is_probed_once():
     metric.results.clear()
     assert evaluated(metric, [sample(image) for image in range(4)]) == first
     assert "stage1/probe_teacher" not in evaluated(PatchProbe(teacher=False), [sample(image) for image in range(4)])
+
+
+@pytest.mark.parametrize("metric", [ExplainedVariance, PatchProbe])
+def test_an_image_that_stands_in_for_a_damaged_one_counts_once(metric):
+    """The loader replaces it by another of the set, which comes a second time."""
+    samples = [{**sample(image), "id": str(image), "prediction": random_like(sample(image), image)} for image in range(6)]
+    wanted = evaluated(metric(), samples)
+    assert evaluated(metric(), [*samples, samples[2], samples[4]]) == pytest.approx(wanted)
 
 
 def test_no_labels_no_probe():

@@ -17,7 +17,7 @@ from PIL import Image
 
 from finevit.datasets.readers import open_source
 from finevit.engine.checkpoints import check_resumable, check_writable, newest, write
-from finevit.engine.hooks import BadSamplesHook
+from finevit.engine.hooks import BadSamplesHook, ProgressHook
 
 ROOT = Path(__file__).parents[1]
 CONFIG = f"""
@@ -219,8 +219,59 @@ def test_a_held_out_bad_image_does_not_stop_the_training(config, tmp_path):
     assert len(source) == 1
     (root / source[0].id).write_bytes(b"")
     output = train(config, tmp_path / "run", "--cfg-options", f"data_root={root}", "train_cfg.max_iters=2")
-    assert "no validation at step" in output
+    assert [f"no validation at step {step}" in output for step in (0, 1, 2)] == [True, False, True]
+    assert (output.count(f"{source[0].id}: "), output.count("Traceback")) == (1, 0)
     assert (tmp_path / "run/iter_2.pth").exists()
+
+
+def test_bad_images_of_the_validation_are_listed_once_a_run_and_counted_each_time(tmp_path):
+    hook = BadSamplesHook(show=2)
+    said: list[str] = []
+    runner = SimpleNamespace(
+        rank=0,
+        work_dir=tmp_path,
+        logger=SimpleNamespace(warning=said.append),
+        val_dataloader=SimpleNamespace(dataset=range(30)),
+    )
+    for runner.iter, bad in ((0, ["a: torn", "b: torn", "c: torn"]), (5, ["b: torn", "d: torn"]), (9, [])):
+        hook.before_val_epoch(runner)
+        for batch in (bad, bad[:1]):  # an image that replaces others may be met twice
+            hook.after_val_iter(runner, 0, {"skipped": batch})
+        hook.after_val_epoch(runner)
+    assert [line for line in said if line.startswith("left out")] == [f"left out of the validation: {n}: torn" for n in "ab"]
+    counted = [line for line in said if line.startswith("validation at")]
+    assert [line.partition(" are left out")[0] for line in counted] == [
+        "validation at step 0: 3 of 30 images",
+        "validation at step 5: 2 of 30 images",
+    ]
+    assert (tmp_path / "bad_samples.txt").read_text().splitlines() == [f"{n}: torn" for n in "abcd"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "interval", "epoch", "logged"),
+    [
+        (1, 1, 99, [1]),
+        (1, 20, 99, [1]),
+        (4, 2, 99, [2, 4]),
+        (5, 2, 99, [2, 4, 5]),
+        (5, 20, 5, [5]),
+        (6, 20, 3, [3, 6]),
+        (5, 2, 5, [2, 4, 5]),
+    ],
+)
+def test_no_step_has_two_lines(steps, interval, epoch, logged):
+    """Neither the last of a run nor that of an epoch, be it shorter than the interval or not."""
+    hook, lines = ProgressHook(interval=interval), list[int]()
+    runner = SimpleNamespace(
+        max_iters=steps,
+        train_dataloader=range(epoch),
+        logger=SimpleNamespace(info=lambda line: lines.append(int(line))),
+        log_processor=SimpleNamespace(get_log_after_iter=lambda runner, *_: ({}, str(runner.iter + 1))),
+        visualizer=SimpleNamespace(add_scalars=lambda *_, **__: None),
+    )
+    for runner.iter in range(steps):
+        hook.after_train_iter(runner, runner.iter % epoch if epoch < steps else runner.iter)
+    assert lines == logged
 
 
 def test_a_bad_image_that_comes_again_counts_once(monkeypatch):

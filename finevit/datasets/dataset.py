@@ -1,7 +1,8 @@
 """The dataset: a source of records and a chain of transforms become samples for the collate function."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from mmengine.dataset import Compose
@@ -17,7 +18,7 @@ from finevit.ops.patches import snapped_size
 from finevit.registry import DATASETS
 
 RETRIES = 20
-"""How many unusable records in a row are passed over before the run stops."""
+"""How many unusable records in a row are passed over before the run stops; of fewer records, all."""
 PIXELS = 256 * 256
 """Area in pixels of images for which nothing else is asked."""
 
@@ -87,16 +88,20 @@ class NativeImages(Dataset):
         if not isinstance(request, tuple):
             request = SampleRequest(request, request, self.budget, self.text_length)
         skipped: list[str] = []
-        for attempt in range(RETRIES):
+        for index in self._candidates(request.record):
             try:
-                # bad files come in runs: replacements are looked for all over the data
-                index = shuffled(request.record + attempt, len(self), self.seed) if attempt else request.record
                 sample = self._sample(self.source[index], request)
             except BadSample as error:
                 skipped.append(printable(str(error)))
             else:
                 return {**sample, "skipped": skipped}
-        raise BadSample(f"{RETRIES} samples in a row cannot be used; the data needs repair:\n" + "\n".join(skipped))
+        several = f" ({len(skipped)} different ones)" if len(skipped) < RETRIES else ""
+        raise BadSample(f"{RETRIES} samples in a row cannot be used{several}; the data needs repair:\n" + "\n".join(skipped))
+
+    def _candidates(self, record: int) -> Iterator[int]:
+        """The record itself and its replacements, each once: bad files come in runs, so these lie all over the data."""
+        others = (shuffled(record + attempt, len(self), self.seed) for attempt in range(1, 2 * RETRIES))
+        return islice(dict.fromkeys((record, *others)), RETRIES)
 
     def _sample(self, record: Record, request: SampleRequest) -> dict:
         """What becomes of a record; a message about it begins with where the record stands, if its source says so."""

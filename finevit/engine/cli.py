@@ -42,7 +42,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        message = _of_worker(error) or (str(error) if _is_ours(error) else "")
+        message = of_worker(error) or (str(error) if _is_ours(error) else "")
         if os.environ.get("FINEVIT_TRACEBACK") == "1" or not message:
             raise
         print(f"error: {message}", file=sys.stderr)
@@ -60,7 +60,7 @@ def until_closed() -> Iterator[None]:
         raise SystemExit(128 + signal.SIGPIPE) from None
 
 
-def _of_worker(error: ValueError) -> str:
+def of_worker(error: ValueError) -> str:
     """What our code raised in a worker of a loader, which torch hands on behind the worker's traceback; "" for anything else."""
     found = _WORKER.match(str(error))
     folders = [Path(module.__file__).parent for name in OURS if (module := sys.modules.get(name)) and module.__file__]

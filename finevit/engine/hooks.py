@@ -65,19 +65,26 @@ class ThroughputHook(Hook):
 
 @HOOKS.register_module()
 class ProgressHook(LoggerHook):
-    """MMEngine's progress line, also at the last step of a run, however short."""
+    """MMEngine's progress line, also at the last step of a run, however short; no step has two."""
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
-        if runner.iter + 1 == runner.max_iters and not self.every_n_inner_iters(batch_idx, self.interval):
+        last = runner.iter + 1 == runner.max_iters
+        if last or self.every_n_inner_iters(batch_idx, self.interval) or self._ends_epoch(runner, batch_idx):
             scalars, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
             runner.logger.info(line)
             runner.visualizer.add_scalars(scalars, step=runner.iter + 1, file_path=self.json_log_path)
+
+    def _ends_epoch(self, runner: Runner, batch_idx: int) -> bool:
+        """Of an epoch that no interval ends with, where MMEngine says so."""
+        short = len(runner.train_dataloader) <= self.interval
+        return self.end_of_epoch(runner.train_dataloader, batch_idx) and (not self.ignore_last or short)
 
 
 @HOOKS.register_module()
 class BadSamplesHook(Hook):
     """Counts the samples that could not be used, lists them in ``bad_samples.txt`` of the work dir, and stops a hopeless run.
+
+    Images of the validation are listed once a run; the later validations say how many they lack.
 
     Args:
         max_share: the run stops, with the list, where more than this share of the entries was left out when the data was opened,
@@ -98,6 +105,8 @@ class BadSamplesHook(Hook):
         self.max_share, self.after, self.at_least, self.show = max_share, after, at_least, show
         self.seen, self.size = 0, math.inf
         self.bad: list[str] = []
+        self.held_out: list[str] = []
+        self._lacking: dict[str, None] = {}
 
     def before_train(self, runner: Runner) -> None:
         dataset = runner.train_dataloader.dataset
@@ -118,6 +127,25 @@ class BadSamplesHook(Hook):
         different = list(dict.fromkeys(self.bad))
         if self.seen >= min(self.after, self.size):
             self._judge(len(different), int(min(self.seen, self.size)), different, "samples could not be used")
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._lacking = {}
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None
+    ) -> None:
+        self._lacking |= dict.fromkeys((data_batch or {}).get("skipped", []))
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if not self._lacking:
+            return
+        new = [message for message in self._lacking if message not in self.held_out]
+        for message in new[: max(0, self.show - len(self.held_out))]:
+            runner.logger.warning(f"left out of the validation: {message}")
+        self.held_out += new
+        self._write(runner, new)
+        lacking = f"{len(self._lacking):,} of {len(runner.val_dataloader.dataset):,} images are left out"
+        runner.logger.warning(f"validation at step {runner.iter}: {lacking}; the list is {self._file(runner)}")
 
     def after_train(self, runner: Runner) -> None:
         if self.bad:

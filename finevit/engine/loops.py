@@ -5,6 +5,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from finevit.contracts import BadSample
+from finevit.engine.cli import of_worker
 from finevit.engine.scheduled import check_schedules
 from finevit.ops.order import seed_of
 from finevit.registry import LOOPS
@@ -54,4 +55,5 @@ def validate(runner: Runner) -> None:
     try:
         runner.val_loop.run()
     except BadSample as error:
-        runner.logger.warning(f"no validation at step {runner.iter}: {error}")
+        runner.logger.warning(f"validation: {of_worker(error) or error}")  # MMEngine's logger says the same only once
+        runner.logger.warning(f"no validation at step {runner.iter}: none of its images can be used")

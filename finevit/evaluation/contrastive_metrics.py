@@ -8,6 +8,7 @@ from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from finevit.evaluation.metrics import different
 from finevit.evaluation.prompts import find_protocol, prompts, readable
 from finevit.evaluation.retrieval import RETRIEVAL_PROTOCOL, by_length, count_words, distribution, ranks, recalls
 from finevit.evaluation.zero_shot import Encode, accuracy, class_ranks, classifier
@@ -59,7 +60,7 @@ class Retrieval(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        samples = _different(results)
+        samples = different(results)
         if not samples:
             return {}
         pairs = self.latest = _pairs(samples)
@@ -129,7 +130,7 @@ class ZeroShot(BaseMetric):
             self.results.append({"id": sample["id"], "label": int(sample["label"]), **{name: places[name][i] for name in places}})
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        samples = _different(results)
+        samples = different(results)
         if not samples:
             return {}
         labels = torch.tensor([sample["label"] for sample in samples])
@@ -138,11 +139,6 @@ class ZeroShot(BaseMetric):
             score = accuracy(torch.tensor([sample[name] for sample in samples]), labels)._asdict()
             values |= {f"{name}_{key}": value for key, value in score.items() if key != "top5" or len(weights) > 5}
         return values
-
-
-def _different(results: Sequence[dict]) -> list[dict]:
-    """Each image once: a distributed sampler fills up its last batch, a loader replaces bad samples."""
-    return list({result["id"]: result for result in results}.values())
 
 
 def _pairs(samples: Sequence[dict]) -> Pairs:

@@ -4,10 +4,10 @@ Each class names the protocol of its numbers in ``protocol``; ``ResultsHook`` wr
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
-from torch import Tensor
 
 from finevit.evaluation.functional import (
     PROBE_PROTOCOL,
@@ -24,7 +24,7 @@ from finevit.registry import METRICS
 class ExplainedVariance(BaseMetric):
     """``r2`` of the teacher's features at masked patches, streamed: only sums per image are kept.
 
-    Reads ``target``, ``prediction`` and ``mask`` of each prediction.
+    Reads ``id``, ``target``, ``prediction`` and ``mask`` of each prediction. Images that come twice count once.
     """
 
     default_prefix = "stage1"
@@ -36,10 +36,11 @@ class ExplainedVariance(BaseMetric):
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             mask = sample["mask"]
-            self.results.append(deviations(sample["prediction"][mask].cpu(), sample["target"][mask].cpu()))
+            found = deviations(sample["prediction"][mask].cpu(), sample["target"][mask].cpu())
+            self.results.append({"id": sample.get("id"), "found": found})
 
-    def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
-        return {"r2": merged([Deviations(*result) for result in results]).r2()}
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        return {"r2": merged([Deviations(*result["found"]) for result in different(results)]).r2()}
 
 
 @METRICS.register_module()
@@ -48,7 +49,8 @@ class PatchProbe(BaseMetric):
 
     Every second image of the set trains the probe, the others test it; the encoder has seen none of them. Keys: ``probe`` (top-1),
     ``probe_balanced`` (mean over classes) and, with ``teacher``, ``probe_teacher``: the same probe on the teacher's features, which
-    bounds what a student can be expected to learn; as they never change, they are probed once. No label maps, no keys.
+    bounds what a student can be expected to learn; as they never change, they are probed once. No label maps, no keys. Images that
+    come twice count once.
 
     Args:
         teacher: whether to probe the teacher's features too.
@@ -67,15 +69,16 @@ class PatchProbe(BaseMetric):
         for sample in data_samples:
             labels = sample.get("labels", sample["tokens"].new_full((len(sample["tokens"]),), -1).long())
             known = labels >= 0
-            kept = {"labels": labels[known].cpu(), "tokens": sample["tokens"][known].float().cpu()}
+            kept = {"id": sample.get("id"), "labels": labels[known].cpu(), "tokens": sample["tokens"][known].float().cpu()}
             if self.teacher and self._ceiling is None:
                 kept["target"] = sample["target"][known].float().cpu()
             self.results.append(kept)
 
-    def compute_metrics(self, results: list[dict[str, Tensor]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        results = different(results)
         if len(results) < 2:
             return {}
-        names = results[0].keys()
+        names = results[0].keys() - {"id"}
         train, test = ({name: torch.cat([r[name] for r in results[start::2]]) for name in names} for start in (0, 1))
         if not len(train["labels"]) or not len(test["labels"]):
             return {}
@@ -88,3 +91,8 @@ class PatchProbe(BaseMetric):
         if "target" in scores:
             self._ceiling = scores["target"].accuracy
         return values if self._ceiling is None else {**values, "probe_teacher": self._ceiling}
+
+
+def different(results: Sequence[dict]) -> list[dict]:
+    """Each image once, by its ``id`` if any: a distributed sampler fills up its last batch, a loader replaces bad samples."""
+    return list({result.get("id") or index: result for index, result in enumerate(results)}.values())
