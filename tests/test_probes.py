@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from finevit.evaluation.probes.attentive import AttentiveProbe, padded, probe_attentive
-from finevit.evaluation.probes.choice import batches, best, counted, hold_out
+from finevit.evaluation.probes.choice import batches, best, counted, edge, hold_out, search, told
 from finevit.evaluation.probes.knn import fitting, probe_knn, votes
 from finevit.evaluation.probes.linear import features, probe_linear
 from finevit.evaluation.probes.regions import Regions, average_precision, box_weights, hold_out_images, pool_boxes, retrieve
@@ -48,6 +48,32 @@ def test_answers_are_counted_over_images_and_over_classes():
 def test_of_equal_settings_the_first_is_chosen_and_never_nan():
     assert best({"a": math.nan, "b": 0.25, "c": 0.25}) == "b"
     assert best({"a": 0.1, "b": 0.25}) == "b"
+
+
+def test_an_end_of_the_grid_counts_where_the_neighbour_reached_less():
+    assert edge([0.1, 0.2, 0.3]) == "largest"
+    assert edge([0.3, 0.2, 0.2]) == "smallest"
+    assert edge([0.1, 0.3, 0.2]) == ""
+    assert edge([0.3, 0.3, 0.1]) == ""  # level: what lies beyond is no better
+    assert edge([0.1, 0.4, math.nan]) == ""  # what diverged is no best
+    assert edge([0.5]) == ""
+    assert told("k", 10, [0.5, 0.4]) == {"k": 10, "grid_edge": "10 is the smallest tried"}
+    assert told("k", 10, [0.5, 0.5]) == {"k": 10}
+
+
+@pytest.mark.parametrize(
+    ("peak", "tried"),
+    [
+        (2.0, [1.0, 2.0, 4.0]),
+        (16.0, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]),
+        (0.5, [0.25, 0.5, 1.0, 2.0, 4.0]),
+        (1e9, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]),  # four beyond, and no more
+    ],
+)
+def test_rates_beyond_the_grid_are_tried_while_the_best_lies_at_its_end(peak, tried):
+    found = search([1.0, 2.0, 4.0], lambda rates: [-abs(math.log(rate / peak)) for rate in rates])
+    assert list(found) == tried
+    assert edge(list(found.values())) == ("largest" if peak == 1e9 else "")
 
 
 def test_batches_go_through_every_image_once_an_epoch():
@@ -105,7 +131,29 @@ def test_linear_probe_tells_separable_classes():
     found = probe_linear({"last-1": x}, y, {"last-1": test}, test_y, classes=4, seed=0)
     assert found.metrics == {"top1": 1.0, "balanced": 1.0}
     assert found.chosen["features"] == "last-1"
-    assert len(found.tried) == 13
+    assert len(found.tried) >= 19
+
+
+@pytest.mark.parametrize("scale", [0.03, 1.0])
+def test_linear_probe_reaches_what_logistic_regression_does_on_features_of_any_scale(scale):
+    """With DINOv3's rates, at most 0.1, features of a small scale were told by 0.70 of the images."""
+    from sklearn.linear_model import LogisticRegression
+
+    labels = torch.arange(600) % 6
+    x = scale * (noise(600, 16, seed=1) + 1.5 * torch.eye(6, 16)[labels])
+    (fit, y), (test, test_y) = (x[:400], labels[:400]), (x[400:], labels[400:])
+    regression = LogisticRegression(C=1e4, max_iter=2000).fit(fit.numpy(), y.numpy()).score(test.numpy(), test_y.numpy())
+    found = probe_linear({"x": fit}, y, {"x": test}, test_y, classes=6, seed=0)
+    assert found.metrics["top1"] > regression - 0.03
+    assert "grid_edge" not in found.chosen
+
+
+def test_a_rate_that_stays_at_the_edge_of_its_grid_is_told(monkeypatch):
+    monkeypatch.setattr("finevit.evaluation.probes.linear.RATES", (1e-7, 1e-2))
+    monkeypatch.setattr("finevit.evaluation.probes.choice.BEYOND", 0)
+    (x, y), (test, test_y) = separable(80, 4, seed=1), separable(40, 4, seed=2)
+    found = probe_linear({"x": x}, y, {"x": test}, test_y, classes=4, seed=0)
+    assert found.chosen == {"features": "x", "learning_rate": 1e-2, "grid_edge": "0.01 is the largest tried"}
 
 
 def test_linear_probe_guesses_at_noise():

@@ -88,6 +88,7 @@ def report(
 ) -> None:
     """Writes results.json and the page, prints the table."""
     from finevit.engine.testing import table
+    from finevit.evaluation.probes.features import precision
     from finevit.evaluation.probes.record import ProbeResults
     from finevit.visualization.probes import page
     from finevit.visualization.report import write
@@ -97,11 +98,12 @@ def report(
     for each, untrained in zip(found, before, strict=True):
         told = {"checkpoint": arguments.checkpoint, "iteration": iteration, "seed": arguments.seed, "pixels": pixels}
         names += results.add_probes(each, untrained, **told)
-    print(table({name: results.benchmarks[name] for name in names}))
+    print(f"{table({name: results.benchmarks[name] for name in names})}\nprecision: {precision()}")
     facts = [
         ("Checkpoint", f"{Path(arguments.checkpoint).name}, iteration {iteration:,}"),
         ("Data", "; ".join(str(results.benchmarks[name]["data"]["description"]) for name in names[:1])),
         ("Images", f"at their own aspect ratio, at most {pixels:,} pixels"),
+        ("Precision", precision()),
         ("Seed", str(arguments.seed)),
     ]
     shown = write(page(found, before, facts=facts, foreground=arguments.foreground), Path(arguments.work_dir) / "probes.html")

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, layer_norm
 from torch.nn.utils.rnn import pad_sequence
 
-from finevit.evaluation.probes.choice import Outcome, batches, best, cosine, counted, hold_out
+from finevit.evaluation.probes.choice import Outcome, batches, best, cosine, counted, hold_out, search, told
 
-ATTENTIVE_PROTOCOL = "attentive/one-query-v1"
+ATTENTIVE_PROTOCOL = "attentive/one-query-v2"
 """One cross-attention with a learned query, no MLP behind it; AdamW, weight decay 0.01, rate by held-out images, cosine to 0."""
 RATES = (3e-4, 1e-3, 3e-3)
 BATCH, EPOCHS, LEAST = 64, 10, 300
@@ -79,12 +79,17 @@ def probe_attentive(
 ) -> Outcome:
     """Top-1 on the test set with the rate that is best on the held-out images, learned anew from all of the training set."""
     fit, held = hold_out(len(train), seed=seed)
-    probes = train_attentive([train[i] for i in fit], train_y[fit], classes=classes, rates=RATES, seed=seed)
-    judged, device = [train[i] for i in held], train_y.device
-    tried = {f"{r:g}": counted(answers(p, judged, device), train_y[held])["top1"] for r, p in zip(RATES, probes, strict=True)}
-    rate = float(best(tried))
+    learned, judged, device = [train[i] for i in fit], [train[i] for i in held], train_y.device
+
+    def judge(rates: Sequence[float]) -> list[float]:
+        probes = train_attentive(learned, train_y[fit], classes=classes, rates=rates, seed=seed)
+        return [counted(answers(probe, judged, device), train_y[held])["top1"] for probe in probes]
+
+    tried = search(RATES, judge)
+    rate = best(tried)
     (probe,) = train_attentive(train, train_y, classes=classes, rates=[rate], seed=seed)
-    return Outcome(counted(answers(probe, test, device), test_y), {"learning_rate": rate}, tried)
+    chosen = told("learning_rate", rate, list(tried.values()))
+    return Outcome(counted(answers(probe, test, device), test_y), chosen, {f"{rate:g}": score for rate, score in tried.items()})
 
 
 def padded(tokens: Sequence[Tensor], index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

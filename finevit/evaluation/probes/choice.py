@@ -3,7 +3,8 @@
 The test set has no part in a choice: what chooses never gets to see it.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +12,9 @@ from torch import Tensor
 
 HELD_OUT = 0.1
 """Share of the training images on which settings are chosen; the probe with the chosen setting then learns from all of them."""
+BEYOND = 4
+"""At most so many learning rates are tried beyond an end of the grid."""
+Setting = TypeVar("Setting")
 
 
 class Outcome(NamedTuple):
@@ -37,9 +41,43 @@ def counted(answers: Int[Tensor, " n"], labels: Int[Tensor, " n"]) -> dict[str, 
     return {"top1": float(right.mean()), "balanced": float(torch.stack(per_class).mean())}
 
 
-def best(tried: dict[str, float]) -> str:
+def best(tried: dict[Setting, float]) -> Setting:
     """The setting that reached most; of equal ones the first, and never one that is not a number."""
     return max(tried, key=lambda name: tried[name] if tried[name] == tried[name] else -1.0)
+
+
+def search(rates: Sequence[float], judge: Callable[[Sequence[float]], Sequence[float]]) -> dict[float, float]:
+    """What ``judge`` says of every rate, and of rates beyond an end of the grid, a step of it apart, while the best lies there.
+
+    Returned in the order of the rates.
+    """
+    tried = dict(zip(rates, judge(rates), strict=True))
+    for _ in range(BEYOND):
+        grid = sorted(tried)
+        match edge([tried[rate] for rate in grid]):
+            case "largest":
+                following = grid[-1] * (grid[-1] / grid[-2])
+            case "smallest":
+                following = grid[0] * (grid[0] / grid[1])
+            case _:
+                break
+        (tried[following],) = judge([following])
+    return {rate: tried[rate] for rate in sorted(tried)}
+
+
+def edge(scores: Sequence[float]) -> str:
+    """``largest`` or ``smallest`` where the best of an ascending grid lies there and its neighbour reached less, else empty."""
+    chosen = best(dict(enumerate(scores)))
+    if len(scores) < 2 or not (chosen == 0 or chosen == len(scores) - 1):
+        return ""
+    neighbour = scores[1] if chosen == 0 else scores[-2]
+    return "" if neighbour == scores[chosen] else "smallest" if chosen == 0 else "largest"
+
+
+def told(setting: str, value: float, scores: Sequence[float]) -> dict[str, object]:
+    """The chosen value of a setting, and ``grid_edge``: at which end of the ``scores`` of all values it still lies, if it does."""
+    end = edge(scores)
+    return {setting: value, **({"grid_edge": f"{value:g} is the {end} tried"} if end else {})}
 
 
 def batches(number: int, *, size: int, steps: int, seed: int) -> list[Int[Tensor, " size"]]:

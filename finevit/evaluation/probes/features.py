@@ -101,6 +101,11 @@ def extract(
     return found, skipped
 
 
+def precision() -> str:
+    """In which precision features are computed and kept on this machine."""
+    return f"encoder in {'bfloat16' if bfloat16_helps() else 'float32'}, patch tokens kept in float16, vectors in float32"
+
+
 def size(images: Sequence[Image]) -> int:
     """Bytes of what is kept."""
     return sum(value.nbytes for image in images for value in image if isinstance(value, Tensor))

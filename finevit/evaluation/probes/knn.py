@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from finevit.evaluation.probes.choice import Outcome, at_most, best, counted, hold_out
+from finevit.evaluation.probes.choice import Outcome, at_most, best, counted, hold_out, told
 
 KNN_PROTOCOL = "knn/cosine-t0.07-v1"
 TEMPERATURE = 0.07
@@ -52,11 +52,12 @@ def probe_knn(
     fit, held = parts or hold_out(len(train), seed=seed)
     ks = fitting(len(fit))
     answers = votes(train[held], train[fit], train_y[fit], ks=ks, classes=classes)
-    tried = {str(k): counted(said.argmax(1), train_y[held])["top1"] for k, said in zip(ks, answers, strict=True)}
+    tried = {k: counted(said.argmax(1), train_y[held])["top1"] for k, said in zip(ks, answers, strict=True)}
     chosen = best(tried)
     every = votes(test, train, train_y, ks=ks, classes=classes)
     each = {f"top1_k{k}": counted(said.argmax(1), test_y)["top1"] for k, said in zip(ks, every, strict=True)}
-    return Outcome({**counted(every[ks.index(int(chosen))].argmax(1), test_y), **each}, {"k": int(chosen)}, tried)
+    metrics = {**counted(every[ks.index(chosen)].argmax(1), test_y), **each}
+    return Outcome(metrics, told("k", chosen, list(tried.values())), {str(k): score for k, score in tried.items()})
 
 
 def _nearest(query: Tensor, gallery: Tensor, labels: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from finevit.evaluation.probes.choice import HELD_OUT
+from finevit.evaluation.probes.features import precision
 from finevit.evaluation.probes.run import PROTOCOLS, Evaluated
 from finevit.evaluation.results import Results
 
 
 class ProbeResults(Results):
     """Entries of ``benchmarks`` called ``probe/linear`` and so on; besides what all have: ``probe``, a dict with ``train_images``,
-    ``test_images``, ``pixels``, ``seed``, ``held_out``, the ``chosen`` setting, and what each that was ``tried`` reached there."""
+    ``test_images``, ``pixels``, ``precision``, ``seed``, ``held_out``, the ``chosen`` setting (with ``grid_edge`` where it lies at
+    the edge of its grid), and what each that was ``tried`` reached there."""
 
     def add_probes(
         self, found: Evaluated, untrained: Evaluated | None, *, checkpoint: str | Path, iteration: int, seed: int, pixels: int
@@ -32,6 +34,7 @@ class ProbeResults(Results):
                     "train_images": len(found.train),
                     "test_images": len(found.test),
                     "pixels": pixels,
+                    "precision": precision(),
                     "seed": seed,
                     "held_out": HELD_OUT,
                     "chosen": outcome.chosen,

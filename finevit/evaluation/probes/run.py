@@ -75,6 +75,10 @@ def evaluate(encoder: Encoder, data: ProbeData, setting: Setting) -> Evaluated:
         started = time.perf_counter()
         found = _PROBES[probe](found, setting.seed, torch.device(get_device()))
         print(f"{probe}: {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
+        if end := found.outcomes[probe].chosen.get("grid_edge"):
+            print(
+                f"{probe}: the best setting lies at the edge of its grid ({end}); beyond it may lie a better one", file=sys.stderr
+            )
     return found
 
 

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding_bag, interpolate
 
-from finevit.evaluation.probes.choice import Outcome, batches, best, cosine, hold_out
+from finevit.evaluation.probes.choice import Outcome, batches, best, cosine, hold_out, search, told
 
-SEGMENTATION_PROTOCOL = "segmentation/bn-linear-v1"
+SEGMENTATION_PROTOCOL = "segmentation/bn-linear-v2"
 """AdamW, weight decay 0.01, rate from the held-out images, cosine to 0; ``PIXELS`` of an image a step."""
 RATES = (3e-4, 1e-3, 3e-3)
 BATCH, EPOCHS, LEAST = 16, 10, 300
@@ -106,12 +106,17 @@ def probe_segmentation(
 ) -> tuple[Outcome, Callable[[Labelled], Tensor]]:
     """mIoU on the test set with the rate that is best on the held-out images, and what segments an image with that head."""
     fit, held = hold_out(len(train), seed=seed)
-    heads = train_heads([train[i] for i in fit], classes=classes, rates=RATES, seed=seed, device=device)
-    judged = [train[i] for i in held]
-    tried = {f"{r:g}": _judge(head, judged, classes, device)["miou"] for r, head in zip(RATES, heads, strict=True)}
-    rate = float(best(tried))
+    learned, judged = [train[i] for i in fit], [train[i] for i in held]
+
+    def judge(rates: Sequence[float]) -> list[float]:
+        heads = train_heads(learned, classes=classes, rates=rates, seed=seed, device=device)
+        return [_judge(head, judged, classes, device)["miou"] for head in heads]
+
+    tried = search(RATES, judge)
+    rate = best(tried)
     (head,) = train_heads(train, classes=classes, rates=[rate], seed=seed, device=device)
-    outcome = Outcome(_judge(head, test, classes, device), {"learning_rate": rate}, tried)
+    chosen = told("learning_rate", rate, list(tried.values()))
+    outcome = Outcome(_judge(head, test, classes, device), chosen, {f"{rate:g}": score for rate, score in tried.items()})
     return outcome, lambda image: segment(head, image, device)
 
 
