@@ -12,6 +12,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from finevit.evaluation.probes.data import folders
+from finevit.evaluation.probes.features import precision
+from finevit.precision import bfloat16_helps
 from finevit.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +78,10 @@ def test_the_tool_probes_embedded_scenes(tool, quick):
     assert list(found) == ["linear", "knn", "attentive", "segmentation", "regions"]
     assert found["knn"]["protocols"] == {"knn": "knn/cosine-t0.07-v1"}
     assert found["linear"]["probe"]["train_images"] == 16
+    assert found["linear"]["probe"]["precision"] == precision()
+    assert precision().startswith("encoder in bfloat16" if bfloat16_helps() else "encoder in float32")
+    assert f"precision: {precision()}" in said
+    assert "Precision" in page
     assert found["linear"]["probe"]["test_images"] == found["linear"]["data"]["images"] == 12
     assert found["linear"]["probe"]["pixels"] == 84 * 84
     assert found["linear"]["probe"]["chosen"]["learning_rate"] in {
