@@ -33,6 +33,7 @@ HOOKS = _child(
     "engine.plan_check",
     "engine.zero_shot_hook",
     "engine.report",
+    "engine.strides",
 )
 LOOPS = _child(root.LOOPS, "engine.loops")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")

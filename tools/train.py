@@ -72,7 +72,10 @@ def main() -> None:
 
         from mmengine.runner import Runner
 
+        from finevit.engine.strides import check_strides
+
         runner = Runner.from_cfg(cfg)
+        check_strides(runner.model)
         runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
         if arguments.resume and not cfg.resume:
             start = f"from the weights of load_from={cfg.load_from!r}" if cfg.load_from else "from initial weights"
