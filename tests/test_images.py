@@ -7,10 +7,10 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from finevit.contracts import BadSample
-from finevit.datasets.images import decode
+from finevit.datasets.images import Header, decode, header, header_size
 
 RAMP = np.stack(np.meshgrid(np.arange(6) * 40, np.arange(4) * 60), -1)  # [4, 6, 2]
 RGB = np.concatenate([RAMP, RAMP[..., :1] // 2], -1).astype(np.uint8)
@@ -249,3 +249,122 @@ def test_random_damage_gives_pixels_or_a_bad_sample(format, capfd):
             outcomes.add(str(error)[:3])
     assert outcomes <= {3, "x: "}
     assert capfd.readouterr().err == ""
+
+
+# --- PNG files with much beside their pixels ---------------------------------------------------------------------------
+
+
+def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The chunks of a PNG, kind and content."""
+    found, start = [], 8
+    while start < len(data):
+        (length,) = struct.unpack_from(">I", data, start)
+        found.append((data[start + 4 : start + 8], data[start + 8 : start + 8 + length]))
+        start += 12 + length
+    return found
+
+
+def assembled(*parts: tuple[bytes, bytes], spoilt: bytes = b"") -> bytes:
+    """A PNG of chunks; the checksum of those of the kind ``spoilt`` is wrong."""
+    checksums = [zlib.crc32(kind + content) ^ (kind == spoilt) for kind, content in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+        for (kind, content), checksum in zip(parts, checksums, strict=True)
+    )
+
+
+def entry(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()[6:]
+
+
+def xmp(text: bytes, *, packed: bool) -> tuple[bytes, bytes]:
+    return b"iTXt", b"XML:com.adobe.xmp\0" + bytes([packed, 0]) + b"\0\0" + (zlib.compress(text) if packed else text)
+
+
+LARGE = b" " * 1_200_000
+RAW_EXIF = b"Raw profile type exif\0" + b"\nexif\n      99\n" + entry(6).hex().encode()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        (b"iCCP", b"profile\0\0" + zlib.compress(LARGE)),
+        (b"zTXt", b"workflow\0\0" + zlib.compress(LARGE)),
+        (b"zTXt", b"workflow\0\7" + zlib.compress(LARGE)),
+        (b"iTXt", b"prompt\0\1\0\0\0" + zlib.compress(LARGE)),
+        (b"iTXt", b"prompt\0\0\0\0\0" + LARGE * 60),
+        (b"tEXt", b"prompt\0" + LARGE * 60),
+        (b"iCCP", b"torn"),
+        (b"pHYs", b"torn"),
+        (b"acTL", b"torn"),
+        (b"tIME", b""),
+    ],
+    ids=lambda extra: extra[0].decode(),
+)
+@pytest.mark.parametrize("behind", [False, True])
+def test_metadata_of_a_png_is_no_reason_to_refuse_it(extra, behind):
+    first, *rest, last = chunks(encode(RGB))
+    data = assembled(first, *rest, extra, last) if behind else assembled(first, extra, *rest, last)
+    np.testing.assert_array_equal(decode(data, name="x"), RGB)
+    assert header_size(data) == (4, 6)
+    many = assembled(first, *[extra] * 3, *rest, last, spoilt=extra[0])
+    np.testing.assert_array_equal(decode(many, name="x"), RGB)
+    assert header_size(many) == (4, 6)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        (b"eXIf", entry(6)),
+        (b"zTXt", RAW_EXIF.replace(b"\0", b"\0\0", 1)[:23] + zlib.compress(RAW_EXIF[22:])),
+        (b"tEXt", RAW_EXIF),
+        xmp(b'<rdf tiff:Orientation="6"/>', packed=False),
+        xmp(b'<rdf tiff:Orientation="6"/>' + LARGE, packed=True),
+        xmp(LARGE + b"<tiff:Orientation>6<", packed=True),
+        xmp(LARGE * 60 + b"<tiff:Orientation>6<", packed=False),
+    ],
+)
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_is_turned_wherever_it_says_so(extra, behind):
+    first, *rest, last = chunks(encode(RGB))
+    beside = [(b"iCCP", b"profile\0\0" + zlib.compress(LARGE))]
+    data = assembled(first, *beside, *rest, extra, last) if behind else assembled(first, *beside, extra, *rest, last)
+    np.testing.assert_array_equal(decode(data, name="x"), np.rot90(RGB, -1))
+    assert header_size(data) == (6, 4)
+    spoilt = assembled(first, extra, *rest, last, spoilt=extra[0])
+    np.testing.assert_array_equal(decode(spoilt, name="x"), RGB)
+
+
+def test_what_a_png_needs_is_still_looked_at():
+    parts = chunks(encode(Image.fromarray(RGB[..., 0]).convert("P")))
+    for kind in (b"IHDR", b"PLTE"):
+        with pytest.raises(BadSample, match=r"^x: .*damaged"):
+            decode(assembled(*parts, spoilt=kind), name="x")
+    keyed = encode(RGB, transparency=tuple(RGB[0, 0].tolist()))
+    assert decode(keyed, name="x")[0, 0].tolist() == [255, 255, 255]
+    spoilt = decode(assembled(*chunks(keyed), spoilt=b"tRNS"), name="x")
+    np.testing.assert_array_equal(spoilt, RGB)
+
+
+def test_the_size_of_a_png_costs_no_decoding_and_waits_for_its_orientation(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    first, *rest, last = chunks(encode(noise))
+    data = assembled(first, *rest, (b"eXIf", entry(8)), last)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    assert header_size(data[:9_000]) is None
+    assert header_size(data) == (70, 90)
+    assert header(data) == Header(90, 70, 8)
+    assert header(assembled(first, *rest)) is None
+    assert header(assembled(first, *rest), whole=True) == Header(90, 70)
+    assert header_size(assembled(first, (b"eXIf", entry(8)), *rest)[:9_000]) == (70, 90)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "MPO", *(["AVIF"] if features.check("avif") else [])])
+@pytest.mark.parametrize("orientation", range(10))
+def test_headers_tell_the_size_of_what_is_decoded(format, orientation):
+    """Of TIFF and AVIF, Pillow turns the size, the pixels or the entry itself."""
+    data = encode(np.full((40, 60, 3), 90, np.uint8), format, exif=b"Exif\0\0" + entry(orientation))
+    assert header_size(data) == decode(data, name="x").shape[:2] == ((60, 40) if orientation in range(5, 9) else (40, 60))
+    assert header(data) == Header(40, 60, orientation if orientation in range(1, 9) else 1)

@@ -8,11 +8,15 @@ upper 8.
 import io
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from finevit.contracts import BadSample
+from finevit.datasets.png import SIGNATURE, without_metadata
 
 MAX_PIXELS = 128_000_000
 """Largest image in pixels: a 108-megapixel photograph passes."""
@@ -57,12 +61,12 @@ def decode(
     if not data:
         raise BadSample(f"{name}: the file is empty (0 bytes); fetch it again or remove it")
     try:
-        with warnings.catch_warnings(), Image.open(_quiet(data), formats=formats) as image:
+        with opened(data, formats) as image:
             _check_size(image, name, max_pixels)
             if target is not None:
                 _draft(image, target)
             image.load()
-            return np.array(_upright(_rgb(image, name), image))
+            return np.array(turn(_rgb(image, name), _orientation(image)))
     except BadSample:
         raise
     except UnidentifiedImageError:
@@ -73,20 +77,58 @@ def decode(
         raise BadSample(f"{name}: damaged or truncated ({type(error).__name__}: {error}); fetch it again or remove it") from None
 
 
-def header_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of the upright image that these bytes begin, None where they do not say so."""
+class Header(NamedTuple):
+    """What an image file says of itself: ``height`` and ``width`` as stored, and by which ``orientation`` of EXIF it is turned."""
+
+    height: int
+    width: int
+    orientation: int = 1
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Height and width before the image is turned."""
+        return self.height, self.width
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Height and width once it is turned."""
+        return (self.width, self.height) if self.orientation in _ON_ITS_SIDE else self.stored
+
+
+def header(data: bytes, *, whole: bool = False) -> Header | None:
+    """What the beginning of an image file, or the ``whole`` file, says; None where it does not say so. Nothing is decoded."""
+    whole = whole or not data.startswith(SIGNATURE) or without_metadata(data)[1]
     try:
-        with warnings.catch_warnings(), Image.open(_quiet(data), formats=_FORMATS) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
-            return image.size if turned else image.size[::-1]
+        with opened(data) as image:
+            orientation = _orientation(image)
+            if orientation == 1 and not whole:
+                return None  # a PNG may say behind its pixels that it is turned
+            width, height = image.size
+            turned = image.format == "TIFF" and orientation in _ON_ITS_SIDE  # of which Pillow says the upright size
+            return Header(width, height, orientation) if turned else Header(height, width, orientation)
     except Exception:  # damaged headers raise nearly anything
         return None
 
 
-def _quiet(data: bytes) -> io.BytesIO:
-    """Open the bytes as a file; inside ``catch_warnings``, this also silences the codecs' remarks on odd files."""
-    warnings.simplefilter("ignore")
-    return io.BytesIO(data)
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of the upright image that these bytes begin, None where they do not say so."""
+    found = header(data)
+    return found.upright if found else None
+
+
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """A stored image upright, by its orientation."""
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+@contextmanager
+def opened(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
+    """The image, by Pillow, without its remarks on odd files, and of PNG without the metadata on which it stumbles."""
+    data = without_metadata(data)[0] if data.startswith(SIGNATURE) else data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            yield image
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
@@ -122,13 +164,13 @@ def _from_wide_grey(grey: np.ndarray, name: str) -> Image.Image:
     return Image.fromarray((grey.astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
 
 
-def _upright(pixels: Image.Image, source: Image.Image) -> Image.Image:
-    """Turn the pixels as the EXIF entry of their source says; an unreadable entry counts as upright."""
+def _orientation(image: Image.Image) -> int:
+    """The EXIF entry that says how the stored pixels are turned; an unreadable one counts as upright, 1."""
     try:
-        method = _UPRIGHT.get(source.getexif().get(_ORIENTATION, 1))
+        found = Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of PNG would decode the pixels first
+        return found if found in _UPRIGHT else 1
     except Exception:  # damaged EXIF data raises nearly anything, and says nothing about the pixels
-        method = None
-    return pixels if method is None else pixels.transpose(method)
+        return 1
 
 
 def _guess(data: bytes) -> str:
