@@ -9,10 +9,12 @@ from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
 from .encodings import decode_text, text_lines
-from .files import FileSource, Skipped, clean, existing, read
+from .files import FileSource, Skipped, clean, existing, not_read
 from .fixed import folder, listed
 from .splits import Strings
-from .tar_index import PARTS, load_index
+from .tar_files import Place, read_place
+from .tar_index import load_indices
+from .tar_samples import PARTS
 
 TASKS = ("classification", "retrieval")
 
@@ -43,10 +45,7 @@ class ClipBenchmarkTars(FileSource):
                 f"dataset_type.txt says so); it holds {listed(root)}"
             )
         self._files, skipped = _shards(folder(root, split)), Skipped()
-        indices = [load_index(path) for path in self._files]
-        for path, index in zip(self._files, indices, strict=True):
-            for problem in index.problems:
-                skipped.add(f"{path.name}: {problem}")
+        indices = load_indices(self._files, skipped)
         self._ids = Strings(f"{path.stem}/{key}" for path, index in zip(self._files, indices, strict=True) for key in index.keys)
         self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
         self._spans = np.concatenate([index.spans for index in indices])
@@ -54,15 +53,15 @@ class ClipBenchmarkTars(FileSource):
             raise ValueError(f"data_root={str(data_root)!r}: the tars of split {split!r} hold no images: {skipped}")
         super().__init__(data_root=root, keys=self._ids, captioned=0, skipped=skipped, split="all", holdout=0.0)
         self._about = f"CLIP_benchmark, split {split!r}, {self._kind()}; {len(self._ids):,} images in {len(self._files):,} tars"
-        self._about += f"; INCOMPLETE: {skipped}" if skipped.count else ""
+        self._about += (f"; INCOMPLETE: {skipped}" if skipped.count else "") + not_read(skipped)
 
     def record(self, row: int) -> Record:
         """Read an image and its label or captions."""
         path, name = self._files[self._shards[row]], self._ids[row]
         parts = {
-            part: read(path, name=name, offset=int(offset), size=int(size))
-            for part, (offset, size) in zip(PARTS, self._spans[row], strict=True)
-            if offset
+            part: read_place(path, Place(*place), name=name)
+            for part, place in zip(PARTS, self._spans[row].tolist(), strict=True)
+            if any(place)
         }
         if self.task == "classification":
             return Record(id=name, image=parts["image"], facts={"label": self._label(name, parts.get("cls", b""))})

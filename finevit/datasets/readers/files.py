@@ -15,31 +15,44 @@ from finevit.suggest import did_you_mean
 
 from .splits import select
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-"""Image files are known by these endings, in upper or lower case."""
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"),
+    *(".jfif", ".jpe", ".jif", ".jfi", ".pbm", ".pnm"),
+)
+"""Image files are known by these endings, in upper or lower case; the rare ones are other names of JPEG and PPM."""
 
 HEAD = 2**16
 """Bytes in which an image file nearly always says how large the image is."""
 
 
 class Skipped:
-    """Entries that a reader left out when it opened: ``count`` of all ``seen``, and the first 1,000 by name, ``listed``."""
+    """Entries that a reader left out when it opened: ``count`` of all ``seen``, and the first 1,000 lines about them, ``listed``.
+
+    ``notes`` say what else is there and not read; it is no entry that is lost, and does not count.
+    """
 
     named = 5
     kept = 1000
 
     def __init__(self) -> None:
-        self.count = self.seen = 0
+        self.count = self.seen = self._named = 0
         self.listed: list[str] = []
+        self.notes: list[str] = []
 
-    def add(self, what: str) -> None:
-        """Count an entry; ``what`` names it and says why."""
-        self.count += 1
+    def add(self, what: str, count: int = 1) -> None:
+        """Count an entry, or several of a kind; ``what`` names them and says why."""
+        self.count += count
+        if len(self.listed) < self.named:
+            self._named += count
         if len(self.listed) < self.kept:
             self.listed.append(printable(what))
 
+    def note(self, what: str) -> None:
+        """Say what is not read, though nothing of the data is lost by that."""
+        self.notes.append(printable(what))
+
     def __str__(self) -> str:
-        more = f"; and {self.count - self.named:,} more" if self.count > self.named else ""
+        more = f"; and {self.count - self._named:,} more" if self.count > self._named else ""
         return "; ".join(self.listed[: self.named]) + more
 
 
@@ -59,6 +72,9 @@ class FileSource(Source):
         if skipped.count:
             self._about += f"; {skipped.count:,} unusable entries left out"
             print_log(f"{data_root}: left out {skipped.count:,}: {skipped}", logger="current", level=logging.WARNING)
+        self._about += not_read(skipped)
+        for note in skipped.notes:
+            print_log(f"{data_root}: not read: {note}", logger="current", level=logging.WARNING)
         self._check_start()
 
     def __len__(self) -> int:
@@ -104,6 +120,11 @@ class FileSource(Source):
     @abstractmethod
     def record(self, row: int) -> Record:
         """Return the record of a row among all records, held out or not; ``BadSample`` where it cannot be read."""
+
+
+def not_read(skipped: Skipped) -> str:
+    """The end of a description: what is there and not read."""
+    return f"; not read: {'; '.join(skipped.notes)}" if skipped.notes else ""
 
 
 def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:

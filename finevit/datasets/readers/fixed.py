@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from finevit.contracts import Record
 from finevit.suggest import did_you_mean
 
-from .files import FileSource, Skipped, existing, read
+from .files import FileSource, Skipped, existing, not_read, read
 
 
 class Entry(NamedTuple):
@@ -55,7 +55,7 @@ class FixedSet(FileSource):
         super().__init__(data_root=origin, keys=ids, captioned=len(ids), skipped=skipped, split="all", holdout=0.0)
         counted = f"{len(ids):,} images" + (f", {captions:,} captions" if captions else "")
         lacking = f"; INCOMPLETE: {skipped.count:,} of {whole:,} images left out" if skipped.count else ""
-        self._about = f"{about}; {counted}{lacking}"
+        self._about = f"{about}; {counted}{lacking}{not_read(skipped)}"
 
     def record(self, row: int) -> Record:
         """Read the image of an entry."""

@@ -3,9 +3,9 @@
 import contextlib
 import logging
 import os
-import tarfile
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -15,23 +15,38 @@ from mmengine.logging import print_log
 
 from finevit.cache import cache_folder
 
-from .files import IMAGE_SUFFIXES
+from .files import Skipped
+from .tar_files import NOWHERE
+from .tar_samples import PARTS, TarSamples
+from .unread import Unread
 
-PARTS = ("image", "txt", "json", "cls")
-"""The parts of a sample, in the order of ``TarIndex.spans``."""
-_VERSION = 3
+_VERSION = 4
 
 
 class TarIndex(NamedTuple):
     """The samples of one tar.
 
-    ``keys``: strings ``[samples]``. ``spans``: ``int64 [samples, parts, 2]``, offset and size of each part, zeros where
-    the sample has none. ``problems``: strings, what could not be used.
+    ``keys``: strings ``[samples]``. ``spans``: ``int64 [samples, parts, 2]``, the ``Place`` of each part, zeros where the sample
+    has none. ``problems``: strings, what could not be used. ``unread [kinds, 3]`` and ``counts [kinds]``: rows of ``Unread``.
     """
 
     keys: np.ndarray
     spans: np.ndarray
     problems: np.ndarray
+    unread: np.ndarray
+    counts: np.ndarray
+
+
+def load_indices(paths: Sequence[Path], skipped: Skipped) -> list[TarIndex]:
+    """The indices of several tars; what these cannot give is told to ``skipped``, files that are not read all together."""
+    indices, unread = [load_index(path) for path in paths], Unread()
+    for path, index in zip(paths, indices, strict=True):
+        for problem in index.problems:
+            skipped.add(f"{path.name}: {problem}")
+        for (kind, ending, first), count in zip(index.unread.tolist(), index.counts.tolist(), strict=True):
+            unread.add(kind, ending, f"{path.name}: {first}", count)
+    unread.report(skipped)
+    return indices
 
 
 def load_index(path: Path) -> TarIndex:
@@ -73,53 +88,13 @@ def _save(index: TarIndex, cached: Path) -> None:
 
 
 def _list(path: Path) -> TarIndex:
-    samples: dict[str, np.ndarray] = {}
-    problems: list[str] = []
-    whole = _list_members(path, samples, problems)
-    listed, samples = samples, _readable(samples, path.stat().st_size)
-    lost = [key for key in listed if key not in samples]
-    if not whole:
-        found = f"{len(samples):,} samples are readable, seen without a whole image: {len(lost):,}, what followed is unknown"
-        problems.append(f"damaged, compressed or ends early; {found}; fetch or decompress it")
-    problems += [f"{key} has no whole image" for key in lost]
-    spans = np.array(list(samples.values()), dtype=np.int64).reshape(-1, len(PARTS), 2)
-    return TarIndex(np.array(list(samples), dtype=np.str_), spans, np.array(problems, dtype=np.str_))
-
-
-def _list_members(path: Path, samples: dict[str, np.ndarray], problems: list[str]) -> bool:
-    """Place the members of a tar; whether it was read to its end."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                _place(member, samples, problems)
-            return _at_end_mark(path, tar.offset)
-    except (tarfile.TarError, ValueError, EOFError):
-        return False
-
-
-def _place(member: tarfile.TarInfo, samples: dict[str, np.ndarray], problems: list[str]) -> None:
-    """Note where a member's bytes lie, if it is a part of a sample."""
-    folder, slash, base = member.name.removeprefix("./").rpartition("/")
-    stem, _, ending = base.partition(".")
-    part = "image" if f".{ending.lower()}" in IMAGE_SUFFIXES else ending.lower()
-    if not member.isreg() or member.issparse() or not stem or part not in PARTS:
-        return
-    spans = samples.setdefault(folder + slash + stem, np.zeros((len(PARTS), 2), dtype=np.int64))
-    if spans[PARTS.index(part), 0]:
-        problems.append(f"{member.name} is one {part} too many for its sample")
-    else:
-        spans[PARTS.index(part)] = member.offset_data, member.size
-
-
-def _readable(samples: dict[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
-    """Keep the parts that lie within the file's ``size`` bytes, and the samples that then have an image."""
-    for spans in samples.values():
-        spans[spans.sum(axis=1) > size] = 0
-    return {key: spans for key, spans in samples.items() if spans[0, 0]}
-
-
-def _at_end_mark(path: Path, offset: int) -> bool:
-    """Whether listing stopped at the block of zeros that ends a tar, and not at damage or the end of the file."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+    tar = TarSamples(path)
+    spans = [[parts.get(part, NOWHERE) for part in PARTS] for parts in tar.samples.values()]
+    unread, counts = tar.unread.rows()
+    return TarIndex(
+        keys=np.array(list(tar.samples), dtype=np.str_),
+        spans=np.array(spans, dtype=np.int64).reshape(-1, len(PARTS), 2),
+        problems=np.array(tar.problems, dtype=np.str_),
+        unread=np.array(unread, dtype=np.str_).reshape(-1, 3),
+        counts=np.array(counts, dtype=np.int64),
+    )

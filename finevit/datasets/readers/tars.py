@@ -10,28 +10,30 @@ from finevit.registry import DATASETS
 
 from .annotations import UNNAMED, captions, parse_object, regions
 from .encodings import decode_caption
-from .files import FileSource, Skipped, existing, read
+from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing
 from .splits import Strings
-from .tar_index import TarIndex, load_index
+from .tar_files import Place, read_place
+from .tar_index import TarIndex, load_indices
+from .unread import COMPRESSED
 
 
 @DATASETS.register_module()
 class TarShards(FileSource):
     """The samples of a ``.tar`` file, or of all that lie directly in a folder.
 
-    Members that share a name up to its first dot are one sample: an image, and optionally a ``.txt`` caption and a
-    ``.json`` object with captions and regions as ``annotations`` reads them. The id is ``shard/key``. A tar that ends
-    early gives the samples that are whole, and is named. Offsets are kept in the user's cache: a tar is listed once.
+    Members that share a name up to its last dot are one sample: an image, and optionally a ``.txt`` caption and a
+    ``.json`` object with captions and regions as ``annotations`` reads them. The id is ``shard/key``. Further parts of a sample
+    (``000.seg.png`` beside ``000.jpg``) are told and not read. A tar that ends early gives the samples that are whole, and is
+    named. Offsets are kept in the user's cache: a tar is listed once.
     ``split`` and ``holdout`` are explained at ``splits.select``.
     """
 
     def __init__(self, *, data_root: str | Path, split: str = "train", holdout: float = 0.02):
         root, skipped = existing(data_root), Skipped()
         self._files = _files(root)
-        indices = [load_index(path) for path in self._files]
-        for path, index in zip(self._files, indices, strict=True):
-            for problem in index.problems:
-                skipped.add(f"{path.name}: {problem}")
+        if root.is_dir():
+            _look_beside(root, skipped)
+        indices = load_indices(self._files, skipped)
         self._ids = Strings(_ids(self._files, indices))
         if not len(self._ids):
             raise ValueError(
@@ -39,14 +41,14 @@ class TarShards(FileSource):
             )
         self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
         self._spans = np.concatenate([index.spans for index in indices])
-        captioned = int((self._spans[:, 1:3, 1] > 0).any(axis=1).sum())
+        captioned = int((self._spans[:, 1:3, 1] != 0).any(axis=1).sum())
         super().__init__(data_root=root, keys=self._ids, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
 
     def record(self, row: int) -> Record:
         """Read the parts of a sample."""
         path, name = self._files[self._shards[row]], self._ids[row]
         image, text, data = (
-            read(path, name=name, offset=int(offset), size=int(size)) if offset else None for offset, size in self._spans[row, :3]
+            read_place(path, Place(*place), name=name) if any(place) else None for place in self._spans[row, :3].tolist()
         )
         told, why = (None, "") if text is None else decode_caption(text, f"{name}.txt")
         try:
@@ -58,10 +60,10 @@ class TarShards(FileSource):
         assert image is not None, "load_index keeps samples with an image alone"
         return Record(id=name, image=image, captions=texts, regions=parts, unread={UNNAMED: why} if why else {})
 
-    def image_at(self, row: int) -> tuple[Path, int, int]:
-        """A part of a tar."""
-        offset, size = self._spans[row, 0]
-        return self._files[self._shards[row]], int(offset), int(size)
+    def image_at(self, row: int) -> tuple[Path, int, int] | None:
+        """A part of a tar; None of a sparse file, whose bytes lie apart."""
+        offset, size = self._spans[row, 0].tolist()
+        return None if size < 0 else (self._files[self._shards[row]], offset, size)
 
 
 def is_tar(path: Path) -> bool:
@@ -74,6 +76,19 @@ def _files(root: Path) -> list[Path]:
     if not files:
         raise ValueError(f"data_root={str(root)!r} holds no .tar files")
     return files
+
+
+def _look_beside(root: Path, skipped: Skipped) -> None:
+    """Tell what else a folder of tars holds that people may think is read."""
+    paths = sorted(path for path in root.iterdir() if path.name[0] != ".")
+    for path in (path for path in paths if path.suffix.lower() in COMPRESSED):
+        skipped.add(f"{path.name} is compressed and not read; decompress it (gunzip, ...)")
+    for inner in (inner for path in paths if path.is_dir() for inner in sorted(path.iterdir()) if is_tar(inner)):
+        skipped.add(f"{inner.relative_to(root)} lies one folder deeper and is not read; move it beside the others")
+    if images := [path.name for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]:
+        skipped.add(
+            f"{len(images):,} images beside the tars ({images[0]}) are not read; give them a folder of their own", len(images)
+        )
 
 
 def _ids(files: list[Path], indices: Iterable[TarIndex]) -> Iterator[str]:

@@ -1,0 +1,152 @@
+"""The files in a tar: links are followed, sparse ones found, and so are further tars that ``cat`` joined to the first."""
+
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from finevit.contracts import BadSample
+
+from .files import read
+
+_CHUNK = 2**20
+_LINKS = 40  # so many symbolic links are followed one after another
+
+
+class Place(NamedTuple):
+    """Where a file's bytes lie in a tar; ``nowhere`` where it is not whole.
+
+    Of a sparse file, whose bytes lie apart, ``offset`` is that of its header, and ``size`` is negative.
+    """
+
+    offset: int
+    size: int
+
+
+NOWHERE = Place(0, 0)
+
+
+class TarFiles:
+    """What a tar holds.
+
+    ``files``: name and place of each, in their order. ``broken``: name -> why, of links that point out of the tar. ``behind``:
+    bytes after its end that are no tar. ``whole``: whether the listing came to the mark of the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.broken, self.behind = dict[str, str](), 0
+        self._size, self._listed = path.stat().st_size, list[tuple[str, Place | None]]()
+        self._places, self._links = dict[str, Place](), dict[str, str]()
+        with path.open("rb") as file:
+            self.whole = self._read(file)
+        self.files = [(name, place if place is not None else self._follow(name)) for name, place in self._listed]
+
+    def _read(self, file: BinaryIO) -> bool:
+        """List all tars in the file; whether the last is followed by the mark of its end."""
+        start = 0
+        while start < self._size or not start:
+            count = len(self._listed)
+            try:
+                end = self._read_one(file, start)
+            except (tarfile.TarError, ValueError, EOFError):
+                return False
+            if (next_one := _behind_zeros(file, end)) == end:
+                self.behind = self._size - start if start and count == len(self._listed) else 0
+                return bool(self.behind)
+            start = next_one
+        return True
+
+    def _read_one(self, file: BinaryIO, start: int) -> int:
+        """List the tar that begins at ``start``; where it stops."""
+        file.seek(start)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                self._take(member)
+            return tar.offset
+
+    def _take(self, member: tarfile.TarInfo) -> None:
+        """Note a file, or a link: a hard one to what came before it, a symbolic one to what may still come."""
+        name = member.name.removeprefix("./")
+        path = posixpath.normpath(name) if "//" in name or "./" in name else name
+        target = posixpath.normpath(member.linkname) if member.linkname else ""
+        if member.isreg():
+            self._places[path] = place = self._place(member)
+        elif member.islnk() and target in self._places:
+            self._places[path] = place = self._places[target]
+        elif member.islnk() or member.issym():
+            pointed = (
+                self._links.get(target, target) if member.islnk() else posixpath.join(posixpath.dirname(path), member.linkname)
+            )
+            self._links[path], place = posixpath.normpath(pointed), None
+            self._places.pop(path, None)
+        else:
+            return
+        self._listed.append((name, place))
+
+    def _place(self, member: tarfile.TarInfo) -> Place:
+        if member.sparse is None:
+            whole = member.offset_data + member.size <= self._size
+            return Place(member.offset_data, member.size) if whole else NOWHERE
+        stored = sum(length for _, length in cast(list[tuple[int, int]], member.sparse))
+        return Place(member.offset, -member.size) if member.offset_data + stored <= self._size else NOWHERE
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        return {folder for name in self._places for folder in _upwards(posixpath.dirname(name))}
+
+    def _follow(self, name: str) -> Place:
+        """The place of what a link points at, also by way of other links."""
+        path = posixpath.normpath(name)
+        pointed = self._links.get(path, path)
+        for _ in range(_LINKS):
+            if path in self._places:
+                return self._places[path]
+            link = next((part for part in _upwards(path) if part in self._links), "")
+            if not link:
+                break
+            path = posixpath.normpath(self._links[link] + path.removeprefix(link))
+        if path not in self._folders:
+            remedy = "write the tar anew with what its links point at (tar --dereference --hard-dereference)"
+            self.broken[name] = f"{name} is a link to {pointed}, which is not in the tar; {remedy}"
+        return NOWHERE
+
+
+def read_place(path: Path, place: Place, *, name: str) -> bytes:
+    """The bytes of a file in a tar; ``BadSample`` calls it ``name``."""
+    if place.size >= 0:
+        return read(path, name=name, offset=place.offset, size=place.size)
+    try:
+        with path.open("rb") as file:
+            file.seek(place.offset)
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                member = tar.next()
+                parts = tar.extractfile(member) if member is not None else None
+                data = parts.read() if parts else b""
+    except (OSError, tarfile.TarError) as error:
+        raise BadSample(f"{name}: cannot read {path} ({error}); restore it") from None
+    if len(data) != -place.size:
+        raise BadSample(f"{name}: {path} holds {len(data)} of its {-place.size} bytes; fetch it again")
+    return data
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """A path, and all folders above it."""
+    while path and path != "/":
+        yield path
+        path = posixpath.dirname(path)
+
+
+def _behind_zeros(file: BinaryIO, offset: int) -> int:
+    """The block behind the zeros that end a tar, or the end of the file; ``offset`` itself where no block of zeros begins."""
+    file.seek(offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        return offset
+    position = offset + tarfile.BLOCKSIZE
+    while chunk := file.read(_CHUNK):
+        zeros = len(chunk) - len(chunk.lstrip(b"\0"))
+        if zeros < len(chunk):
+            return position + zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+        position += len(chunk)
+    return position
