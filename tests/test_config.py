@@ -448,3 +448,89 @@ def test_options_that_cannot_be_read_are_answered_with_usage_help(value, capsys)
     with pytest.raises(SystemExit):
         parser.parse_args(["--cfg-options", value])
     assert "cannot be read; name the settings of a dict one by one: A.B=1 A.C=2" in capsys.readouterr().err
+
+
+def options(*texts: str) -> dict:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cfg-options", nargs="+", action=Options)
+    return parser.parse_args(["--cfg-options", *texts]).cfg_options
+
+
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [
+        ("/x/My Drive", "/x/My Drive"),
+        ("/x/cats,dogs", "/x/cats,dogs"),
+        ("/x/a=b [1] (2", "/x/a=b [1] (2"),
+        ("'/x/My Drive'", "/x/My Drive"),
+        ('"/x/a"', "/x/a"),
+        ("/x/it's", "/x/it's"),
+        ("1e5", "1e5"),
+        ("007", "007"),
+        ("True", "True"),
+        ("[draft", "[draft"),
+        ("(a,b)", "(a,b)"),
+        ("'None'", "None"),
+        ("None", None),
+    ],
+)
+def test_paths_are_taken_as_they_are(typed, path):
+    cfg = load_config(TINY, options(*(f"{name}={typed}" for name in ("load_from", "work_dir"))))
+    assert (cfg.load_from, cfg.work_dir) == (path, path)
+
+
+@pytest.mark.parametrize(
+    ("config", "typed", "value"),
+    [
+        ("stage1", ["default_hooks.checkpoint.out_dir=/x/a, b"], "/x/a, b"),
+        ("stage1", ["experiment_name=007"], "007"),
+        ("stage1", ["model.backbone.init_cfg.type=Pretrained", "model.backbone.init_cfg.checkpoint=/a b,c.pth"], "/a b,c.pth"),
+        ("stage1", ["model.teacher.type=HuggingFaceTeacher", "model.teacher.model=/x/1,2 b"], "/x/1,2 b"),
+        ("stage2", ["train_dataloader.dataset.source.type=JsonLines", "train_dataloader.dataset.source.image_root=1e5"], "1e5"),
+        ("stage3", ["model.llm.tokenizer=/x/[1],2"], "/x/[1],2"),
+        ("stage2", ["val_dataloader.dataset.transforms.2.names=[my words,1]"], ["my words", "1"]),
+        ("stage2", ["val_dataloader.dataset.transforms.2.names=long,short"], ["long", "short"]),
+        ("stage1", ["visualizer.name=my run"], "my run"),
+        ("stage1", ["optim_wrapper.optimizer.betas=(0.9,0.99)"], (0.9, 0.99)),
+        ("stage1", ["model.mask_ratio=0.5"], 0.5),
+        ("stage1", ["randomness.seed=None"], None),
+        ("stage1", ["default_hooks.checkpoint.save_best=a/b,c/d"], ["a/b", "c/d"]),
+    ],
+    ids=str,
+)
+def test_what_takes_text_is_told_by_signatures(config, typed, value):
+    found = load_config(ROOT / f"configs/finevit_tiny_{config}.py", options(*typed))
+    for part in typed[-1].partition("=")[0].split("."):
+        found = found[int(part)] if part.isdecimal() else found[part]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("1,2", [1, 2]),
+        ("[224, 336]", [224, 336]),
+        ('"[(a,b)]"', [("a", "b")]),
+        ("[(0,48),(10,80)]", [(0, 48), (10, 80)]),
+        ("(1,2),(3,4)", [(1, 2), (3, 4)]),
+        ('["a,b", c d]', ["a,b", "c d"]),
+        ("(a,)", ("a",)),
+        ("[]", []),
+        ("a photo of", "a photo of"),
+        ("it's", "it's"),
+        ("true", True),
+        ("-1e-4", -1e-4),
+        ("", ""),
+    ],
+)
+def test_other_values_are_read_as_openmmlab_reads_them_and_keep_their_spaces(typed, value):
+    assert options(f"a.b={typed}") == {"a.b": value}
+
+
+def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
+    with pytest.raises(SystemExit):
+        options("data_root=/x/My", "Drive")
+    assert "'Drive' is not of the form KEY=VALUE; quote a value with spaces" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"model\.mask_ratio=/x/\[1: the brackets of '/x/\[1' do not close"):
+        load_config(TINY, options("model.mask_ratio=/x/[1"))

@@ -289,4 +289,8 @@ def test_names_of_results_keep_what_tells_protocols_apart():
     }  # fmt: skip
     assert parse("dci=/data/dci") == ("dci", {"type": "finevit.DCI", "data_root": "/data/dci"})
     assert parse("clip-benchmark=/data/wds_pets,split=train")[0] == "clip-benchmark/wds_pets,split=train"
+    name, source = parse("coco-karpathy=/my data/cats, dogs/1,2.json,image_root='/data/it,split=all',split=val")
+    assert name == "coco-karpathy,split=val"
+    assert (source["annotations"], source["image_root"]) == ("/my data/cats, dogs/1,2.json", "/data/it,split=all")
+    assert parse("dci='/data/a,b=c'")[1]["data_root"] == "/data/a,b=c"
     assert len(BENCHMARKS) == 14

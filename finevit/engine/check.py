@@ -16,16 +16,15 @@ from torch import nn
 
 from finevit.engine.config import ConfigError
 from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedules
-from finevit.engine.slots import IGNORED, PLAIN, RESERVED, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
+from finevit.engine.options import INPUTS
+from finevit.engine.slots import IGNORED, PLAIN, RESERVED, ROOTS, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
 from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean, missing
 
-ROOTS: tuple[Registry, ...] = tuple(value for value in vars(root).values() if isinstance(value, Registry))
 STRICT = ("finevit", "finevit_plugins", "mmengine", "torch")
 """Packages whose components take nothing but their arguments, and hand none on that a config does not show."""
 DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 TOGETHER = (("train_dataloader", "train_cfg", "optim_wrapper"), ("val_dataloader", "val_cfg", "val_evaluator"))
-INPUTS = ("load_from", "data_root", "checkpoint")
 OUTPUTS = ("dir", "out", "save", "cache", "fix")
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
+from finevit.engine.options import Given
 
 OURS = ("finevit", "finevit_plugins")
 _WORKER = re.compile(
@@ -18,17 +18,21 @@ _WORKER = re.compile(
 )
 
 
-class Options(DictAction):
-    """``--cfg-options KEY=VALUE ...`` as in OpenMMLab, with usage help instead of a traceback for what has no ``=``."""
+class Options(argparse.Action):
+    """``--cfg-options KEY=VALUE ...`` as in OpenMMLab, into a :class:`~finevit.engine.options.Given`; else usage help."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *rest: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         """Called by argparse."""
+        given = getattr(namespace, self.dest, None)
+        typed = dict(given.typed) if isinstance(given, Given) else {}
         for value in values:
-            if "=" not in value[1:]:
-                parser.error(f"{self.option_strings[0]}: {value!r} is not of the form KEY=VALUE")
+            name, equals, text = value.partition("=")
+            if not name or not equals:
+                parser.error(f"{self.option_strings[0]}: {value!r} is not of the form KEY=VALUE; quote a value with spaces")
+            typed[name] = text
         try:
-            super().__call__(parser, namespace, values, *rest)
-        except (AssertionError, RecursionError):  # a dict, or brackets that do not close
+            setattr(namespace, self.dest, Given(typed))
+        except (ValueError, RecursionError):
             parser.error(f"{self.option_strings[0]}: {values} cannot be read; name the settings of a dict one by one: A.B=1 A.C=2")
 
 

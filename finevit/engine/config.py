@@ -14,8 +14,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS, TRANSFORMS, Registry
 
+from finevit.engine.options import Given
 from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
+from finevit.engine.texts import reader
 from finevit.suggest import did_you_mean
 
 MODULE2PACKAGE["mmseg"] = "mmseg"
@@ -47,21 +49,21 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     ``model.llm``.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
-    cfg = _read(Path(path))
+    cfg, options = _read(Path(path)), options if options is not None else {}
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
-    for name, value in sorted((options or {}).items(), key=lambda option: _turn(option[0])):
-        _override(cfg, name, value)
+    for name in sorted(options, key=_turn):
+        _override(cfg, name, options)
         if name.endswith(".type"):
             _drop_stale_arguments(cfg, name.removesuffix(".type"))
-        if name == "model.llm.model" and value:
+        if name == "model.llm.model" and cfg.model.llm.model:
             for stale in WITH_WEIGHTS:
                 cfg.model.llm.pop(stale, None)
     for loader in [cfg[name] for name in DATALOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
         for name in OF_WORKERS:
             loader.pop(name, None)
     if cfg.get("data_root") is not None and not (cfg.get("default_scope") or "").startswith("mm"):  # theirs is a variable
-        _use_data_root(cfg, str(cfg.data_root), options or {})
+        _use_data_root(cfg, str(cfg.data_root), options)
     share_tokenizer(cfg)
     resolve_shares(cfg)
     return cfg
@@ -97,13 +99,23 @@ def _turn(option: str) -> int:
     return 0 if option.endswith(".type") else 1 if option == "model.llm.model" else 2
 
 
-def _override(cfg: Config, name: str, value: Any) -> None:
+def _override(cfg: Config, name: str, options: Mapping[str, Any]) -> None:
     if not name.isprintable() or not all(name.split(".")):
         raise ConfigError(f"--cfg-options {name}: give the dotted name of a setting, such as train_cfg.max_iters=100")
+    value = options[name]
+    if isinstance(options, Given):
+        value = _read_text(cfg, name, options.typed[name])
     try:
         cfg.merge_from_dict({name: value})
     except (KeyError, IndexError, TypeError) as error:
         raise ConfigError(f"--cfg-options {name}={value}: does not fit the config ({error})") from error
+
+
+def _read_text(cfg: Config, name: str, text: str) -> Any:
+    try:
+        return reader(cfg, name)(text)
+    except ValueError as error:
+        raise ConfigError(f"--cfg-options {name}={text}: {error}; name the settings of a dict one by one: A.B=1 A.C=2") from error
 
 
 def _drop_stale_arguments(cfg: Config, path: str) -> None:

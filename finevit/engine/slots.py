@@ -15,6 +15,9 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
+ROOTS: tuple[Registry, ...] = tuple(value for value in vars(registry).values() if isinstance(value, Registry))
+"""MMEngine's registries."""
+
 
 class Slot(NamedTuple):
     """A setting that holds a component, or a list of them, or (``many``) components by name.

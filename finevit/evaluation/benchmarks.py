@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finevit.contracts import Source
+from finevit.engine.options import text_of
 from finevit.suggest import did_you_mean
 
 
@@ -35,6 +36,8 @@ BENCHMARKS = {
     "docvqa": Benchmark("DocVQA", "annotations", "questions"),
 }
 """By the name that ``tools/test.py --benchmark`` takes."""
+SETTING = re.compile(r""",(?=\w+=)(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
+"""The comma before a further setting, outside of quotes."""
 REPLACED = ("PickCaption", "Tokenize", "AllCaptions", "Label", "DropPatches", "RandomFlip")
 """Transforms of captions, labels and chance, in whose place an evaluation set has its own."""
 
@@ -43,9 +46,9 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
     """``NAME=PATH[,SETTING=VALUE...]`` -> what results call it, and the source's config.
 
     Results call it by its name, its settings (of files the names, of the folder of images none) and, of the many sets of
-    CLIP_benchmark, the folder.
+    CLIP_benchmark, the folder. A comma with no ``SETTING=`` behind it belongs to the path; quotes keep any.
     """
-    pairs = [part.partition("=") for part in text.split(",")]
+    pairs = [part.partition("=") for part in SETTING.split(text)]
     name, _, path = pairs[0]
     if name not in BENCHMARKS:
         raise ValueError(
@@ -53,7 +56,8 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
         )
     if not path or not all(key and value for key, _, value in pairs):
         raise ValueError(f"--benchmark {text}: give NAME=PATH, and further settings as ,SETTING=VALUE")
-    benchmark, settings = BENCHMARKS[name], {key: value for key, _, value in pairs[1:]}
+    path, *values = (str(text_of(value)) for _, _, value in pairs)
+    benchmark, settings = BENCHMARKS[name], dict(zip((key for key, _, _ in pairs[1:]), values, strict=True))
     which = name if benchmark.task else f"{name}/{Path(path).name}"
     label = ",".join([which, *(f"{key}={Path(value).name}" for key, value in settings.items() if key != "image_root")])
     return label, {"type": f"finevit.{benchmark.source}", benchmark.path: path, **settings}
