@@ -33,9 +33,12 @@ def configure(arguments: argparse.Namespace) -> Config:
     """The config as it is for every set."""
     from finevit.engine.check import check_config
     from finevit.engine.config import load_config
+    from finevit.engine.launch import check_launcher
 
     cfg = load_config(arguments.config, arguments.cfg_options)
     cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
+    cfg.launcher = arguments.cfg_options.get("launcher", "none")
+    check_launcher(cfg.launcher)
     cfg.load_from, cfg.resume, cfg.visualizer = arguments.checkpoint, False, {"type": "Visualizer"}
     others = [hook for hook in cfg.get("custom_hooks", []) if not hook["type"].endswith("ZeroShotHook")]
     cfg.custom_hooks = [*others, {"type": "finevit.ZeroShotHook"}]

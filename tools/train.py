@@ -20,14 +20,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="train in bfloat16 (weights stay float32)")
     parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
     parser.add_argument("--plan", action="store_true", help="train nothing: predict the schedules, cost and time of the run")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="how ranks are started")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="how ranks are started (default: none)")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
     """Writes the flags into the config, which stays the whole truth of the run."""
-    cfg.launcher = arguments.launcher
+    cfg.launcher = arguments.launcher or arguments.cfg_options.get("launcher", "none")
     cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
     if arguments.amp and cfg.get("optim_wrapper"):
         cfg.optim_wrapper.type = "BFloat16OptimWrapper"
@@ -57,11 +57,14 @@ def main() -> None:
         from finevit.engine.check import check_config
         from finevit.engine.checkpoints import check_loadable, check_resumable, check_writable
         from finevit.engine.config import load_config
+        from finevit.engine.launch import check_launcher
         from finevit.plugins import load_plugins, loaded_plugins
 
         load_plugins()
         cfg = load_config(arguments.config, arguments.cfg_options)
         apply_flags(cfg, arguments)
+        if not arguments.plan:
+            check_launcher(cfg.launcher)
         check_config(cfg)
         check_writable(cfg.work_dir)
         if cfg.load_from:
