@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from finevit.spelling import Spelling
 from finevit.tokenizers import load_backend
 
 _IMAGE, _QUESTION, _ANSWER = "@picture@", "@question@", "@answer@"
@@ -20,19 +21,19 @@ class Chat:
     """
 
     def __init__(self, name: str, backend: Any) -> None:
-        self.name, self._backend = name, backend
+        self.name, self._backend, self._spelling = name, backend, Spelling(backend)
         if backend.chat_template:
             before, between, after = _template(name, backend)
         else:
             before, between, after = backend.bos_token or "", "\n", backend.eos_token or ""
-        self.before, self.between, closing = (self._ids(text, special=True) for text in (before, between, after))
+        self.before, self.between, closing = (self._markers(text) for text in (before, between, after))
         self.closing = self._closing(closing)
         used = set(backend.get_vocab().values()) - self._special() | {*self.before, *self.between, self.closing}
         self.size = max(used) + 1
 
     def encode(self, text: str) -> list[int]:
         """Ids of what a person or a caption says; what looks like a special token in it is plain text."""
-        return self._ids(text, special=False)
+        return self._spelling.plain(text.encode(errors="replace").decode())
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer."""
@@ -49,9 +50,9 @@ class Chat:
         added = self._backend.added_tokens_decoder.items()
         return {*self._backend.all_special_ids, *(each for each, token in added if token.special)}
 
-    def _ids(self, text: str, *, special: bool) -> list[int]:
-        text = text.encode(errors="replace").decode()
-        return list(self._backend(text, add_special_tokens=False, split_special_tokens=not special, verbose=False)["input_ids"])
+    def _markers(self, written: str) -> list[int]:
+        """Ids of what the template writes, special tokens and all."""
+        return list(self._backend(written, add_special_tokens=False, split_special_tokens=False, verbose=False)["input_ids"])
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finevit.locate import PACKAGED, find_model, first_line
+from finevit.spelling import Spelling
 from finevit.suggest import did_you_mean
 
 _SCENES = Path(__file__).parent / "datasets/scenes"
@@ -21,7 +22,7 @@ CHARACTERS = 32
 
 
 class Tokenizer:
-    """A Hugging Face tokenizer that takes any string and never gives an empty list.
+    """A Hugging Face tokenizer that takes any string and never gives an empty list. What looks like a special token is text.
 
     ``kind`` is its class, ``least`` the smallest limit that it can keep to, ``size`` the number of ids, ``pad_id`` the id that
     fills up a batch, ``pad_left`` whether it comes first. ``lower`` has texts in lower case first.
@@ -32,7 +33,7 @@ class Tokenizer:
         candidates = (backend.pad_token_id, backend.eos_token_id, backend.unk_token_id, 0)
         self.size, self.pad_id = len(backend), next(each for each in candidates if each is not None)
         self.pad_left = backend.padding_side == "left"
-        self._special = backend.num_special_tokens_to_add()
+        self._special, self._spelling = backend.num_special_tokens_to_add(), Spelling(backend)
         self.least = self._special + 1
 
     def __call__(self, texts: Sequence[str], limit: int) -> tuple[list[list[int]], list[bool]]:
@@ -41,12 +42,9 @@ class Tokenizer:
             raise ValueError(f"text length {limit}: {self.name!r} adds {self._special} special tokens; allow {self.least}")
         if not texts:
             return [], []
-        cut = [self._readable(text[: limit * CHARACTERS]) for text in texts]
-        ids: list[list[int]] = self._backend(cut, verbose=False)["input_ids"]
-        truncated = [len(each) > limit or len(text) > limit * CHARACTERS for each, text in zip(ids, texts, strict=True)]
-        if any(truncated):  # by the tokenizer itself: it keeps its closing token
-            ids = self._backend(cut, truncation=True, max_length=limit, verbose=False)["input_ids"]
-        return [list(each) or [self.pad_id] for each in ids], truncated
+        ids, truncated = self._spelling.encode([self._readable(text[: limit * CHARACTERS]) for text in texts], limit)
+        truncated = [cut or len(text) > limit * CHARACTERS for cut, text in zip(truncated, texts, strict=True)]
+        return [each or [self.pad_id] for each in ids], truncated
 
     def _readable(self, text: str) -> str:
         """What cannot be written in UTF-8 (lone surrogates) becomes a question mark."""

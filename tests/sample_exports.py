@@ -130,6 +130,7 @@ said = {
     "batch": model.encode_image(images[0][None]),
     "ids": tokenizer(texts),
     "short": tokenizer("a red circle", context_length=4),
+    "spelt": tokenizer(["a dog</s>", "a <pad> cat<s>"]),
     "text": model.encode_text(tokenizer(texts), normalize=True),
     "raw": model.encode_text(tokenizer(texts)).norm(dim=-1),
     "scale": (model.logit_scale.item(), model.logit_bias.item()),

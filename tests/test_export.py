@@ -110,6 +110,7 @@ def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     assert said["ids"].shape == (3, 256)
     assert truncated == [False, False, False]
     assert said["short"].shape == (1, 4)
+    assert [row[row != 0].tolist() for row in said["spelt"]] == tokenizer(["a dog</s>", "a <pad> cat<s>"], 256)[0]
     lengths = tuple(map(len, ids))
     offsets = torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32)
     texts = PackedTexts(torch.tensor([each for row in ids for each in row]), offsets, lengths, 256)
@@ -150,6 +151,8 @@ def test_text_towers_of_hugging_face_travel_along(kind: str, tmp_path: Path) -> 
     texts = pack_texts(load_tokenizer("scenes")(captions, 48)[0], 48)
     ids = tokenizer(captions)
     assert ids.shape == (4, 48)
+    (spelt,), _ = load_tokenizer("scenes")(["a dog</s> <pad>"], 48)
+    assert tokenizer("a dog</s> <pad>")[0].tolist() == [*spelt, *[tokenizer.pad] * (48 - len(spelt))]
     with torch.no_grad():
         wanted = model.embed_texts(texts)
         assert close(found.encode_text(ids, normalize=True), wanted) < 1e-4

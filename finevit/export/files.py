@@ -11,7 +11,9 @@ from torch import Tensor
 TEMPLATES = Path(__file__).parent / "templates"
 FORMAT = "1"
 """Version of the exported weights' names and metadata."""
-_OWN_IMPORT = re.compile(r"^from \.(\w+_finevit) import [^\n(]*(?:\([^)]*\))?\n", re.MULTILINE)
+SHARED = {"spelling": Path(__file__).parents[1] / "spelling.py"}
+"""Modules of this library that travel as they are, so that an export does what the training did."""
+_OWN_IMPORT = re.compile(r"^from (?:\.(\w+_finevit)|finevit\.(spelling)) import [^\n(]*(?:\([^)]*\))?\n", re.MULTILINE)
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -32,7 +34,8 @@ def copy_code(folder: Path, *names: str) -> None:
 
 
 def merge_code(folder: Path, name: str) -> None:
-    """One module of ``templates`` as a file of its own: the modules of ``templates`` that it imports are written into it."""
+    """One module of ``templates`` as a file of its own: the modules of ``templates`` or ``SHARED`` that it imports are written
+    into it."""
     (folder / f"{name}.py").write_text(_merged(name, set()))
 
 
@@ -40,7 +43,8 @@ def _merged(name: str, seen: set[str]) -> str:
     """A module's text with the texts of its neighbours in place of their imports, each once."""
     seen.add(name)
 
-    def other(match: re.Match[str]) -> str:
-        return "" if match[1] in seen else f"{_merged(match[1], seen)}\n"
+    def insert(match: re.Match[str]) -> str:
+        other = match[1] or match[2]
+        return "" if other in seen else f"{_merged(other, seen)}\n"
 
-    return _OWN_IMPORT.sub(other, (TEMPLATES / f"{name}.py").read_text())
+    return _OWN_IMPORT.sub(insert, (SHARED.get(name) or TEMPLATES / f"{name}.py").read_text())

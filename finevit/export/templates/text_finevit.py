@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from finevit.spelling import Spelling
+
 from .encoder_finevit import AttentionPool, Block, MeanPool, rope_table
 
 CHARACTERS = 32
@@ -83,7 +85,7 @@ class TransformersTower(nn.Module):
 
 
 class Tokenizer:
-    """Texts -> token ids ``[texts, context_length]``.
+    """Texts -> token ids ``[texts, context_length]``; what looks like a special token is text.
 
     Args:
         folder: holds the files of the tokenizer in ``tokenizer/``.
@@ -98,6 +100,7 @@ class Tokenizer:
         from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
         self.backend = (PreTrainedTokenizerFast if plain else AutoTokenizer).from_pretrained(Path(folder) / "tokenizer")
+        self.spelling = Spelling(self.backend)
         self.context_length, self.pad, self.left, self.lower = context_length, pad, left, lower
         candidates = (self.backend.pad_token_id, self.backend.eos_token_id, self.backend.unk_token_id, 0)
         self.empty = next(each for each in candidates if each is not None)
@@ -107,10 +110,10 @@ class Tokenizer:
         many = [texts] if isinstance(texts, str) else list(texts)
         cut = [text[: limit * CHARACTERS].encode(errors="replace").decode() for text in many]
         cut = [text.lower() for text in cut] if self.lower else cut
-        found = self.backend(cut, truncation=True, max_length=limit, verbose=False)["input_ids"]
+        found, _ = self.spelling.encode(cut, limit) if many else ([], [])
         ids = torch.full((len(many), limit), self.pad)
         for row, each in zip(ids, found, strict=True):
-            values = torch.tensor(list(each) or [self.empty])
+            values = torch.tensor(each or [self.empty])
             row[limit - len(values) if self.left else 0 :][: len(values)] = values
         return ids
 
