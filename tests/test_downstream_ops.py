@@ -6,7 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmcv.ops import roi_align
+from mmcv.ops import (
+    batched_nms,
+    bbox_overlaps,
+    deform_conv2d,
+    modulated_deform_conv2d,
+    nms,
+    nms_match,
+    roi_align,
+    roi_pool,
+    soft_nms,
+)
+from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 
 from finevit.downstream import ops
 
@@ -60,8 +71,93 @@ def test_large_maxima_are_taken_in_parts(monkeypatch):
 def test_boxes_that_mmcv_refuses():
     with pytest.raises(ValueError, match=r"sides x2 - x1 and y2 - y1 of rois must not be negative"):
         roi_align(torch.zeros(1, 1, 4, 4), torch.tensor([[0, 3.0, 0, 1, 2]]), 2, 1.0, 0, "avg", True)
-    with pytest.raises(ValueError, match=r"nms: boxes are torch.float64; mmcv's operation takes torch.float32, call boxes.float"):
-        ops.nms(torch.zeros(1, 4, dtype=torch.float64), torch.zeros(1), iou_threshold=0.5, offset=0)
+
+
+KINDS = [torch.float16, torch.bfloat16, torch.float64]
+BOXES = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [1, 1, 10, 10]])
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("offset", [0, 1])
+def test_suppression_takes_every_type_and_gives_it_back(dtype, offset):
+    """mmcv's takes float32 alone: mixed precision would stop there."""
+    boxes, scores, groups = BOXES.to(dtype).requires_grad_(), torch.tensor([0.75, 0.5, 0.25]).to(dtype), torch.tensor([0, 0, 1])
+    for given in ((boxes, scores), (boxes, scores.float()), (boxes.float(), scores)):
+        wide = torch.promote_types(*(tensor.dtype for tensor in given))
+        dets, kept = nms(*given, 0.5, offset)
+        assert (dets.dtype, kept.tolist()) == (wide, [0, 1])
+        dets, kept = soft_nms(*given, 0.5, method="naive", min_score=0.1, offset=offset)
+        assert (dets.dtype, kept.tolist(), dets[:, 4].tolist()) == (given[0].dtype, [0, 1], [0.75, 0.5])
+        dets, kept = batched_nms(*given, groups, {"type": "nms", "iou_threshold": 0.5, "offset": offset})
+        assert (dets.dtype, kept.tolist()) == (wide, [0, 1, 2])
+    groups = nms_match(torch.cat([boxes, scores[:, None]], 1), 0.5)
+    assert [group.tolist() for group in groups] == [[0, 2], [1]]
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_overlaps_have_room_for_areas_in_half_precision(dtype):
+    boxes = torch.tensor([[0.0, 0, 1024, 512], [0, 0, 512, 512]])  # areas beyond what float16 holds
+    assert bbox_overlaps(boxes.to(dtype), boxes.to(dtype)).tolist() == [[1, 0.5], [0.5, 1]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, *KINDS])
+@pytest.mark.parametrize("kind", ["nms", "soft_nms", None])
+def test_no_boxes_are_no_detections(dtype, kind):
+    boxes, scores, groups = torch.zeros(0, 4, dtype=dtype), torch.zeros(0, dtype=dtype), torch.zeros(0, dtype=torch.long)
+    for options in ({}, {"class_agnostic": True}, {"split_thr": 0}) if kind else (None,):
+        found, kept = batched_nms(boxes, scores, groups, None if kind is None else {"type": kind, "iou_threshold": 0.5, **options})
+        assert (found.shape, found.dtype, kept.shape, kept.dtype) == ((0, 5), dtype, (0,), torch.long)
+    assert [part.shape for part in nms(boxes, scores, 0.5)] == [(0, 5), (0,)]
+    assert [part.shape for part in soft_nms(boxes, scores, 0.5)] == [(0, 5), (0,)]
+    assert nms_match(torch.zeros(0, 5, dtype=dtype), 0.5) == []
+    assert bbox_overlaps(boxes, BOXES.to(dtype)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("dtype", KINDS)
+def test_regions_of_another_type_than_the_maps(mode, dtype):
+    """Under autocast maps are of half precision and boxes are not."""
+    maps, rois = normal(1, 2, 6, 6, dtype=dtype).requires_grad_(), torch.tensor([[0, 1.0, 1, 5, 5]])
+    result = roi_align(maps, rois, (2, 2), 1.0, 2, mode, True)
+    result.sum().backward()
+    assert (result.dtype, maps.grad.dtype) == (dtype, dtype)
+    torch.testing.assert_close(result, roi_align(maps.detach(), rois.to(dtype), (2, 2), 1.0, 2, mode, True), rtol=2**-9, atol=1e-3)
+    assert float(maps.grad.sum()) == pytest.approx(8, abs=1e-2)
+    assert roi_align(maps, rois[:0], (2, 2), 1.0, 2, mode, True).shape == roi_pool(maps, rois[:0], 2).shape == (0, 2, 2, 2)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_deformable_convolutions_in_bfloat16_are_rounded_once(modulated):
+    def both(dtype):
+        parts = normal(1, 4, 5, 5, seed=1), normal(1, 18, 5, 5, seed=2), normal(3, 4, 3, 3, seed=3)
+        features, offset, weight = (part.bfloat16().to(dtype).requires_grad_() for part in parts)
+        if modulated:
+            mask = torch.full((1, 9, 5, 5), 0.5, dtype=dtype)
+            output = modulated_deform_conv2d(features, offset, mask, weight, None, 1, 1)
+        else:
+            output = deform_conv2d(features, offset, weight, 1, 1)
+        output.sum().backward()
+        return [output.detach(), weight.grad]
+
+    for half, whole in zip(both(torch.bfloat16), both(torch.float32), strict=True):
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), whole, rtol=2**-7, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_deformable_attention_in_half_precision_is_rounded_once(dtype):
+    places = torch.rand(1, 5, 2, 1, 4, 2, generator=torch.Generator().manual_seed(0))
+    parts = [part.to(dtype) for part in (normal(1, 16, 2, 3), places, normal(1, 5, 2, 1, 4, seed=2).softmax(-1))]
+
+    def attend(value, places, weights):
+        value = value.detach().requires_grad_()
+        output = MultiScaleDeformableAttnFunction.apply(value, torch.tensor([[4, 4]]), torch.tensor([0]), places, weights, 64)
+        output.sum().backward()
+        return [output.detach(), value.grad]
+
+    for half, whole in zip(attend(*parts), attend(*(part.float() for part in parts)), strict=True):
+        assert half.dtype == dtype
+        assert torch.equal(half, whole.to(dtype))
 
 
 def test_deform_conv_adds_to_gradients_and_scales_them():

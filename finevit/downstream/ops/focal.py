@@ -6,8 +6,10 @@
 import torch
 from torch import Tensor
 
+from finevit.downstream.ops.dtypes import wide
+
 LEAST = torch.finfo(torch.float32).tiny
-"""Probabilities have at least this size in logarithms."""
+"""Probabilities have at least this size in logarithms; half precision has no room for it."""
 
 
 @torch.no_grad()
@@ -49,17 +51,12 @@ def softmax_focal_loss_backward(
     slope = alpha * (-((1 - p) ** gamma) + gamma * (1 - p) ** (gamma - 1) * p * p.clamp(min=LEAST).log())
     slope = torch.where(target >= 0, slope, 0) * _weights(weight, target)
     buff.copy_(slope)
-    grad = slope[:, None] * (_is_target(target, input.shape[1]).to(slope.dtype) - _wide(input))
+    grad = slope[:, None] * (_is_target(target, input.shape[1]).to(slope.dtype) - wide(input))
     grad_input.copy_(torch.where(target[:, None] >= 0, grad, 0))
 
 
-def _wide(values: Tensor) -> Tensor:
-    """In float32 at least: half precision has no room for ``LEAST``."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def _sigmoid(logits: Tensor) -> Tensor:
-    return 1 / (1 + (-_wide(logits)).exp())
+    return 1 / (1 + (-wide(logits)).exp())
 
 
 def _is_target(target: Tensor, classes: int) -> Tensor:
@@ -71,7 +68,7 @@ def _choose(target: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def _of_target(probabilities: Tensor, target: Tensor) -> Tensor:
-    return _wide(probabilities).gather(1, target.clamp(min=0)[:, None])[:, 0]
+    return wide(probabilities).gather(1, target.clamp(min=0)[:, None])[:, 0]
 
 
 def _weights(weight: Tensor, target: Tensor) -> Tensor:
@@ -81,7 +78,7 @@ def _weights(weight: Tensor, target: Tensor) -> Tensor:
     if target.numel() and not 0 <= int(target.min()) <= int(target.max()) < len(weight):
         found = f"targets from {int(target.min())} to {int(target.max())}"
         raise ValueError(f"focal loss: weight has {len(weight)} entries for {found}; leave weight out, or the others' rows")
-    return _wide(weight)[target]
+    return wide(weight)[target]
 
 
 def _check(target: Tensor, classes: int) -> None:

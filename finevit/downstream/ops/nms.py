@@ -1,7 +1,8 @@
 """Non-maximum suppression as mmcv's C++ does it (mmcv/ops/csrc/pytorch/cpu/nms.cpp), to the last bit.
 
-Boxes are (x1, y1, x2, y2), N x 4, float32; their sides are ``x2 - x1 + offset``. Soft-NMS is arXiv 1704.04503. On CUDA, an
-overlap that equals the threshold to the last bit may fall on the other side: mmcv's kernel multiplies there, torchvision's divides.
+Boxes are (x1, y1, x2, y2), N x 4; their sides are ``x2 - x1 + offset``. mmcv takes float32 alone; other types are computed in
+float32. Soft-NMS is arXiv 1704.04503. On CUDA, an overlap that equals the threshold to the last bit may fall on the other side:
+mmcv's kernel multiplies there, torchvision's divides.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import torchvision  # noqa: F401  registers torch.ops.torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
+from finevit.downstream.ops.dtypes import single, wide
+
 Floats = NDArray[np.float32]
 
 
@@ -20,20 +23,20 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """The indices of the boxes that stay, by falling score."""
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
-    _need_float32("nms", boxes=boxes)
+    boxes, scores = single(boxes), single(scores)
     order = scores.sort(0, descending=True).indices
     if offset:
         survivors = [leader for leader, _ in _groups(boxes[order], iou_threshold, offset, np.greater)]
         return order[torch.tensor(survivors, device=order.device)]
     # mmcv compares float with float, torchvision with the double it is given. Sorted scores keep their order in its stable sort.
     threshold = float(np.float32(iou_threshold))
-    return order[torch.ops.torchvision.nms(boxes[order], scores[order].float(), threshold)]
+    return order[torch.ops.torchvision.nms(boxes[order], scores[order], threshold)]
 
 
 @torch.no_grad()
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
     """For each box that stays, by falling score: its index, then the indices of those that it suppresses. ``dets``: N x 5."""
-    _need_float32("nms_match", dets=dets)
+    dets = single(dets)
     order = dets[:, 4].sort(0, descending=True).indices
     groups = _groups(dets[order, :4], iou_threshold, 0, np.greater_equal)
     return [order[[leader, *followers]].tolist() for leader, followers in groups]
@@ -46,9 +49,8 @@ def softnms(
     """The indices that stay; writes the boxes with their lowered scores to the rows of ``dets``. Methods: ``_decay``."""
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
-    _need_float32("softnms", boxes=boxes, scores=scores, dets=dets)
-    table = np.concatenate([_table(boxes, offset), scores.numpy()[None]])
-    rows, out = np.arange(len(boxes)), dets.numpy()
+    table = np.concatenate([_table(single(boxes), offset), single(scores).numpy()[None]])
+    rows, out = np.arange(len(boxes)), np.empty(dets.shape, np.float32)
     place = 0
     while place < len(rows):
         swap = [place, place + int(table[-1, place:].argmax())]
@@ -59,12 +61,14 @@ def softnms(
         stay = _stay(table[-1, place:] < np.float32(min_score), place)
         if stay is not None:
             table, rows = table[:, stay], rows[stay]
+    dets[:place] = torch.from_numpy(out[:place]).to(dets.dtype)
     return torch.from_numpy(rows)
 
 
 @torch.no_grad()
 def bbox_overlaps(bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int, aligned: bool, offset: int) -> None:
     """Writes to ``ious`` the intersections over unions (mode 0) or over the first box's area (1), pairwise or all with all."""
+    bboxes1, bboxes2 = wide(bboxes1), wide(bboxes2)
     first = bboxes1 if aligned else bboxes1[:, None]
     corner, opposite = torch.max(first[..., :2], bboxes2[:, :2]), torch.min(first[..., 2:], bboxes2[:, 2:])
     overlap = (opposite - corner + offset).clamp(min=0).prod(-1)
@@ -122,9 +126,3 @@ def _stay(dropped: NDArray[np.bool_], place: int) -> NDArray[np.int64] | None:
     columns = np.arange(place + count)
     columns[place + np.flatnonzero(dropped[:count])] = place + count + np.flatnonzero(~dropped[count:])[::-1]
     return columns
-
-
-def _need_float32(op: str, **tensors: Tensor) -> None:
-    for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise ValueError(f"{op}: {name} are {tensor.dtype}; mmcv's operation takes torch.float32, call {name}.float()")

@@ -73,7 +73,7 @@ def roi_align_backward(
     plane = rois[:, :1].long() * channels + torch.arange(channels, device=rois.device)
     places = around.places + plane[:, :, None, None] * (height * width)
     shares = torch.where(argmax_y == -1, 0, around.weights * grad_output)
-    total = grad_output.new_zeros(grad_input.numel()).index_add_(0, places.flatten(), shares.flatten())
+    total = shares.new_zeros(grad_input.numel()).index_add_(0, places.flatten(), shares.flatten())
     grad_input += total.view(grad_input.shape)
 
 

@@ -6,6 +6,8 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
+from finevit.downstream.ops.dtypes import widened
+
 
 class Geometry(NamedTuple):
     """The integers of torchvision's operation, in its order; pairs are (vertical, horizontal)."""
@@ -23,7 +25,7 @@ class Geometry(NamedTuple):
 
 def convolve(input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """The output. Without ``mask`` nothing is modulated."""
-    optional = _filled(input, weight, mask, bias)
+    input, weight, offset, *optional = widened(input, weight, offset, *_filled(input, weight, mask, bias))
     return torch.ops.torchvision.deform_conv2d(input, weight, offset, *optional, *geometry.flat(), mask is not None)
 
 
@@ -31,7 +33,7 @@ def gradients(
     grad: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None, bias: Tensor | None, geometry: Geometry
 ) -> tuple[Tensor, ...]:
     """Of input, weight, offset, mask, bias."""
-    tensors = (grad.contiguous(), input, weight, offset, *_filled(input, weight, mask, bias))
+    tensors = widened(grad.contiguous(), input, weight, offset, *_filled(input, weight, mask, bias))
     found = list(torch.ops.torchvision._deform_conv2d_backward(*tensors, *geometry.flat(), mask is not None))
     found[2] *= _within(offset, input, weight, geometry)
     return tuple(found)
