@@ -45,7 +45,8 @@ def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights whose names begin with ``prefix``, such as ``backbone.``, by their names without it."""
+    """The weights of the part ``prefix``, such as ``backbone.`` (the dot may be left out), by their names in the part."""
+    prefix = f"{prefix.removesuffix('.')}." if prefix else ""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 

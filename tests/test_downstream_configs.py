@@ -2,10 +2,12 @@
 
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.dataset import default_collate, pseudo_collate
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from finevit.datasets.layouts import write_layouts
@@ -88,6 +90,35 @@ def test_a_twin_learns_from_scenes_and_predicts(name, config, scenes):
         assert sample.pred_sem_seg.data.shape[1:] == sample.ori_shape
     else:
         assert sample.pred_instances.bboxes.shape[1] == 4
+
+
+@pytest.mark.parametrize("name", slow_but_for(TWINS))
+def test_amp_is_bfloat16_in_every_scope(name, config, scenes, monkeypatch):
+    """``--amp`` is accepted, also where a package's own wrapper had settings that ours does not take, and steps are taken."""
+    monkeypatch.syspath_prepend(str(ROOT.parents[1] / "tools"))
+    from train import apply_flags
+
+    config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic", dtype="float16")
+    arguments = {"launcher": "none", "work_dir": None, "config": name, "amp": True, "resume": None}
+    apply_flags(config, SimpleNamespace(**arguments))
+    config.train_dataloader.dataset.data_root = config.val_dataloader.dataset.data_root = str(scenes)
+    config.test_dataloader = config.val_dataloader
+    check_config(config)
+    monkeypatch.setattr("finevit.engine.optim.bfloat16_helps", lambda: True)
+    torch.manual_seed(0)
+    data, model = DATASETS.build({**config.train_dataloader.dataset}), MODELS.build(config.model)
+    model.init_weights()
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    seen = set()
+    model.backbone.register_forward_hook(lambda module, args, maps: seen.add(torch.is_autocast_enabled("cpu")))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    for _ in range(2):
+        log = model.train_step(merge(config)([data[index] for index in range(2)]), wrapper)
+        assert log["loss"].isfinite()
+        assert not wrapper.skipped
+    assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert seen == {True}
 
 
 def test_adapters_come_from_mmpretrain():

@@ -21,7 +21,8 @@ def test_weights_are_found_in_every_kind_of_file(tmp_path: Path, wrapped: bool, 
     torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=modern)
     found = weights_of(read_checkpoint(tmp_path / "x.pth", setting="checkpoint", remedy=""))
     assert found.keys() == {"backbone.a", "head.b"}
-    assert list(under(found, "backbone.")) == ["a"]
+    assert list(under(found, "backbone.")) == list(under(found, "backbone")) == ["a"]
+    assert list(under(found, "back")) == []
     assert under(found, "") == found
 
 

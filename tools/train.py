@@ -30,7 +30,10 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
     cfg.launcher = arguments.launcher or arguments.cfg_options.get("launcher", "none")
     cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
     if arguments.amp and cfg.get("optim_wrapper"):
-        cfg.optim_wrapper.type = "BFloat16OptimWrapper"
+        from finevit.engine.config import drop_stale_arguments
+
+        cfg.optim_wrapper.type = "finevit.BFloat16OptimWrapper"  # in any package's scope
+        drop_stale_arguments(cfg, "optim_wrapper")
     if arguments.resume:
         from finevit.engine.checkpoints import newest
 

@@ -55,7 +55,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     for name in sorted(options, key=_turn):
         _override(cfg, name, options)
         if name.endswith(".type"):
-            _drop_stale_arguments(cfg, name.removesuffix(".type"))
+            drop_stale_arguments(cfg, name.removesuffix(".type"))
         if name == "model.llm.model" and cfg.model.llm.model:
             for stale in WITH_WEIGHTS:
                 cfg.model.llm.pop(stale, None)
@@ -118,7 +118,7 @@ def _read_text(cfg: Config, name: str, text: str) -> Any:
         raise ConfigError(f"--cfg-options {name}={text}: {error}; name the settings of a dict one by one: A.B=1 A.C=2") from error
 
 
-def _drop_stale_arguments(cfg: Config, path: str) -> None:
+def drop_stale_arguments(cfg: Config, path: str) -> None:
     """What the config said to the component that ``path`` held before and the one there now does not take."""
     node: Any = cfg
     for part in path.split("."):
