@@ -14,9 +14,9 @@ import numpy as np
 from torch import Tensor, nn
 
 PATCH = 14
-"""Side of a patch in pixels (paper, section on the encoder)."""
+"""Side of a patch in pixels unless ``model.backbone.patch`` says another (paper, section on the encoder)."""
 SNAP = 28
-"""Image sides are snapped to the nearest multiple of this many pixels: two patches."""
+"""Image sides are snapped to the nearest multiple of this many pixels, two patches of 14."""
 MERGE = 2
 """Side of the square of patches that becomes one visual token (paper, Stage III)."""
 

@@ -1,5 +1,6 @@
 """Checkpoint files: read, with errors for people; the weights of one part; whether weights are those of a model."""
 
+import math
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -56,6 +57,21 @@ def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> di
     faults |= {key: "unexpected" for key in found if key not in wanted}
     shapes = {key: (list(found[key].shape), list(wanted[key].shape)) for key in wanted if key in found}
     return faults | {key: f"is {there}, wanted {here}" for key, (there, here) in shapes.items() if there != here}
+
+
+def resample_patches(found: dict[str, Tensor], name: str, patch: int) -> str:
+    """Makes the patch embedding ``name`` one for patches of ``patch`` pixels a side; what was done, for people, or nothing.
+
+    FlexiViT's pseudo-inverse (Beyer et al. 2023, section 3.4): on patches resized as much, its outputs are those before.
+    """
+    from timm.layers import resample_patch_embed
+
+    weight = found.get(name)
+    side = 0 if weight is None else math.isqrt(weight.shape[-1] // 3)
+    if weight is None or weight.ndim != 2 or side == patch or weight.shape[1] != 3 * side * side:
+        return ""
+    found[name] = resample_patch_embed(weight.unflatten(1, (3, side, side)), [patch, patch]).flatten(1)
+    return f"patch embedding resampled from {side} x {side} to {patch} x {patch} pixels"
 
 
 def check_fit(

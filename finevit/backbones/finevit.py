@@ -3,10 +3,12 @@
 A detector, a segmenter or a classifier of OpenMMLab gives it a padded batch of images instead, and gets feature maps.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
@@ -19,7 +21,7 @@ from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
 from finevit.precision import float8_linears
 from finevit.registry import MODELS
-from finevit.weights import check_fit, read_checkpoint, under, weights_of
+from finevit.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "tiny": {"depth": 6, "dim": 256, "heads": 4, "hidden": 768},
@@ -36,7 +38,8 @@ class FineViT(BaseModule):
 
     Args:
         arch: a name of ``ARCHITECTURES`` or a dict with ``depth``, ``dim``, ``heads`` and ``hidden``.
-        patch: side of a patch in pixels.
+        patch: side of a patch in pixels; None: 14, as in the paper. Where it is set, the patch embedding of a checkpoint that was
+            trained with patches of another size is resampled, which the log says. ``load_config`` has the loaders cut images alike.
         pool: ``mean`` (no parameters) or ``attention`` (a learned query).
         rope_theta: base of the rotary wavelengths, in patches.
         drop_path: stochastic depth of the last block; grows linearly from 0.
@@ -66,7 +69,7 @@ class FineViT(BaseModule):
         self,
         *,
         arch: str | Mapping[str, int] = "large",
-        patch: int = PATCH,
+        patch: int | None = None,
         pool: str = "mean",
         rope_theta: float = 100.0,
         drop_path: float = 0.0,
@@ -83,10 +86,13 @@ class FineViT(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         depth, dim, heads, hidden = _dimensions(arch)
-        self.patch, self.depth, self.dim, self.recompute = patch, depth, dim, recompute
+        if patch is not None and (not isinstance(patch, int) or patch < 1):
+            raise ValueError(f"patch={patch!r}: give the side of a patch in pixels, such as {PATCH} or 16")
+        self.resamples, self.patch = patch is not None, patch or PATCH
+        self.depth, self.dim, self.recompute = depth, dim, recompute
         self.heads, self.head_dim, self.rope_theta = heads, dim // heads, rope_theta
         self.pair_cost = 2 / (4 * dim + 3 * hidden)
-        self.embed = nn.Linear(3 * patch * patch, dim)
+        self.embed = nn.Linear(3 * self.patch**2, dim)
         rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
         if float8:
@@ -98,9 +104,9 @@ class FineViT(BaseModule):
         self._fill(locality)
         self.window, self.global_blocks = window, {self._block_index(block, "global_blocks") for block in global_blocks}
         self.out_layers = tuple(self._block_index(layer, "out_layers") for layer in out_layers)
-        if out_stride is not None and (not isinstance(out_stride, int) or not 1 <= out_stride <= 2 * patch):
-            raise ValueError(f"out_stride={out_stride!r}: give a number of pixels from 1 to two patches, {2 * patch}, or None")
-        self.out_stride = out_stride or patch
+        if out_stride is not None and (not isinstance(out_stride, int) or not 1 <= out_stride <= 2 * self.patch):
+            raise ValueError(f"out_stride={out_stride!r}: give a number of pixels from 1 to two patches, {2 * self.patch}, or None")
+        self.out_stride = out_stride or self.patch
         self.frozen = frozen
         self.requires_grad_(not frozen)
 
@@ -122,8 +128,12 @@ class FineViT(BaseModule):
     def _load(self, file: str, prefix: str) -> None:
         content = read_checkpoint(file, setting="init_cfg.checkpoint", remedy="give a checkpoint of tools/train.py, of any stage")
         weights, where = under(weights_of(content), prefix), f"init_cfg.checkpoint={str(file)!r}, prefix={prefix!r}"
+        resamples = self.resamples and differences(self.state_dict(), weights).keys() == {"embed.weight"}
+        said = resample_patches(weights, "embed.weight", self.patch) if resamples else ""
         check_fit(self.state_dict(), weights, where=where, remedy="set arch and patch as it was trained", prefix=prefix)
         self.load_state_dict(weights)
+        if said:
+            print_log(f"{where}: {said}", logger="current")
 
     def train(self, mode: bool = True) -> "FineViT":
         """Training mode, unless it is frozen."""
@@ -143,6 +153,11 @@ class FineViT(BaseModule):
         self, images: PackedImages, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
     ) -> EncoderOutput:
         """What :meth:`forward` does with a pack."""
+        if images.pixels.shape[1] != self.embed.in_features:
+            cut = math.isqrt(images.pixels.shape[1] // 3)
+            raise ValueError(
+                f"images are cut into patches of {cut} pixels, the encoder has {self.patch}: set Patchify.patch as its patch"
+            )
         x = self.embed(images.pixels)
         if replace is not None:
             mask, token = replace

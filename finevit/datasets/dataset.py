@@ -12,7 +12,7 @@ from finevit.contracts import PATCH, BadSample, ImageBudget, Record, SampleReque
 from finevit.datasets.captions import ChoosesCaptions
 from finevit.datasets.images import decode
 from finevit.datasets.text import printable
-from finevit.datasets.transforms import ResizeToBudget
+from finevit.datasets.transforms import Patchify, ResizeToBudget
 from finevit.ops.order import seed_of, shuffled
 from finevit.ops.patches import snapped_size
 from finevit.registry import DATASETS
@@ -77,12 +77,14 @@ class NativeImages(Dataset):
 
         What cuts an image or leaves patches out is not looked at.
         """
-        resize = next((transform for transform in self.transforms.transforms if isinstance(transform, ResizeToBudget)), None)
+        steps = self.transforms.transforms
+        resize = next((transform for transform in steps if isinstance(transform, ResizeToBudget)), None)
+        patch = next((transform.patch for transform in steps if isinstance(transform, Patchify)), PATCH)
         size = self.source.size(record)
         if resize is None or size is None:
             return None
         height, width = snapped_size(*size, pixels=budget.pixels, square=budget.square, snap=resize.snap)
-        return height * width // PATCH**2
+        return height * width // patch**2
 
     def __getitem__(self, request: SampleRequest | int) -> dict:
         if not isinstance(request, tuple):

@@ -1,5 +1,6 @@
 """From a record to dialogues about its image: questions drawn by task, worded, tokenised and packed (paper, Stage III)."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import chain
@@ -9,7 +10,7 @@ import torch
 
 from finevit.boxes import check_style, fault_of_box, legible, render
 from finevit.chat import PLACEHOLDER, load_chat
-from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
+from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, BadSample, PackedDialogues, Question
 from finevit.datasets.captions import most_tokens
 from finevit.datasets.packing import pack_samples
 from finevit.datasets.tasks import TASKS, WORDINGS, Draft, check_weights, drafts
@@ -161,7 +162,10 @@ class TokenizeDialogue:
 
     def __call__(self, sample: dict) -> dict:
         limit = most_tokens(sample, "TokenizeDialogue")
-        trunk = [*self.chat.before, *[IMAGE_TOKEN] * visual_tokens(sample["shape"])]
+        trunk = [
+            *self.chat.before,
+            *[IMAGE_TOKEN] * visual_tokens(sample["shape"], patch=math.isqrt(sample["patches"].shape[1] // 3)),
+        ]
         kept: list[Question] = []
         branches: list[list[tuple[int, int]]] = []
         for question in sample["asked"]:
@@ -210,13 +214,13 @@ def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict
     return {**batch, "painted": painted} if any(painted) else batch
 
 
-def visual_tokens(shape: tuple[int, int]) -> int:
-    """Visual tokens of a grid of patches."""
+def visual_tokens(shape: tuple[int, int], *, patch: int) -> int:
+    """Visual tokens of a grid of patches, which are ``patch`` pixels wide."""
     rows, cols = shape
     if rows % MERGE or cols % MERGE:
         raise ValueError(
             f"a grid of {rows} x {cols} patches cannot be merged {MERGE} x {MERGE}; "
-            f"sides must be multiples of {MERGE * PATCH} pixels"
+            f"sides must be multiples of {MERGE * patch} pixels"
         )
     return rows * cols // MERGE**2
 

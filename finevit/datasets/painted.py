@@ -11,8 +11,8 @@ from finevit.datasets.tasks import words
 from finevit.registry import TRANSFORMS
 
 COARSE = 4
-"""Side of a texture in its own pixels, each of which is painted ``PATCH / COARSE`` pixels large: an encoder's patch embedding tells
-coarse textures better than fine ones."""
+"""Side of a texture in its own pixels, each a ``COARSE``-th of a patch large: an encoder's patch embedding tells coarse textures
+better than fine ones."""
 
 
 @TRANSFORMS.register_module()
@@ -27,12 +27,13 @@ class PaintRegions:
     Args:
         probability: how many of the images that are no close-ups are painted; a schedule of the batch sampler (``painted``) takes
             its place.
+        patch: side of the encoder's patches in pixels; ``load_config`` fills in the model's.
     """
 
-    def __init__(self, *, probability: float = 1.0) -> None:
+    def __init__(self, *, probability: float = 1.0, patch: int = PATCH) -> None:
         if not 0 <= probability <= 1:
             raise ValueError(f"PaintRegions.probability={probability!r}: give a share between 0 and 1")
-        self.probability = probability
+        self.probability, self.patch = probability, patch
 
     def __call__(self, sample: dict) -> dict:
         scheduled = sample.get("painted")
@@ -41,27 +42,27 @@ class PaintRegions:
         canvas = np.full_like(sample["image"], 128)
         for region in sample["regions"]:
             if not fault_of_box(region.box):
-                _paint(canvas, region)
+                _paint(canvas, region, self.patch)
         return {**sample, "image": canvas, "is_painted": True}
 
 
-def _paint(canvas: np.ndarray, region: Region) -> None:
+def _paint(canvas: np.ndarray, region: Region, patch: int) -> None:
     """Paints the box of a region, whose edges are rounded to pixels."""
     height, width = canvas.shape[:2]
     left, top, right, bottom = (round(edge * side) for edge, side in zip(region.box, (width, height) * 2, strict=True))
     parts = list(region.text) if region.text else [words(region.phrase)]
     edges = np.linspace(left, right, len(parts) + 1).round().astype(int)
     for part, begin, end in zip(parts, edges, edges[1:], strict=False):
-        rows, columns = np.ix_(np.arange(top, bottom) % PATCH, np.arange(begin, end) % PATCH)
-        canvas[top:bottom, begin:end] = texture(part)[rows, columns]
+        rows, columns = np.ix_(np.arange(top, bottom) % patch, np.arange(begin, end) % patch)
+        canvas[top:bottom, begin:end] = texture(part, patch)[rows, columns]
 
 
 @cache
-def texture(phrase: str) -> np.ndarray:
-    """``uint8 [PATCH, PATCH, 3]``, the same for the same words everywhere and always."""
+def texture(phrase: str, patch: int = PATCH) -> np.ndarray:
+    """``uint8 [patch, patch, 3]``, the same for the same words everywhere and always."""
     each = [_noise(word) for word in phrase.split() or [phrase]]
     coarse = 128 + 110 * np.mean(each, axis=0)
-    fine = np.arange(PATCH) * COARSE // PATCH
+    fine = np.arange(patch) * COARSE // patch
     return coarse[fine][:, fine].astype(np.uint8)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
-from finevit.weights import differences, read_checkpoint, refuse, weights_of
+from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
 
 
 @HOOKS.register_module()
@@ -31,7 +31,9 @@ class StreamingCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = unwrapped(runner.model)
         setting = "resume" if runner._resume else "load_from"
-        runner.logger.info(f"{setting}: {taken_over(model.state_dict(), weights_of(checkpoint), setting=setting)}")
+        said = [] if runner._resume else resampled(model, checkpoint)
+        said.append(taken_over(model.state_dict(), weights_of(checkpoint), setting=setting))
+        runner.logger.info(f"{setting}: {'; '.join(said)}")
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with _streaming():
@@ -56,6 +58,17 @@ _REMEDIES = {
 """Where a checkpoint does not fit, by the setting that names it."""
 _WHOLE = {"llm": "set model.llm with its train and lora as in the checkpoint, or load a checkpoint without a language model"}
 """Parts that are of no use if a checkpoint fills them in part, with the remedy."""
+
+
+def resampled(model: Any, checkpoint: dict) -> list[str]:
+    """Fits the checkpoint's patch embedding to the patches that ``model.backbone.patch`` asks for; what was done, for people."""
+    backbone: Any = getattr(model, "backbone", None)
+    if not getattr(backbone, "resamples", False):
+        return []
+    weights = weights_of(checkpoint)
+    said = resample_patches(weights, "backbone.embed.weight", backbone.patch)
+    checkpoint["state_dict"] = weights
+    return [said] if said else []
 
 
 def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting: str) -> str:

@@ -46,7 +46,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     An option that names another ``type`` drops the arguments that the new component does not take, and the tokenizer where it
     brings its own; ``model.llm.model`` drops ``config`` and ``tokenizer``, which its weights bring along; ``num_workers=0`` drops
     the settings of workers. A transform that takes a ``tokenizer`` and names none gets that of ``model.text_encoder`` or of
-    ``model.llm``.
+    ``model.llm``; one that takes ``patch`` or ``snap`` and names none gets ``model.backbone.patch``, or two of it.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
     cfg, options = _read(Path(path)), options if options is not None else {}
@@ -65,6 +65,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     if cfg.get("data_root") is not None and not (cfg.get("default_scope") or "").startswith("mm"):  # theirs is a variable
         _use_data_root(cfg, str(cfg.data_root), options)
     share_tokenizer(cfg)
+    share_patch(cfg)
     resolve_shares(cfg)
     return cfg
 
@@ -175,6 +176,23 @@ def share_tokenizer(cfg: Config) -> None:
     for transform in [part for loader in DATALOADERS for part in _dicts(cfg.get(loader))]:
         if tokenizer and not transform.get("tokenizer") and _takes_tokenizer(_component(cfg, TRANSFORMS, transform)):
             transform["tokenizer"] = tokenizer
+
+
+def share_patch(cfg: Config) -> None:
+    """The loaders cut images into patches of ``model.backbone.patch``, from sides of whole pairs of them."""
+    model = cfg.get("model")
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    patch = backbone.get("patch") if isinstance(backbone, dict) else None
+    if not isinstance(patch, int) or patch < 1:
+        return
+    for transform in [part for loader in DATALOADERS for part in _dicts(cfg.get(loader))]:
+        component = _component(cfg, TRANSFORMS, transform)
+        takes = inspect.signature(component).parameters if component else {}
+        for name in {"patch", "snap"} & takes.keys():
+            value = transform.setdefault(name, patch if name == "patch" else 2 * patch)
+            if value % patch or (name == "patch" and value != patch):
+                told = f"{transform['type']}.{name}={value!r} does not go with model.backbone.patch={patch}"
+                raise ConfigError(f"{told}: leave it out, or give {'the same' if name == 'patch' else 'a multiple'}")
 
 
 def _component(cfg: Config, registry: Registry, part: dict) -> Callable | None:

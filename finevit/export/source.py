@@ -9,7 +9,6 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from finevit.backbones import FineViT
-from finevit.contracts import SNAP
 from finevit.engine.check import check_config
 from finevit.engine.config import config_of
 from finevit.engine.preprocess import PackedPreprocessor
@@ -72,7 +71,7 @@ def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Sou
     if kind not in STAGES:
         raise ValueError(f"config: model.type={kind!r} is no stage of FineViT ({', '.join(STAGES)}); {REMEDY}")
     backbone = _backbone(cfg)
-    source = Source(path, cfg, STAGES[kind], _arguments(backbone), _image(cfg), weights_of(content), meta)
+    source = Source(path, cfg, STAGES[kind], _arguments(backbone), _image(cfg, backbone.patch), weights_of(content), meta)
     source.check("backbone", backbone)
     return source
 
@@ -99,7 +98,7 @@ def _arguments(backbone: FineViT) -> dict[str, Any]:
     return {**sizes, "patch": backbone.patch, "pool": pool, "rope_theta": float(backbone.rope_theta)}
 
 
-def _image(cfg: Config) -> dict[str, Any]:
+def _image(cfg: Config, patch: int) -> dict[str, Any]:
     """Mean and standard deviation per channel, area in pixels to which images are reduced, what sides are multiples of."""
     prepare = MODELS.build(cfg.model.get("data_preprocessor") or {"type": "finevit.PackedPreprocessor"})
     if not isinstance(prepare, PackedPreprocessor):
@@ -107,4 +106,4 @@ def _image(cfg: Config) -> dict[str, Any]:
     dataset = (cfg.get("val_dataloader") or {}).get("dataset") or {}
     resize: dict = next((step for step in dataset.get("transforms", []) if str(step["type"]).endswith("ResizeToBudget")), {})
     numbers = {name: [round(value, 6) for value in getattr(prepare, name).flatten().tolist()] for name in ("mean", "std")}
-    return {**numbers, "pixels": int(dataset.get("pixels") or 224 * 224), "snap": int(resize.get("snap", SNAP))}
+    return {**numbers, "pixels": int(dataset.get("pixels") or 224 * 224), "snap": int(resize.get("snap", 2 * patch))}

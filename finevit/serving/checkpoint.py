@@ -55,7 +55,7 @@ class CheckpointAnswerer:
         }  # fmt: skip
         if not prompt.strip():
             raise BadSample("the request asks nothing: give a text part")
-        seen = Patchify()(self.resize(sample))
+        seen = Patchify(patch=self.model.backbone.patch)(self.resize(sample))
         return pack_dialogues([self.tokenize({**seen, "asked": [Question("global_caption", prompt, "")]})])
 
 
@@ -81,6 +81,6 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
         model=model.to(get_device()).eval(),
         name=Path(checkpoint).stem,
         budget=ImageBudget(dataset.get("pixels", PIXELS), dataset.get("square", False)),
-        resize=TRANSFORMS.build(steps[0]) if steps else ResizeToBudget(),
+        resize=TRANSFORMS.build(steps[0]) if steps else ResizeToBudget(snap=2 * model.backbone.patch),
         limit=min(dataset.get("text_length") or model.llm.context, model.llm.context),
     )

@@ -7,7 +7,6 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
-from finevit.contracts import SNAP
 from finevit.engine.config import config_of
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
@@ -48,11 +47,11 @@ def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained
 
     Images larger than ``pixels`` are reduced to that area; by default that of the config's validation set.
     """
-    if pixels is not None and pixels < SNAP**2:
-        raise ValueError(f"--pixels {pixels}: give an area of at least {SNAP**2} pixels, such as {PIXELS}")
     cfg = checkpoint.cfg
     torch.manual_seed((cfg.get("randomness") or {}).get("seed") or 0)
     backbone = MODELS.build({**cfg.model.backbone, "_scope_": "finevit"})
+    if pixels is not None and pixels < (2 * backbone.patch) ** 2:
+        raise ValueError(f"--pixels {pixels}: give an area of at least {(2 * backbone.patch) ** 2} pixels, such as {PIXELS}")
     if not untrained:
         own, remedy = under(checkpoint.weights, "backbone."), "give the config that it was trained with by --config FILE"
         check_fit(backbone.state_dict(), own, where="checkpoint", remedy=remedy, prefix="backbone.")
