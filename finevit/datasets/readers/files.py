@@ -28,7 +28,7 @@ HEAD = 2**16
 class Skipped:
     """Entries that a reader left out when it opened: ``count`` of all ``seen``, and the first 1,000 lines about them, ``listed``.
 
-    ``notes`` say what else is there and not read; it is no entry that is lost, and does not count.
+    ``notes`` say what else is there and not read, with the remedy; it is no entry that is lost, and does not count.
     """
 
     named = 5
@@ -37,7 +37,7 @@ class Skipped:
     def __init__(self) -> None:
         self.count = self.seen = self._named = 0
         self.listed: list[str] = []
-        self.notes: list[str] = []
+        self.notes: dict[str, str] = {}
 
     def add(self, what: str, count: int = 1) -> None:
         """Count an entry, or several of a kind; ``what`` names them and says why."""
@@ -47,9 +47,9 @@ class Skipped:
         if len(self.listed) < self.kept:
             self.listed.append(printable(what))
 
-    def note(self, what: str) -> None:
-        """Say what is not read, though nothing of the data is lost by that."""
-        self.notes.append(printable(what))
+    def note(self, what: str, remedy: str = "") -> None:
+        """Say what is not read, though it may be none of the data."""
+        self.notes[printable(what)] = remedy
 
     def __str__(self) -> str:
         more = f"; and {self.count - self._named:,} more" if self.count > self._named else ""
@@ -73,8 +73,9 @@ class FileSource(Source):
             self._about += f"; {skipped.count:,} unusable entries left out"
             print_log(f"{data_root}: left out {skipped.count:,}: {skipped}", logger="current", level=logging.WARNING)
         self._about += not_read(skipped)
-        for note in skipped.notes:
-            print_log(f"{data_root}: not read: {note}", logger="current", level=logging.WARNING)
+        if skipped.notes:
+            notes = "; ".join(f"{what}: {remedy}" if remedy else what for what, remedy in skipped.notes.items())
+            print_log(f"{data_root}: not read: {notes}", logger="current", level=logging.WARNING)
         self._check_start()
 
     def __len__(self) -> int:

@@ -1,8 +1,8 @@
 """A folder of images, each with an optional caption in a text file of the same stem."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from finevit.contracts import Record
@@ -10,8 +10,9 @@ from finevit.registry import DATASETS
 
 from .annotations import UNNAMED
 from .encodings import decode_caption
-from .files import IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, read
+from .files import HEAD, IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, read
 from .splits import Strings
+from .unread import Unread
 
 
 @DATASETS.register_module()
@@ -20,22 +21,23 @@ class ImageFolder(FileSource):
 
     Endings may be in upper or lower case; hidden files and folders are ignored; links are followed. The caption of
     ``a/b.jpg`` is the whole of ``a/b.txt`` (see ``encodings.decode_text``; several lines are one caption).
-    A text file beside images that belongs to none of them is left out and named. ``split`` and ``holdout`` are explained at
-    ``splits.select``.
+    A text file beside images that belongs to none of them is left out and named, as are images of formats that are not read; other
+    files are told by their ending. ``split`` and ``holdout`` are explained at ``splits.select``.
     """
 
     def __init__(self, *, data_root: str | Path, split: str = "train", holdout: float = 0.02):
-        root, endings, lone = existing(data_root), Counter[str](), list[str]()
+        root, unread, lone, skipped = existing(data_root), Unread(), list[str](), Skipped()
         if not root.is_dir():
             raise ValueError(f"data_root={str(data_root)!r} is not a folder; ImageFolder needs one")
-        pairs = sorted(_pairs(root, endings, lone))
+        pairs = sorted(_pairs(root, unread, lone))
         if not pairs:
-            raise ValueError(f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {_found(endings)}")
+            raise ValueError(f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {unread.found()}")
         self._images = Strings(image for image, _ in pairs)
         self._texts = Strings(text for _, text in pairs)
-        captioned, skipped = sum(bool(text) for _, text in pairs), Skipped()
+        captioned = sum(bool(text) for _, text in pairs)
         for text in sorted(lone):
             skipped.add(f"{text} has no image; restore the image or remove the text")
+        unread.report(skipped)
         super().__init__(data_root=root, keys=self._images, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
 
     def record(self, row: int) -> Record:
@@ -52,8 +54,8 @@ class ImageFolder(FileSource):
         return self.data_root / self._images[row], 0, -1
 
 
-def _pairs(root: Path, endings: Counter[str], lone: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield (image, its text file or nothing) as paths relative to the root; count the endings of all files.
+def _pairs(root: Path, unread: Unread, lone: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (image, its text file or nothing) as paths relative to the root; what is not read goes to ``unread``.
 
     ``lone`` collects text files without an image; those of a folder without any image are no captions, but labels for instance.
     """
@@ -61,17 +63,29 @@ def _pairs(root: Path, endings: Counter[str], lone: list[str]) -> Iterator[tuple
     for folder, folders, names in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
         folders[:] = [name for name in folders if name[0] != "." and os.path.realpath(os.path.join(folder, name)) not in seen]
-        split = [os.path.splitext(name) for name in names if name[0] != "."]
-        endings.update(ending.lower() for _, ending in split)
+        split = [os.path.splitext(name) for name in sorted(names) if name[0] != "."]
         texts = {stem: stem + ending for stem, ending in split if ending.lower() == ".txt"}
         prefix = "" if (inner := Path(folder).relative_to(root).as_posix()) == "." else f"{inner}/"
-        images = [(stem, ending) for stem, ending in split if ending.lower() in IMAGE_SUFFIXES]
-        for stem, ending in images:
-            yield prefix + stem + ending, prefix + texts[stem] if stem in texts else ""
-        if images:
-            lone += [prefix + texts[stem] for stem in texts.keys() - dict(images).keys()]
+        stems = set[str]()
+        for stem, ending in split:
+            if ending.lower() in IMAGE_SUFFIXES:
+                stems.add(stem)
+                yield prefix + stem + ending, prefix + texts[stem] if stem in texts else ""
+            elif ending.lower() != ".txt" and unread.meet(prefix + stem + ending, ending.lower(), _head(folder, stem + ending)):
+                stems.add(stem)
+        for stem in sorted(texts.keys() - stems):
+            if stems:
+                lone.append(prefix + texts[stem])
+            else:
+                unread.add("file", ".txt", prefix + texts[stem])
 
 
-def _found(endings: Counter[str]) -> str:
-    listed = ", ".join(f"{count} {ending or 'without ending'}" for ending, count in endings.most_common(5))
-    return f"found {listed}" if listed else "it holds no files at all"
+def _head(folder: str, name: str) -> Callable[[], bytes]:
+    """Reads the first bytes of a file, none where that cannot be done."""
+
+    def head() -> bytes:
+        with suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+            return file.read(HEAD)
+        return b""
+
+    return head

@@ -10,6 +10,7 @@ from .files import existing
 from .folder import ImageFolder
 from .jsonlines import JsonLines, is_json_lines
 from .tars import TarShards, is_tar
+from .unread import remedy
 
 
 @DATASETS.register_module(name="OpenData")
@@ -32,5 +33,8 @@ def _reader(path: Path, given: str | Path) -> Callable[..., Source]:
     if tars and lines:
         raise ValueError(f"data_root={str(given)!r} holds both .tar and .jsonl files; give the path of the file you mean")
     if path.is_file() and not (tars or lines):
-        raise ValueError(f"data_root={str(given)!r} is a file but neither a .tar nor a .jsonl; give one of these, or a folder")
+        told = remedy(path.suffix.lower())
+        raise ValueError(
+            f"data_root={str(given)!r} is a file but neither a .tar nor a .jsonl; give one of these, or a folder{told}"
+        )
     return TarShards if tars else JsonLines if lines else ImageFolder

@@ -40,7 +40,7 @@ class TarSamples:
         elif known:
             self._found.setdefault(key, {})[part] = place
             self._names[key, part] = name
-        elif place != NOWHERE and self.unread.meet(name, ending_of(name), lambda: self._head(place)) != "file":
+        elif place != NOWHERE and self.unread.meet(name, ending_of(name), lambda: self._head(place)):
             self._told.add(key)
 
     def _head(self, place: Place) -> bytes:

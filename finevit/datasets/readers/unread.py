@@ -21,7 +21,7 @@ _REMEDIES = {
     ".json": "captions beside images are read from .txt or one .jsonl; convert them",
     ".jsonl": "give its path, or its folder, as data_root",
     ".tar": "give the folder that holds the tars as data_root",
-    ".txt": "no image there has the same name",
+    ".txt": "no image there has the same name; captions of several images are read from .jsonl",
 }
 _LITTER = ("thumbs.db", "desktop.ini")
 _SHOWN = 5
@@ -49,13 +49,13 @@ class Unread:
         """Kind, ending and first name of each, and how many: what ``add`` takes."""
         return [(*found, self.first[found]) for found in self.counts], list(self.counts.values())
 
-    def meet(self, name: str, ending: str, head: Callable[[], bytes]) -> str:
-        """Count a file of an ending that is not read; ``head`` gives its first bytes. Returns its kind."""
+    def meet(self, name: str, ending: str, head: Callable[[], bytes]) -> bool:
+        """Count a file of an ending that is not read; ``head`` gives its first bytes. Whether it is an image, and so lost."""
         if name.rpartition("/")[2].lower() in _LITTER:
-            return "file"
+            return False
         kind = "image" if ending in IMAGES else "misnamed" if ending not in _REMEDIES and self._is_image(ending, head) else "file"
         self.add(kind, ending, name)
-        return kind
+        return kind != "file"
 
     def _is_image(self, ending: str, head: Callable[[], bytes]) -> bool:
         """By the bytes of the first few of that ending, then as most of these were."""
@@ -64,6 +64,17 @@ class Unread:
             looked.append(header_size(head()) is not None)
             return looked[-1]
         return 2 * sum(looked) > len(looked)
+
+    def found(self) -> str:
+        """What is there where no image is, for people."""
+        endings = Counter[str]()
+        for (_, ending), count in self.counts.items():
+            endings[ending] += count
+        listed = ", ".join(f"{count:,} {ending or 'without ending'}" for ending, count in endings.most_common(_SHOWN))
+        told = Skipped()
+        self.report(told)
+        remedies = [*told.listed, *(f"{what}: {remedy}" for what, remedy in told.notes.items() if remedy)]
+        return f"found {listed}" + "".join(f"; {said}" for said in remedies) if listed else "it holds no files at all"
 
     def report(self, skipped: Skipped) -> None:
         """Tell a reader's ``skipped`` of all."""
@@ -84,9 +95,15 @@ class Unread:
         elif kind == "misnamed":
             skipped.add(f"{what}: images without the ending of one; rename them (.jpg, .png, ...)", count)
         elif kind == "part":
-            skipped.note(f"{what}: parts of samples beside the image")
+            skipped.note(what, "parts of samples beside the image")
         else:
-            skipped.note(what + (f": {_REMEDIES[ending]}" if ending in _REMEDIES else ""))
+            skipped.note(what, _REMEDIES.get(ending, ""))
+
+
+def remedy(ending: str) -> str:
+    """What to do about a file of that ending, for the end of a message; empty where nothing is known."""
+    told = "images of that format are not read; convert it to .jpg or .png" if ending in IMAGES else _REMEDIES.get(ending, "")
+    return f"; {ending}: {told}" if told else ""
 
 
 def ending_of(name: str) -> str:
