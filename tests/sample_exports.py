@@ -73,7 +73,7 @@ from transformers import AutoImageProcessor, AutoModel
 model = AutoModel.from_pretrained(folder / "hf", trust_remote_code=True)
 outputs = [model(image[None], output_hidden_states=True) for image in images]
 tokens, pooled = [o.last_hidden_state[0] for o in outputs], [o.pooler_output[0] for o in outputs]
-patchify = sys.modules[type(model.encoder).__module__].patchify
+patchify = sys.modules[type(model.encoder.pool).__module__].patchify
 patches = torch.cat([patchify(image[None], 14)[0] for image in images])
 packed = model(patches, grids=torch.tensor([[image.shape[1] // 14, image.shape[2] // 14] for image in images]))
 processor = AutoImageProcessor.from_pretrained(folder / "hf", trust_remote_code=True)
@@ -86,6 +86,7 @@ said = {
     "processed": dict(processor(photos)),
     "square": processor(photos, square=True, pixels=56 * 56)["pixel_values"].shape,
 }
+exec((folder / "hf_users.py").read_text(), globals())
 """,
     "timm": """
 import timm
@@ -115,6 +116,7 @@ said = {
     "large": timm.models.is_model("finevit_large"),
     "config": timm.data.resolve_model_data_config(again)["mean"],
 }
+exec((folder / "timm_users.py").read_text(), globals())
 """,
     "open_clip": """
 sys.path.insert(0, str(folder / "open_clip"))
@@ -135,6 +137,9 @@ said = {
     "raw": model.encode_text(tokenizer(texts)).norm(dim=-1),
     "scale": (model.logit_scale.item(), model.logit_bias.item()),
     "forward": model(images[0][None], tokenizer(texts)),
+    "dict": load(folder / "open_clip", output_dict=True)[0](images[0][None], tokenizer(texts)),
+    "half": model(text=tokenizer(texts)),
+    "length": (model.context_length, tokenizer.context_length),
     "logits": model.get_logits(images, tokenizer(texts))[0],
     "sizes": (model.visual.image_size, preprocess(picture).shape, native(picture).shape),
 }

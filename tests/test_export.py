@@ -15,6 +15,7 @@ import torch
 import transformers
 from PIL import Image
 from safetensors import safe_open
+from sample_export_users import HF, TIMM
 from sample_exports import ARCH, CODE, READ, make_checkpoint
 
 from finevit.backbones import FineViT
@@ -42,6 +43,8 @@ def read(tmp_path_factory) -> SimpleNamespace:
         stage = {"open_clip": 2, "llava": 3}.get(target, 1)
         export(made[stage][0], target, folder / target)
     (folder / "code.json").write_text(json.dumps(CODE))
+    (folder / "hf_users.py").write_text(HF)
+    (folder / "timm_users.py").write_text(TIMM)
     environment = {**os.environ, "HF_MODULES_CACHE": str(folder / "modules")}
     command = [sys.executable, "-I", "-c", READ, str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -91,6 +94,54 @@ def test_hugging_face_reads_packs_and_gives_hidden_states(read) -> None:
     assert said["processed"]["pixel_values"].shape == (4 * 4 + 12 * 20, 588)
 
 
+def test_hugging_face_attention_and_checkpointing_are_those_of_transformers(read) -> None:
+    said = read.results["hf"]["said"]
+    assert said["kinds"] == ["sdpa", "softmax_attention", "scaled_dot_product_attention"]
+    assert 0 < said["attention"][0] < 1e-5
+    assert said["attention"][1] == 0
+    assert "Flash Attention 2" in said["flash"]
+    difference, runs = said["checkpointing"]
+    assert difference < 1e-6
+    assert runs == [1] * ARCH["depth"] + [0] + [1] * 2 * ARCH["depth"] + [0], "blocks are computed again in the backward pass"
+
+
+def test_hugging_face_processor_keeps_to_its_settings(read) -> None:
+    said = read.results["hf"]["said"]
+    shapes = {"size": [224, 224], "edge": [112, 154], "rounded": [98, 196], "longest": [84, 112], "cropped": [98, 98]}
+    assert said["sizes"] == {name: [1, 3, *sides] for name, sides in shapes.items()}
+    assert said["raw"] == 0
+    assert said["floats"] < 1e-6
+    assert said["types"] == ["Tensor", "ndarray", "list"]
+    assert said["arrays"] == [(3, 56, 56), (3, 84, 112), (3, 196, 112)]
+    assert said["forms"] == [[2, 3, 56, 56]] * 2 + [[1, 3, 56, 56]]
+    assert said["chosen"] == [[1, 3, 56, 84]] * 2
+    expected = {
+        "sides": "ValueError: do_resize=False: an image has 90 x 120 pixels, whose sides must be multiples of the patch, 14",
+        "key": "ValueError: size={'side': 3}: give one of height and width",
+        "argument": "TypeError: FineViTImageProcessor.preprocess() got an unexpected keyword argument 'resample'",
+        "floats": "ValueError: images of float64: give uint8 of 0 to 255, or do_rescale=False",
+        "empty": "ValueError: images: an empty list",
+        "tensors": "ValueError: return_tensors='tf': give 'pt', 'np' or None",
+    }
+    assert said["errors"].keys() == expected.keys()
+    assert all(said["errors"][name].startswith(text) for name, text in expected.items())
+
+
+def test_hugging_face_has_pipelines_backbones_and_classifiers(read) -> None:
+    said = read.results["hf"]["said"]
+    assert max(said["pipeline"] + said["pools"]) < 1e-5, "images of a batch have their own sizes"
+    assert said["backbone"] == ([64, 64], ["stage1", "stage3"], [[1, 64, 4, 10]] * 2)
+    assert max(said["maps"]) < 1e-5
+    shape, beyond, difference = said["spread"]
+    assert shape == [3, 64, 14, 8]
+    assert beyond == 0
+    assert difference < 1e-5
+    assert max(said["loss"], said["logits"]) < 1e-5
+    found, wanted = said["classes"]
+    assert found == wanted
+    assert said["exported"] < 1e-5
+
+
 def test_timm_has_its_methods(read) -> None:
     said = read.results["timm"]["said"]
     assert said["maps"] == [[[1, 64, 2, 2]] * 2, [[1, 64, 2, 4]] * 2]
@@ -100,6 +151,24 @@ def test_timm_has_its_methods(read) -> None:
     assert said["logits"] == [1, 5, 1, 7, 64, 0]
     assert said["large"]
     assert said["config"] == (0.485, 0.456, 0.406)
+
+
+def test_timm_takes_its_settings(read) -> None:
+    said = read.results["timm"]["said"]
+    assert said["same"] == 0
+    rates, differ = said["drop_path"]
+    assert rates == pytest.approx([0, 0.25, 0.5])
+    assert any(differ), "in training paths are dropped"
+    assert said["sides"] == ((56, 84), 0)
+    assert max(said["layers"]) < 1e-5
+    assert said["dict"] == {"image_intermediates": 2, "image_features": 2}
+    expected = {
+        "img_size": "ValueError: img_size=225: give multiples of the patch, 14 pixels",
+        "unknown": "TypeError: Encoder.__init__() got an unexpected keyword argument 'qkv_bias'",
+        "fixed": "ValueError: images of 112 x 112 pixels: img_size=(28, 28) and dynamic_img_size=False",
+        "patch": "patch_size=16: the weights are for patches of 14 pixels",
+    }
+    assert said["errors"] == expected
 
 
 def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
@@ -120,7 +189,16 @@ def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     assert close(said["text"], text) < 1e-4
     assert (said["raw"] - 1).abs().min() > 0.01, "as in open_clip, unit vectors only where they are asked for"
     assert said["scale"] == (model.head.log_scale.item(), model.head.bias.item())
-    assert close(said["forward"]["logit_scale"], model.head.scale.detach()) < 1e-5
+    *features, scale, bias = said["forward"]
+    assert close(scale, model.head.scale.detach()) < 1e-5
+    assert close(bias, model.head.bias.detach()[0]) == 0
+    assert close(features[0], image[:1]) < 1e-4
+    assert close(features[1], text) < 1e-4
+    assert list(said["dict"]) == ["image_features", "text_features", "logit_scale", "logit_bias"]
+    assert all(torch.equal(a, b) for a, b in zip(said["dict"].values(), said["forward"], strict=True))
+    assert said["half"][0] is None
+    assert close(said["half"][1], text) < 1e-4
+    assert said["length"] == (256, 256)
     wanted = model.head.scale.detach() * image @ text.T + model.head.bias.detach()
     assert close(said["logits"], wanted) < 1e-3
     assert said["sizes"] == ((112, 112), (3, 112, 112), (3, 28, 56))

@@ -7,6 +7,17 @@ from finevit.export.files import copy_code, save_json, save_weights
 from finevit.export.source import Source
 from finevit.export.to_safetensors import metadata
 
+CLASSES = (
+    ("AutoConfig", "configuration", "Config"),
+    ("AutoModel", "modeling", "Model"),
+    ("AutoBackbone", "modeling", "Backbone"),
+    ("AutoModelForImageClassification", "modeling", "ForImageClassification"),
+)
+PIPELINES = (
+    ("image-feature-extraction", "FineViTFeatures", "AutoModel"),
+    ("image-classification", "FineViTClasses", "AutoModelForImageClassification"),
+)
+
 
 def write(source: Source, folder: Path) -> None:
     """Config, weights, image processor, and the modules that ``auto_map`` names."""
@@ -14,14 +25,15 @@ def write(source: Source, folder: Path) -> None:
     save_json(folder / "preprocessor_config.json", _processor(source.image, source.encoder["patch"]))
     weights = {f"encoder.{name}": value for name, value in source.part("backbone").items()}
     save_weights(folder / "model.safetensors", weights, metadata(source))
-    copy_code(folder, "encoder_finevit", "configuration_finevit", "modeling_finevit")
+    copy_code(folder, "encoder_finevit", "configuration_finevit", "modeling_finevit", "pipelines_finevit")
     copy_code(folder, "image_processing_finevit", "pixels_finevit")
 
 
 def _config(encoder: dict[str, Any]) -> dict[str, Any]:
     return {
         "architectures": ["FineViTModel"],
-        "auto_map": {"AutoConfig": "configuration_finevit.FineViTConfig", "AutoModel": "modeling_finevit.FineViTModel"},
+        "auto_map": {name: f"{module}_finevit.FineViT{suffix}" for name, module, suffix in CLASSES},
+        "custom_pipelines": {task: {"impl": f"modeling_finevit.{name}", "pt": [auto]} for task, name, auto in PIPELINES},
         "model_type": "finevit",
         "num_hidden_layers": encoder["depth"],
         "hidden_size": encoder["dim"],

@@ -4,7 +4,7 @@ Vision transformer with pre-norm blocks, SwiGLU and 2D rotary positions, for ima
 Names of weights are those of ``finevit.backbones.FineViT``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,15 +33,22 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor, table: tuple[Tensor, Tensor], lengths: Sequence[int] = (), mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        table: tuple[Tensor, Tensor],
+        lengths: Sequence[int] = (),
+        mask: Tensor | None = None,
+        attend: Callable[..., Tensor] = scaled_dot_product_attention,
+    ) -> Tensor:
         """``lengths``: sequences that lie one after the other in a batch of one; ``mask [batch, 1, 1, tokens]``: what is read."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         query, key = rotate(query, table), rotate(key, table)
         if lengths:
             parts = zip(*(t.split(list(lengths), dim=2) for t in (query, key, value)), strict=True)
-            y = torch.cat([scaled_dot_product_attention(*part) for part in parts], dim=2)
+            y = torch.cat([attend(*part) for part in parts], dim=2)
         else:
-            y = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            y = attend(query, key, value, attn_mask=mask)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -54,10 +61,18 @@ class Block(nn.Module):
         self.attention = Attention(dim=dim, heads=heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
+        self.drop_path: nn.Module = nn.Identity()
 
-    def forward(self, x: Tensor, table: tuple[Tensor, Tensor], lengths: Sequence[int] = (), mask: Tensor | None = None) -> Tensor:
-        x = x + self.attention(self.norm1(x), table, lengths, mask)
-        return x + self.feed_forward(self.norm2(x))
+    def forward(
+        self,
+        x: Tensor,
+        table: tuple[Tensor, Tensor],
+        lengths: Sequence[int] = (),
+        mask: Tensor | None = None,
+        attend: Callable[..., Tensor] = scaled_dot_product_attention,
+    ) -> Tensor:
+        x = x + self.drop_path(self.attention(self.norm1(x), table, lengths, mask, attend))
+        return x + self.drop_path(self.feed_forward(self.norm2(x)))
 
 
 class MeanPool(nn.Module):
@@ -104,13 +119,17 @@ class Encoder(nn.Module):
         rope_theta: base of the rotary wavelengths, in patches.
     """
 
+    layer: type[Block] = Block
+    attend: Callable[..., Tensor] = staticmethod(scaled_dot_product_attention)
+    """How queries, keys and values become outputs."""
+
     def __init__(
         self, *, depth: int, dim: int, heads: int, hidden: int, patch: int = 14, pool: str = "mean", rope_theta: float = 100.0
     ) -> None:
         super().__init__()
         self.patch, self.head_dim, self.rope_theta = patch, dim // heads, rope_theta
         self.embed = nn.Linear(3 * patch * patch, dim)
-        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
+        self.blocks = nn.ModuleList(self.layer(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
         self.norm: nn.Module = nn.LayerNorm(dim, eps=1e-6)
         self.pool = AttentionPool(dim=dim, heads=heads, hidden=hidden) if pool == "attention" else MeanPool()
 
@@ -138,8 +157,15 @@ class Encoder(nn.Module):
         """The blocks; returns their input and the output of each."""
         table, states = rope_table(positions, self.head_dim, self.rope_theta, x.dtype), [x]
         for block in self.blocks:
-            states.append(block(states[-1], table, lengths))
+            states.append(block(states[-1], table, lengths, None, self.attend))
         return states
+
+
+def softmax_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    """``scaled_dot_product_attention`` written out."""
+    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    scores = scores if attn_mask is None else scores.masked_fill(~attn_mask, float("-inf"))
+    return scores.softmax(-1) @ value
 
 
 def patchify(pixels: Tensor, patch: int) -> Tensor:

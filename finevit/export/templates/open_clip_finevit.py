@@ -55,6 +55,8 @@ class FineViTCLIP(nn.Module):
         text: arguments of the text tower; with ``class`` it is one of Transformers, with its config in the folder.
         embed_dim: width of the shared space.
         sigmoid: whether the loss was SigLIP's, which learns a bias.
+        context_length: tokens of a text, at most.
+        output_dict: whether :meth:`forward` gives a dict.
         folder: where the text tower's config is.
     """
 
@@ -66,9 +68,12 @@ class FineViTCLIP(nn.Module):
         text: dict[str, Any],
         embed_dim: int,
         sigmoid: bool,
+        context_length: int = 0,
+        output_dict: bool = False,
         folder: str | Path = ".",
     ) -> None:
         super().__init__()
+        self.output_dict, self.context_length = output_dict, context_length
         self.visual = Visual(encoder=encoder, image=image, embed_dim=embed_dim)
         self.text = TransformersTower(**text, folder=folder) if "tower_class" in text else TextTower(**text)
         self.text_projection = nn.Linear(self.text.dim, embed_dim, bias=False)
@@ -89,14 +94,17 @@ class FineViTCLIP(nn.Module):
         logits = logits if self.logit_bias is None else logits + self.logit_bias
         return logits, logits.T
 
-    def forward(self, image: Any = None, text: Tensor | None = None) -> dict[str, Tensor | None]:
-        """``image_features`` and ``text_features``, unit vectors, ``logit_scale`` (not its logarithm) and ``logit_bias``."""
-        return {
+    def forward(self, image: Any = None, text: Tensor | None = None) -> tuple[Tensor | None, ...] | dict[str, Tensor | None]:
+        """Features of images and of texts, unit vectors, the scale (not its logarithm) and, where there is one, the bias: a tuple,
+        as in open_clip, or with ``output_dict`` a dict of ``image_features``, ``text_features``, ``logit_scale`` and so on."""
+        found = {
             "image_features": None if image is None else self.encode_image(image, normalize=True),
             "text_features": None if text is None else self.encode_text(text, normalize=True),
             "logit_scale": self.logit_scale.exp(),
-            "logit_bias": self.logit_bias,
         }
+        if self.logit_bias is not None:
+            found["logit_bias"] = self.logit_bias
+        return found if self.output_dict else tuple(found.values())
 
 
 class Preprocess:
@@ -111,17 +119,21 @@ class Preprocess:
         return normalise(resize(pixels, *size), settings["mean"], settings["std"])
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu", native: bool = False) -> tuple[FineViTCLIP, Preprocess, Tokenizer]:
+def load(
+    folder: str | Path, device: str | torch.device = "cpu", native: bool = False, output_dict: bool = False
+) -> tuple[FineViTCLIP, Preprocess, Tokenizer]:
     """Model in evaluation mode, what prepares an image, and what prepares texts.
 
     ``native`` keeps the aspect ratio of images, as in training: then give ``encode_image`` a list, or images of one size.
+    ``output_dict`` is open_clip's: ``model(image, text)`` gives a dict.
     """
     place = Path(folder)
     settings = json.loads((place / "open_clip_finevit.json").read_text())
-    model = FineViTCLIP(**settings["model"], folder=place)
+    tokenizer = Tokenizer(folder=place, **settings["tokenizer"])
+    length = tokenizer.context_length
+    model = FineViTCLIP(**settings["model"], context_length=length, output_dict=output_dict, folder=place)
     model.load_state_dict(load_file(place / "model.safetensors"))
-    preprocess = Preprocess(settings["model"]["image"], native)
-    return model.to(device).eval(), preprocess, Tokenizer(folder=place, **settings["tokenizer"])
+    return model.to(device).eval(), Preprocess(settings["model"]["image"], native), tokenizer
 
 
 def _maybe_unit(vectors: Tensor, wanted: bool) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from timm.layers import DropPath, to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -25,11 +26,29 @@ class FineViT(Encoder):
         global_pool: ``token`` pools as the encoder was trained, ``avg`` takes the mean of the tokens, empty leaves the tokens.
         in_chans: 3.
         drop_rate: dropout before the head.
+        drop_path_rate: share of images for which the last block is left out in training; of earlier blocks less.
+        img_size: height and width that data are prepared at, for timm's data settings.
+        dynamic_img_size: False refuses images of other sizes than ``img_size``.
+        device: where weights are made.
+        dtype: of the weights.
         sizes: ``depth``, ``dim``, ``heads``, ``hidden``, ``patch``, ``pool`` and ``rope_theta`` of the encoder.
     """
 
+    num_prefix_tokens = 0
+
     def __init__(
-        self, *, num_classes: int = 0, global_pool: str = "token", in_chans: int = 3, drop_rate: float = 0.0, **sizes: Any
+        self,
+        *,
+        num_classes: int = 0,
+        global_pool: str = "token",
+        in_chans: int = 3,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        img_size: int | tuple[int, int] | None = None,
+        dynamic_img_size: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **sizes: Any,
     ) -> None:
         if in_chans != 3:
             raise ValueError(f"in_chans={in_chans}: FineViT reads RGB; give 3")
@@ -41,8 +60,13 @@ class FineViT(Encoder):
         self.feature_info = [
             {"module": f"blocks.{i}", "num_chs": self.embed_dim, "reduction": self.patch} for i in range(len(self.blocks))
         ]
+        for block, rate in zip(self.blocks, torch.linspace(0, drop_path_rate, len(self.blocks)).tolist(), strict=True):
+            block.drop_path = DropPath(rate) if rate else nn.Identity()
         self.head_drop = nn.Dropout(drop_rate)
+        self.dynamic_img_size = dynamic_img_size
+        self.set_input_size(img_size)
         self.reset_classifier(num_classes, global_pool)
+        self.to(device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
@@ -62,12 +86,13 @@ class FineViT(Encoder):
         self,
         x: Tensor,
         indices: int | list[int] | None = None,
+        return_prefix_tokens: bool = False,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
-        return_prefix_tokens: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        output_dict: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]] | dict[str, Any]:
         """Outputs of blocks, as maps or (``NLC``) as tokens; with the tokens after the last norm unless ``intermediates_only``."""
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt={output_fmt!r}: give NCHW or NLC")
@@ -77,7 +102,37 @@ class FineViT(Encoder):
         if output_fmt == "NCHW":
             grid = (x.shape[2] // self.patch, x.shape[3] // self.patch)
             found = [y.transpose(1, 2).unflatten(2, grid) for y in found]
+        if output_dict:
+            final = {} if intermediates_only else {"image_features": self.norm(states[-1])}
+            return {"image_intermediates": found, **final}
         return found if intermediates_only else (self.norm(states[-1]), found)
+
+    def get_intermediate_layers(
+        self,
+        x: Tensor,
+        n: int | list[int] | tuple[int, ...] = 1,
+        reshape: bool = False,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+    ) -> list[Tensor]:
+        """Outputs of the last ``n`` blocks, or of those that ``n`` lists, as tokens or (``reshape``) as maps: DINO's interface."""
+        chosen = n if isinstance(n, int) else list(n)
+        form = "NCHW" if reshape else "NLC"
+        found = self.forward_intermediates(x, chosen, norm=norm, stop_early=True, output_fmt=form, intermediates_only=True)
+        assert isinstance(found, list)
+        return found
+
+    def set_input_size(
+        self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
+    ) -> None:
+        """Other sides of images, multiples of the patch; nothing is resampled, for positions are rotary. The patch stays."""
+        if patch_size is not None and to_2tuple(patch_size) != (self.patch, self.patch):
+            raise ValueError(f"patch_size={patch_size}: the weights are for patches of {self.patch} pixels")
+        size = None if img_size is None else tuple(to_2tuple(img_size))
+        if size and any(side < 1 or side % self.patch for side in size):
+            raise ValueError(f"img_size={img_size}: give multiples of the patch, {self.patch} pixels")
+        self.img_size = size or getattr(self, "img_size", None)
+        self._traits = {**getattr(self, "_traits", {}), "img_size": self.img_size}  # timm's own record of it
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -103,7 +158,8 @@ class FineViT(Encoder):
                 raise ValueError(f"global_pool={global_pool!r}: give token, avg or an empty string")
             self.global_pool = global_pool
         self.num_classes = num_classes
-        self.head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+        like: dict[str, Any] = {"device": self.embed.weight.device, "dtype": self.embed.weight.dtype}
+        self.head = nn.Linear(self.embed_dim, num_classes, **like) if num_classes else nn.Identity()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Computes every block again in the backward pass."""
@@ -119,6 +175,8 @@ class FineViT(Encoder):
 
     def _run(self, x: Tensor, blocks: int) -> list[Tensor]:
         """The embeddings and the outputs of the first blocks."""
+        if not self.dynamic_img_size and self.img_size not in (None, tuple(x.shape[2:])):
+            raise ValueError(f"images of {x.shape[2]} x {x.shape[3]} pixels: img_size={self.img_size} and dynamic_img_size=False")
         states = [self.embed(patchify(x, self.patch))]
         positions = grid_positions(x.shape[2] // self.patch, x.shape[3] // self.patch, x.device)
         table = rope_table(positions, self.head_dim, self.rope_theta, states[0].dtype)
