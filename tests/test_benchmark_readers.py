@@ -159,7 +159,7 @@ def test_karpathy_refuses_other_files(tmp_path):
     ):
         Karpathy(annotations=tmp_path / "dataset_coco.json")
     write(tmp_path, {"spoilt.json": {"images": [{"sentences": [], "split": "test"}]}})
-    with pytest.raises(ValueError, match=r"spoilt\.json: an entry is not an image with filename and sentences"):
+    with pytest.raises(ValueError, match=r"spoilt\.json: image 0: an entry is not an image with filename and sentences"):
         Karpathy(annotations=tmp_path / "spoilt.json")
 
 

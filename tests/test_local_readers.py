@@ -8,16 +8,18 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from finevit.boxes import parse
-from finevit.contracts import Question
+from finevit.contracts import BadSample, Question
 from finevit.datasets.images import decode
 from finevit.datasets.readers.countbench import CountBench
 from finevit.datasets.readers.docvqa import DocVQA
 from finevit.datasets.readers.ocrbench import OCRBench
 from finevit.datasets.readers.refcoco import RefCOCO, load_pickle
+from finevit.evaluation.probes.readers import CocoRegions, LabelMaps
 from finevit.registry import DATASETS
 
 
@@ -123,13 +125,221 @@ def test_refcoco_takes_the_usual_division_and_names_its_splits(tmp_path):
         RefCOCO(data_root=tmp_path)
 
 
-def test_refcoco_names_a_box_that_is_none(tmp_path):
-    refcoco(tmp_path, box_100=[8, 5, 0, 10])
-    with pytest.raises(ValueError, match=r"annotation 100 has bbox \[8, 5, 0, 10\] in 40 x 20 pixels: x2 <= x1"):
-        RefCOCO(data_root=tmp_path, split="testA")
-    refcoco(tmp_path, box_100=[8, 5])
-    with pytest.raises(ValueError, match=r"instances\.json: an entry is not an image with id, .*bbox \(IndexError"):
-        RefCOCO(data_root=tmp_path, split="testA")
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        ([8, 5, 0, 10], "has bbox [8, 5, 0, 10] in 40 x 20 pixels: x2 <= x1; give the left edge first"),
+        ([8, 5, 16, -1], "has bbox [8, 5, 16, -1] in 40 x 20 pixels: y2 <= y1; give the upper edge first"),
+        (
+            [50, 5, 9, 9],
+            "has bbox [50, 5, 9, 9] in 40 x 20 pixels: it lies outside the image; divide pixels by the image's width and height",
+        ),
+        ([8, 5], "has bbox [8, 5]: it needs four numbers"),
+        ([], "has bbox []: it needs four numbers"),
+        (["a", 1, 2, 3], "has bbox ['a', 1, 2, 3]: it needs four numbers"),
+        ([float("nan"), 1, 2, 3], "has bbox [nan, 1, 2, 3] in 40 x 20 pixels: it needs four finite numbers"),
+        (None, "has bbox None: it needs four numbers"),
+    ],
+)
+def test_one_impossible_box_costs_its_expressions_alone(box, said, tmp_path):
+    source = RefCOCO(data_root=refcoco(tmp_path, box_100=box), split="testA")
+    assert asked(source, 0) == (where("left man", 0.5, 0.5, 1.0, 1.0),)
+    assert source.skipped.listed[:2] == [f"refs(unc).p: expression {place}: annotation 100 {said}" for place in (0, 1)]
+    assert source.describe().endswith("2 expressions; 1 images; INCOMPLETE: 2 expressions, 1 of 2 images left out")
+
+
+def test_impossible_references_are_left_out_and_named(tmp_path):
+    refcoco(tmp_path)
+    references = [
+        reference(0, "val", "left man", "", image=7), reference(0, "val", image=7),
+        {**reference(0, "val", "x", image=7), "ann_id": 99},
+        {**reference(0, "val", "x", image=7), "ann_id": [100, 102]}, {**reference(0, "val", "x", image=7), "ann_id": np.int64(102)},
+        {**reference(0, "val", "x", image=7), "sentences": [{"raw": "x"}, {"sent": np.float32(2)}]},
+    ]  # fmt: skip
+    write(tmp_path, {"refs(unc).p": pickle.dumps(references, 2)})
+    source = RefCOCO(data_root=tmp_path)
+    assert asked(source, 0) == (where("left man", 0.2, 0.25, 0.6, 0.75), where("x", 0.5, 0.5, 1.0, 1.0))
+    assert [said.removeprefix("refs(unc).p: expression ") for said in source.skipped.listed[:5]] == [
+        "1: annotation 100 has an expression without words",
+        "2: annotation 100 has an expression without words",
+        "3: annotation 99 is not in instances.json",
+        "4: ann_id is [100, 102]: expressions of several objects or of none (gRefCOCO) are not read",
+        "6: annotation 100 has an expression without words",
+    ]
+    assert "INCOMPLETE: 6 expressions left out" in source.describe()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_numbers_of_numpy_are_read_and_no_more(protocol, tmp_path):
+    numbers = [
+        np.int64(-7),
+        np.int32(5),
+        np.uint8(200),
+        np.float64(0.1),
+        np.float32(0.5),
+        np.bool_(True),
+        np.array([1, 2], ">i2")[1],
+    ]
+    read = load_pickle(write(tmp_path, {"n.p": pickle.dumps(numbers, protocol)}) / "n.p")
+    assert read == [-7, 5, 200, 0.1, 0.5, True, 2]
+    assert [type(number) for number in read] == [int, int, int, float, float, bool, int]
+    for other in (np.zeros(2), np.array(["a"])[0], np.datetime64("2020-01-01"), np.zeros(1, "O")):
+        write(tmp_path, {"o.p": pickle.dumps([other], protocol)})
+        with pytest.raises(ValueError, match=r"o\.p is not a pickle of plain values"):
+            load_pickle(tmp_path / "o.p")
+
+
+# --- Photographs that their EXIF entry turns -------------------------------------------------------------------------
+
+
+def photo(orientation: int, size: tuple[int, int] = (100, 60)) -> bytes:
+    """Stored as 100 x 60, black but for a red object at x 10 to 40, y 6 to 24."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[6:24, 10:40] = (255, 0, 0)
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(file, "PNG", exif=exif)
+    return file.getvalue()
+
+
+def object_in(image: np.ndarray) -> tuple[float, ...]:
+    rows, columns = np.nonzero(image[..., 0] > 200)
+    height, width = image.shape[:2]
+    return columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height
+
+
+def turned_set(root: Path, orientations, size, box=(10, 6, 30, 18)) -> Path:
+    """RefCOCO and COCO of photographs, one an orientation, annotated in pixels of ``size`` (width and height, or None)."""
+    size = {} if size is None else {"width": size[0], "height": size[1]}
+    images = [{"id": i, "file_name": f"{i}.png", **size} for i in range(len(orientations))]
+    annotations = [{"id": 100 + i, "image_id": i, "category_id": 1, "bbox": list(box)} for i in range(len(orientations))]
+    references = [reference(i, "val", "red", image=i) for i in range(len(orientations))]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}
+    write(root, {"instances.json": content, "refs(unc).p": pickle.dumps(references)})
+    return write(root, {f"{i}.png": photo(orientation) for i, orientation in enumerate(orientations)})
+
+
+def boxes_and_objects(root: Path):
+    """Both readers: the box that they tell of each image, and where its object is."""
+    for source in (RefCOCO(data_root=root), CocoRegions(annotations=root / "instances.json", image_root=root)):
+        for i in range(len(source)):
+            record = source[i]
+            (told,) = [q.boxes[0] for q in record.facts.get("asked", ())] or [region.box for region in record.regions]
+            yield record.id, told, object_in(decode(record.image, name=record.id))
+
+
+@pytest.mark.parametrize("scale", [1, 2.03])
+def test_boxes_of_the_stored_image_are_turned_with_it(tmp_path, scale):
+    box = [value * scale for value in (10, 6, 30, 18)]
+    root = turned_set(tmp_path, (1, 5, 6, 7, 8), [round(100 * scale), round(60 * scale)], box)
+    told = list(boxes_and_objects(root))
+    assert [name for name, *_ in told] == [f"{i}.png" for i in range(5)] * 2
+    for _, box, seen in told:
+        assert box == pytest.approx(seen, abs=1e-9 if scale == 1 else 0.01)
+
+
+def test_boxes_of_the_upright_image_stay(tmp_path):
+    root = turned_set(tmp_path, (6,), (60, 100), (36, 10, 18, 30))
+    for _, told, seen in boxes_and_objects(root):
+        assert told == pytest.approx(seen, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "said"),
+    [
+        (2, (100, 60), "annotations of 100 x 60 pixels fit it either way"),
+        (3, (100, 60), "its EXIF orientation 3 turns the image, and its annotations of 100 x 60 pixels fit it either way"),
+        (4, (50, 30), "annotations of 50 x 30 pixels fit it either way"),
+        (6, None, "its annotations do not say of which size it was: whether they were drawn before or after cannot be told"),
+        (
+            1,
+            (60, 100),
+            "its annotations are of an image of 60 x 100 pixels, the upright image has 100 x 60; correct or remove them",
+        ),
+        (6, (90, 90), "its annotations are of an image of 90 x 90 pixels, the upright image has 60 x 100"),
+    ],
+)
+def test_boxes_that_cannot_be_placed_are_left_out_and_named(tmp_path, orientation, size, said):
+    root = turned_set(tmp_path, (orientation,), size)
+    other = json.loads((root / "instances.json").read_text())
+    other["images"].append({"id": 9, "file_name": "9.png", "width": 100, "height": 60})
+    other["annotations"].append({**other["annotations"][0], "id": 109, "image_id": 9})
+    references = [reference(0, "val", "red", image=0), reference(9, "val", "red", image=9)]
+    write(root, {"9.png": photo(1), "instances.json": other, "refs(unc).p": pickle.dumps(references)})
+    for source in (RefCOCO(data_root=root), CocoRegions(annotations=root / "instances.json", image_root=root)):
+        assert [source[i].id for i in range(len(source))] == ["9.png"]
+        assert source.describe().endswith("; INCOMPLETE: 1 of 2 images left out")
+        (named,) = source.skipped.listed
+        assert named.startswith("instances.json: 0.png: ")
+        assert said in named
+
+
+def test_an_instances_file_without_sizes_takes_those_of_its_images(tmp_path):
+    for _, told, seen in boxes_and_objects(turned_set(tmp_path, (1, 1), None)):
+        assert told == pytest.approx(seen, abs=1e-9)
+
+
+def test_objects_that_are_none_are_left_out_and_named(tmp_path):
+    root = turned_set(tmp_path, (1,), (100, 60))
+    content = json.loads((root / "instances.json").read_text())
+    good = content["annotations"][0]
+    content["annotations"] += [
+        {**good, "bbox": []}, {key: value for key, value in good.items() if key != "bbox"},
+        {**good, "category_id": 9}, {**good, "image_id": 7},
+        {**good, "bbox": [50, 50, -10, 10]}, None, {**good, "bbox": [1, 1, 3, 3], "iscrowd": 1}, {**good, "image_id": 5},
+        {**good, "image_id": "0", "bbox": ["0", "0", "50", "30"]},
+    ]  # fmt: skip
+    content["images"] += [{"id": 5, "file_name": "0.png", "width": 60, "height": 100}]
+    write(root, {"instances.json": content})
+    source = CocoRegions(annotations=root / "instances.json", image_root=root)
+    assert [region.box for region in source[0].regions] == [(0.1, 0.1, 0.4, 0.4), (0.0, 0.0, 0.5, 0.5)]
+    assert [said.removeprefix("instances.json: annotation ") for said in source.skipped.listed] == [
+        "1: annotation 100 has bbox []: it needs four numbers",
+        "2: annotation 100 has no bbox",
+        "3: its category 9 is not in the file",
+        "4: its image 7 is not in instances.json",
+        "5: annotation 100 has bbox [50, 50, -10, 10] in 100 x 60 pixels: x2 <= x1; give the left edge first",
+        "6: an entry is not an annotation with image_id, category_id and bbox "
+        "(AttributeError: 'NoneType' object has no attribute 'get')",
+        "8: image 5 has the file_name of image 0, but another size",
+    ]
+    assert source.describe().endswith("1 categories; 1 images; INCOMPLETE: 7 objects left out")
+
+
+def test_images_of_lvis_are_found_by_their_address(tmp_path):
+    images = [
+        {"id": i, "coco_url": f"http://x/{place}/{i}.png", "width": 100, "height": 60}
+        for i, place in enumerate(("train2017", "val2017"))
+    ]
+    annotations = [{"id": i, "image_id": i, "category_id": 1, "bbox": [10, 6, 30, 18]} for i in range(2)]
+    write(tmp_path, {"lvis.json": {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "x"}]}})
+    write(tmp_path, {"train2017/0.png": photo(1), "val2017/1.png": photo(1)})
+    source = CocoRegions(annotations=tmp_path / "lvis.json", image_root=tmp_path / "val2017")
+    assert [object_in(decode(source[i].image, name="x")) for i in range(2)] == [(0.1, 0.1, 0.4, 0.4)] * 2
+    (tmp_path / "val2017").rename(tmp_path / "pictures")
+    source = CocoRegions(annotations=tmp_path / "lvis.json", image_root=tmp_path / "pictures")
+    assert len(source) == 2
+
+
+def drawn(image: np.ndarray) -> bytes:
+    """The object as a label map, beside more than a PNG may hold in Pillow's eyes."""
+    file = io.BytesIO()
+    Image.fromarray((image[..., 0] > 200).astype(np.uint8)).save(file, "PNG", icc_profile=b" " * 1_200_000)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_label_maps_lie_as_their_images_do(tmp_path, orientation, upright):
+    maps = {"a": drawn(decode(photo(orientation if upright else 1), name="x")), "b": drawn(decode(photo(1), name="x"))}
+    write(tmp_path, {f"annotations/training/{name}.png": data for name, data in maps.items()})
+    write(tmp_path, {"images/training/a.png": photo(orientation), "images/training/b.png": photo(1)})
+    source = LabelMaps(root=tmp_path, split="training")
+    if orientation in (2, 3, 4):
+        with pytest.raises(BadSample, match=rf"a\.png: its EXIF orientation {orientation} .* of 100 x 60 pixels fit it either way"):
+            source[0]
+    else:
+        np.testing.assert_array_equal(source[0].label_map == 0, source[0].image[..., 0] > 200)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +448,7 @@ def test_countbench_refuses_other_files(tmp_path):
     write(tmp_path, {"a.json": {}, "b.json": [{"image": "x.png", "text": "two", "number": 2}], "c.json": [{"image": "x.png"}]})
     with pytest.raises(ValueError, match="must hold a list of entries, not dict"):
         CountBench(annotations=tmp_path / "a.json")
-    with pytest.raises(ValueError, match=r"holds no usable entry: row 0: .*x\.png is missing; .* holds a\.json"):
+    with pytest.raises(ValueError, match=r"holds no usable entry: b\.json: row 0: .*x\.png is missing; .* holds a\.json"):
         CountBench(annotations=tmp_path / "b.json")
     with pytest.raises(ValueError, match="an entry is not an image with number, and with question or text"):
         CountBench(annotations=tmp_path / "c.json")

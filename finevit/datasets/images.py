@@ -66,7 +66,7 @@ def decode(
             if target is not None:
                 _draft(image, target)
             image.load()
-            return np.array(turn(_rgb(image, name), _orientation(image)))
+            return np.array(turn(_rgb(image, name), orientation_of(image)))
     except BadSample:
         raise
     except UnidentifiedImageError:
@@ -100,7 +100,7 @@ def header(data: bytes, *, whole: bool = False) -> Header | None:
     whole = whole or not data.startswith(SIGNATURE) or without_metadata(data)[1]
     try:
         with opened(data) as image:
-            orientation = _orientation(image)
+            orientation = orientation_of(image)
             if orientation == 1 and not whole:
                 return None  # a PNG may say behind its pixels that it is turned
             width, height = image.size
@@ -117,7 +117,7 @@ def header_size(data: bytes) -> tuple[int, int] | None:
 
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """A stored image upright, by its orientation."""
+    """A stored image upright, by its orientation; 1 leaves it as it is."""
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
@@ -164,7 +164,7 @@ def _from_wide_grey(grey: np.ndarray, name: str) -> Image.Image:
     return Image.fromarray((grey.astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """The EXIF entry that says how the stored pixels are turned; an unreadable one counts as upright, 1."""
     try:
         found = Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of PNG would decode the pixels first

@@ -15,7 +15,7 @@ _SHOWN = 60  # characters of a wrong value
 _ROUNDING = 0.01  # boxes may pass the image's edge by so much, and are clipped
 
 
-def parse_object(data: bytes) -> dict:
+def parse_object(data: bytes | str) -> dict:
     """Return the JSON object in the bytes; ``ValueError`` for anything else."""
     try:
         entry = json.loads(data)

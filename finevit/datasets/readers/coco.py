@@ -1,13 +1,13 @@
 """Retrieval sets with five short captions an image: COCO and Flickr30k (evaluation of Stage II)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
 
 from .files import Skipped, clean
-from .fixed import Entry, FixedSet, annotation_file, expecting, load_json
+from .fixed import Entry, FixedSet, annotation_file, expecting, load_json, numbered, usable
 
 CAPTIONS = 5
 """Captions of an image that count: its first five, as usual; a few images of COCO have six or seven."""
@@ -29,17 +29,18 @@ class Karpathy(FixedSet):
         path, root = annotation_file(annotations, image_root)
         content = load_json(path)
         images = content.get("images") if isinstance(content, dict) else None
-        if not isinstance(images, list) or not images or "sentences" not in images[0]:
+        if not isinstance(images, list) or not any("sentences" in image for image in images if image):
             raise ValueError(
                 f"annotations={str(annotations)!r} is no file of Karpathy's splits: looked for 'images' with 'sentences' in it; "
                 f"it holds {_keys(content)}. COCO's own captions_val2017.json is read by CocoCaptions, another set of images"
             )
-        splits = ("all", *sorted({_split(image) for image in images}))
+        with expecting(path, "an image with filename and sentences"):
+            splits = ("all", *sorted({_split(image) for image in images}))
         if split not in splits:
             raise ValueError(f"split={split!r} is not in {path.name}{did_you_mean(split, splits)}; it has {', '.join(splits)}")
         skipped = Skipped()
-        with expecting(path, "an image with filename and sentences"):
-            entries = list(_karpathy([image for image in images if split in ("all", _split(image))], skipped))
+        chosen = [image for image in images if split in ("all", _split(image))]
+        entries = list(_captioned(_karpathy(chosen, skipped, path), skipped))
         about = (
             f"{content.get('dataset', path.stem)}, Karpathy's split {split!r} of {len(images):,} images, first {CAPTIONS} captions"
         )
@@ -65,33 +66,60 @@ class CocoCaptions(FixedSet):
             )
         skipped, about = Skipped(), f"{path.stem}, first {CAPTIONS} captions"
         with expecting(path, "an image with id and file_name, or a caption of one"):
-            texts: dict[int, list[str]] = {image["id"]: [] for image in content["images"]}
-            for annotation in sorted(content["annotations"], key=lambda annotation: annotation["id"]):
-                texts[annotation["image_id"]].append(annotation["caption"])
-            images = ((image["file_name"], image["file_name"], texts[image["id"]]) for image in content["images"])
-            entries = list(_captioned(images, skipped))
+            names = {str(image["id"]): image["file_name"] for image in content["images"]}
+            texted = list(content["annotations"])
+            if all(isinstance(annotation.get("id"), int) for annotation in texted):
+                texted.sort(key=lambda annotation: annotation["id"])
+        texts = dict[str, list[str]]((number, []) for number in names)
+        what = "an image with id and file_name, or a caption of one"
+        for number, text in usable(numbered("annotation", texted), _caption(names), skipped, path=path, of="captions", what=what):
+            texts[number].append(text)
+        entries = list(_captioned(((names[number], names[number], found) for number, found in texts.items()), skipped))
         super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
 
 
-def _karpathy(images: Iterable[Mapping], skipped: Skipped) -> Iterator[Entry]:
-    """Entries of Karpathy's images: COCO names a folder too, Flickr a file alone."""
-    paths = [f"{image['filepath']}/{image['filename']}" if image.get("filepath") else image["filename"] for image in images]
-    texts = [[sentence["raw"] for sentence in image["sentences"]] for image in images]
-    return _captioned(zip(paths, paths, texts, strict=True), skipped)
+def _caption(names: Mapping[str, str]) -> Callable[[Mapping], tuple[str, str]]:
+    """Reads an annotation as the number of its image, which has one of the ``names``, and a caption."""
+
+    def read(annotation: Mapping) -> tuple[str, str]:
+        number, text = str(annotation["image_id"]), annotation["caption"]
+        if number not in names:
+            raise ValueError(f"its image {annotation['image_id']!r} is not in the file")
+        return number, worded(text)
+
+    return read
+
+
+def worded(text: object) -> str:
+    """A caption on one line; ``ValueError`` where it is no text or has no words."""
+    if not isinstance(text, str) or not clean(text):
+        raise ValueError(f"its caption is {text!r}")
+    return clean(text)
+
+
+def _karpathy(images: Iterable[Mapping], skipped: Skipped, path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Name, path and captions of Karpathy's images: COCO names a folder too, Flickr a file alone."""
+
+    def read(image: Mapping) -> tuple[str, str, list[str]]:
+        name = f"{image['filepath']}/{image['filename']}" if image.get("filepath") else image["filename"]
+        sentences = [(f"{name}: sentence {place}", sentence) for place, sentence in enumerate(image["sentences"][:CAPTIONS])]
+        read, what = (lambda sentence: worded(sentence["raw"])), "a sentence with its raw text"
+        return name, name, list(usable(sentences, read, skipped, path=path, of="captions", what=what))
+
+    return usable(numbered("image", images), read, skipped, path=path, of="images", what="an image with filename and sentences")
 
 
 def _captioned(images: Iterable[tuple[str, str, list[str]]], skipped: Skipped) -> Iterator[Entry]:
     for identity, path, texts in images:
-        cleaned = [text for text in map(clean, texts[:CAPTIONS]) if text]
-        if cleaned:
-            yield Entry(identity, path, {f"caption-{place}": text for place, text in enumerate(cleaned, start=1)})
+        if texts:
+            yield Entry(identity, path, {f"caption-{place}": text for place, text in enumerate(texts[:CAPTIONS], start=1)})
         else:
             skipped.add(f"{identity}: has no caption")
 
 
 def _split(image: Mapping) -> str:
     """Karpathy's split of an image; what is left of COCO's validation images is trained on."""
-    split = image.get("split", "")
+    split = str(image.get("split", ""))
     return "train" if split == "restval" else split
 
 

@@ -9,8 +9,9 @@ from finevit.contracts import Question, Record
 from finevit.registry import DATASETS
 
 from .annotations import parse_object
+from .encodings import decode_text, text_lines
 from .files import FileSource, Skipped, clean, existing, read
-from .fixed import annotation_file, expecting, listed, load_json
+from .fixed import annotation_file, expecting, lacking, listed, load_json, usable
 
 IMAGE_FIELDS = ("image", "image_path", "file_name")
 """Where an entry of JSON names its image; the first of these that it has."""
@@ -46,16 +47,13 @@ class CountBench(FileSource):
         self, *, annotations: str | Path, image_root: str | Path | None = None, questions: str | Path | None = None
     ) -> None:
         path, root = annotation_file(annotations, image_root)
-        skipped = Skipped()
-        with expecting(path, "an image with number, and with question or text"):
-            rows = _with_questions(_rows(path), questions)
-            self._counted = list(_counted(rows, root, skipped))
+        skipped, rows = Skipped(), _with_questions(_rows(path), questions)
+        self._counted = list(_counted(path, rows, root, skipped))
         if not self._counted:
             raise ValueError(f"annotations={str(annotations)!r} holds no usable entry: {skipped}; {root} holds {listed(root)}")
         ids = [entry.id for entry in self._counted]
         super().__init__(data_root=path, keys=ids, captioned=0, skipped=skipped, split="all", holdout=0.0)
-        lacking = f"; INCOMPLETE: {skipped.count:,} of {len(rows):,} images left out" if skipped.count else ""
-        self._about = f"CountBench; {len(ids):,} images{lacking}"
+        self._about = f"CountBench; {len(ids):,} images{lacking(skipped, len(rows))}"
 
     def record(self, row: int) -> Record:
         """The image, read from its file where there is one."""
@@ -64,22 +62,28 @@ class CountBench(FileSource):
         return Record(id=name, image=data, facts={"asked": (question,)})
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _rows(path: Path) -> list[Any]:
+    """The entries of a file; in place of a line that is no entry, what is wrong with it."""
     if path.suffix == ".parquet":
         return _parquet(path)
     if path.suffix == ".jsonl":
-        return [_line(place, line) for place, line in enumerate(path.read_bytes().splitlines(), start=1) if line.strip()]
+        return [_line(place, line) for place, line in enumerate(text_lines(_text(path)), start=1) if line.strip()]
     rows = load_json(path)
     if not isinstance(rows, list):
         raise ValueError(f"annotations={str(path)!r} must hold a list of entries, not {type(rows).__name__}")
     return rows
 
 
-def _line(place: int, line: bytes) -> dict[str, Any]:
+def _text(path: Path) -> str:
+    with expecting(path, "text"):
+        return decode_text(path.read_bytes())
+
+
+def _line(place: int, line: str) -> dict[str, Any] | ValueError:
     try:
         return parse_object(line)
     except ValueError as error:
-        raise ValueError(f"line {place}: {error}; correct or remove it") from None
+        return ValueError(f"line {place}: {error}; correct or remove it")
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:
@@ -90,7 +94,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     return parquet.read_table(path).to_pylist()
 
 
-def _with_questions(rows: list[dict[str, Any]], questions: str | Path | None) -> list[dict[str, Any]]:
+def _with_questions(rows: list[Any], questions: str | Path | None) -> list[Any]:
     if questions is None:
         return rows
     asked = load_json(existing(questions, setting="questions"))
@@ -98,27 +102,35 @@ def _with_questions(rows: list[dict[str, Any]], questions: str | Path | None) ->
         raise ValueError(
             f"questions={str(questions)!r} has {len(asked):,} questions for {len(rows):,} rows; give the file that fits"
         )
-    return [{**row, "question": item["question"]} for row, item in zip(rows, asked, strict=True)]
+    paired = zip(rows, asked, strict=True)
+    return [{**row, "question": item["question"]} if isinstance(row, dict) else row for row, item in paired]
 
 
-def _counted(rows: Sequence[Mapping[str, Any]], root: Path, skipped: Skipped) -> Iterator[Counted]:
+def _counted(path: Path, rows: Sequence[Any], root: Path, skipped: Skipped) -> Iterator[Counted]:
     """The entries that can be used; the others are noted in ``skipped``."""
-    for place, row in enumerate(rows):
-        number, image = _number(place, row["number"]), _image(row, root)
+
+    def counted(placed: tuple[int, Mapping[str, Any]]) -> Counted:
+        place, row = placed
+        number, image = _number(row["number"]), _image(row, root)
         text = clean(row.get("question") or "") or _blanked(row["text"], number)
         if image is None or (isinstance(image, Path) and not image.is_file()):
-            skipped.add(f"row {place}: {image or 'its image'} is missing")
-        elif not text:
-            skipped.add(f"row {place}: its caption {row['text']!r} does not say {number}; give a question")
-        else:
-            yield Counted(str(place), image, Question(task="counting", text=text, answer=str(number)))
+            raise ValueError(f"{image or 'its image'} is missing")
+        if not text:
+            raise ValueError(f"its caption {row['text']!r} does not say {number}; give a question")
+        return Counted(str(place), image, Question(task="counting", text=text, answer=str(number)))
+
+    for row in rows:
+        if isinstance(row, ValueError):
+            skipped.add(f"{path.name}: {row}")
+    named = [(f"row {place}", (place, row)) for place, row in enumerate(rows) if not isinstance(row, ValueError)]
+    return usable(named, counted, skipped, path=path, of="images", what="an image with number, and with question or text")
 
 
-def _number(place: int, value: Any) -> int:
+def _number(value: Any) -> int:
     try:
         return int(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"row {place}: number is {value!r}; write a whole number") from None
+        raise ValueError(f"number is {value!r}; write a whole number") from None
 
 
 def _image(row: Mapping[str, Any], root: Path) -> bytes | Path | None:

@@ -1,13 +1,14 @@
 """DocVQA: questions about scanned documents, answered with the words that stand there (paper, evaluation of Stage III)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from finevit.contracts import Question
 from finevit.registry import DATASETS
 
-from .fixed import Entry, FixedSet, annotation_file, expecting, load_json
+from .files import Skipped
+from .fixed import Entry, FixedSet, annotation_file, load_json, numbered, usable
 
 
 @DATASETS.register_module()
@@ -27,20 +28,18 @@ class DocVQA(FixedSet):
         content = load_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("data"), list):
             raise ValueError(f"annotations={str(annotations)!r} is no file of DocVQA: looked for 'data', a list of questions")
-        with expecting(path, "a question with question, image and answers"):
-            if content["data"] and not any("answers" in item for item in content["data"]):
-                raise ValueError(f"annotations={str(annotations)!r} holds no answers, like DocVQA's test split; give that of val")
-            entries = by_image(_questions(content["data"]))
+        if content["data"] and not any("answers" in item for item in content["data"] if item):
+            raise ValueError(f"annotations={str(annotations)!r} holds no answers, like DocVQA's test split; give that of val")
+        skipped, what = Skipped(), "a question with question, image and answers"
+        entries = by_image(usable(numbered("question", content["data"]), _question, skipped, path=path, of="questions", what=what))
         about = f"DocVQA {content.get('dataset_split', path.stem)}, {len(content['data']):,} questions"
-        super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about)
+        super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
 
 
 def by_image(asked: Iterable[tuple[str, Question]]) -> list[Entry]:
     """One entry for each image, with all questions about it, in the order in which they come."""
     found: dict[str, list[Question]] = {}
     for image, question in asked:
-        if not isinstance(image, str):
-            raise TypeError(f"image is {image!r}, no path")
         found.setdefault(image, []).append(question)
     return [Entry(image, image, facts={"asked": tuple(questions)}) for image, questions in found.items()]
 
@@ -48,12 +47,20 @@ def by_image(asked: Iterable[tuple[str, Question]]) -> list[Entry]:
 def answered(task: str, text: str, answers: str | Sequence[object]) -> Question:
     """A question with the first of its answers as ``answer`` and the others as ``strings``; ``ValueError`` where all are empty."""
     given = [answers] if isinstance(answers, str) else answers
-    found = [stripped for answer in given if (stripped := str(answer).strip())]
+    found = [stripped for answer in given if answer is not None and (stripped := str(answer).strip())]
+    if not text.strip():
+        raise ValueError(f"the {task} question has no words")
     if not found:
-        raise ValueError(f"the {task} question {text!r} has no answer; fetch the file again")
+        raise ValueError(f"the {task} question {text!r} has no answer")
     return Question(task=task, text=text.strip(), answer=found[0], strings=tuple(found[1:]))
 
 
-def _questions(items: Iterable[Any]) -> Iterator[tuple[str, Question]]:
-    for item in items:
-        yield item["image"], answered("docvqa", item["question"], item["answers"])
+def path_of(image: object) -> str:
+    """What an entry says of its image, if that is a path; else ``ValueError``."""
+    if not isinstance(image, str) or not image:
+        raise ValueError(f"image is {image!r}, no path")
+    return image
+
+
+def _question(item: Any) -> tuple[str, Question]:
+    return path_of(item["image"]), answered("docvqa", item["question"], item["answers"])

@@ -3,13 +3,14 @@
 import contextlib
 import logging
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Record, Source
-from finevit.datasets.images import header_size
+from finevit.datasets.images import Header, header
 from finevit.datasets.text import printable
 from finevit.suggest import did_you_mean
 
@@ -28,7 +29,8 @@ HEAD = 2**16
 class Skipped:
     """Entries that a reader left out when it opened: ``count`` of all ``seen``, and the first 1,000 lines about them, ``listed``.
 
-    ``notes`` say what else is there and not read, with the remedy; it is no entry that is lost, and does not count.
+    ``notes`` say what else is there and not read, with the remedy; it is no entry that is lost, and does not count. ``kinds``
+    counts entries by what they are: images, or what belongs to one, such as expressions.
     """
 
     named = 5
@@ -38,10 +40,12 @@ class Skipped:
         self.count = self.seen = self._named = 0
         self.listed: list[str] = []
         self.notes: dict[str, str] = {}
+        self.kinds = Counter[str]()
 
-    def add(self, what: str, count: int = 1) -> None:
+    def add(self, what: str, count: int = 1, *, of: str = "images") -> None:
         """Count an entry, or several of a kind; ``what`` names them and says why."""
         self.count += count
+        self.kinds[of] += count
         if len(self.listed) < self.named:
             self._named += count
         if len(self.listed) < self.kept:
@@ -89,13 +93,8 @@ class FileSource(Source):
         place = self.image_at(int(self._rows[index]))
         if place is None:
             return None
-        path, offset, size = place
-        with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
-            for most in (HEAD, size):
-                file.seek(offset)
-                if found := header_size(file.read(most if size < 0 else min(most, size))):
-                    return found
-        return None
+        found = header_of(*place)
+        return found.upright if found else None
 
     def image_at(self, row: int) -> tuple[Path, int, int] | None:
         """File, offset and bytes (-1: to the end) of a row's image; None where there is none, or it cannot be told."""
@@ -126,6 +125,16 @@ class FileSource(Source):
 def not_read(skipped: Skipped) -> str:
     """The end of a description: what is there and not read."""
     return f"; not read: {'; '.join(skipped.notes)}" if skipped.notes else ""
+
+
+def header_of(path: Path, offset: int = 0, size: int = -1) -> Header | None:
+    """What an image file, or a part of ``size`` bytes of a file, says of itself at its beginning; None where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
+        for most in (HEAD // 16, HEAD, size):
+            file.seek(offset)
+            if found := header(file.read(most if size < 0 else min(most, size)), whole=most == size):
+                return found
+    return None
 
 
 def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:

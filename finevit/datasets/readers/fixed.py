@@ -3,15 +3,19 @@
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from finevit.contracts import Record
 from finevit.suggest import did_you_mean
 
+from .encodings import decode_text
 from .files import FileSource, Skipped, existing, not_read, read
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Entry(NamedTuple):
@@ -26,8 +30,9 @@ class Entry(NamedTuple):
 class FixedSet(FileSource):
     """All entries of an evaluation set whose images are there, in the set's own order.
 
-    An image that is not there is left out when the set is opened, and named: the description says how many of how many are shown,
-    since fewer images make every number better. One that cannot be read later is a ``BadSample``.
+    An image that is not there is left out when the set is opened, and named, and so is an entry that says what cannot be: the
+    description says how many of how many are shown, since fewer images make every number better. What cannot be read later is a
+    ``BadSample``.
 
     Args:
         origin: the file or folder that defines the set.
@@ -42,20 +47,21 @@ class FixedSet(FileSource):
         self, *, origin: Path, image_root: Path, setting: str, entries: Sequence[Entry], about: str, skipped: Skipped | None = None
     ) -> None:
         skipped, self._image_root = skipped or Skipped(), image_root
-        whole = len(entries) + skipped.count
-        if not whole:
-            raise ValueError(f"{origin} holds no entries; fetch it again")
+        whole = len(entries) + skipped.kinds["images"]
+        if not entries:
+            raise ValueError(
+                f"{origin} holds no usable entry: {skipped}" if skipped.count else f"{origin} holds no entries; fetch it again"
+            )
         self._entries = present(entries, image_root, skipped)
         if not self._entries:
-            first = f"looked for {image_root / entries[0].image}" if entries else str(skipped)
+            first = f"looked for {image_root / entries[0].image}"
             there = f"it holds {listed(image_root)}"
             raise ValueError(f"{setting}={str(image_root)!r} holds none of the {whole:,} images of {origin}: {first}; {there}")
         ids = [entry.id for entry in self._entries]
         captions = sum(len(entry.captions) for entry in self._entries)
         super().__init__(data_root=origin, keys=ids, captioned=len(ids), skipped=skipped, split="all", holdout=0.0)
         counted = f"{len(ids):,} images" + (f", {captions:,} captions" if captions else "")
-        lacking = f"; INCOMPLETE: {skipped.count:,} of {whole:,} images left out" if skipped.count else ""
-        self._about = f"{about}; {counted}{lacking}{not_read(skipped)}"
+        self._about = f"{about}; {counted}{lacking(skipped, whole)}{not_read(skipped)}"
 
     def record(self, row: int) -> Record:
         """Read the image of an entry."""
@@ -66,6 +72,35 @@ class FixedSet(FileSource):
     def image_at(self, row: int) -> tuple[Path, int, int]:
         """The whole of an image file."""
         return self._image_root / self._entries[row].image, 0, -1
+
+
+def lacking(skipped: Skipped, whole: int) -> str:
+    """The end of a set's description: what of it was left out, of ``whole`` images; empty where nothing was."""
+    counts = ((f"{count:,} of {whole:,}" if kind == "images" else f"{count:,}", kind) for kind, count in skipped.kinds.items())
+    return f"; INCOMPLETE: {', '.join(map(' '.join, counts))} left out" if skipped.count else ""
+
+
+def numbered(kind: str, items: Iterable[Item]) -> Iterator[tuple[str, Item]]:
+    """Entries with what messages call them: their kind and their place in the file, from 0."""
+    return ((f"{kind} {place}", item) for place, item in enumerate(items))
+
+
+def usable(
+    items: Iterable[tuple[str, Item]], read: Callable[[Item], Made], skipped: Skipped, *, path: Path, of: str, what: str
+) -> Iterator[Made]:
+    """What ``read`` makes of the named entries of a file; one of which it can make nothing is noted, as one ``of`` these.
+
+    ``what`` says what an entry should be. One impossible entry is no reason to refuse a set.
+    """
+    for name, item in items:
+        try:
+            with expecting(path, what):
+                made = read(item)
+        except ValueError as error:
+            fault = str(error).removeprefix(f"{path}: ").removesuffix("; fetch the file again")
+            skipped.add(f"{path.name}: {name}: {fault}", of=of)
+        else:
+            yield made
 
 
 def present(entries: Iterable[Entry], root: Path, skipped: Skipped) -> list[Entry]:
@@ -110,7 +145,7 @@ def annotation_file(annotations: str | Path, image_root: str | Path | None) -> t
 def load_json(path: Path) -> Any:
     """What a JSON file holds; ``ValueError`` names a file that is not JSON."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(decode_text(path.read_bytes()))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
     except OSError as error:

@@ -1,14 +1,14 @@
 """OCRBench: 1,000 questions about text in images, out of 29 data sets (paper, evaluation of Stage III)."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from finevit.contracts import Question
 from finevit.registry import DATASETS
 
-from .docvqa import answered, by_image
-from .fixed import FixedSet, annotation_file, expecting, load_json
+from .docvqa import answered, by_image, path_of
+from .files import Skipped
+from .fixed import FixedSet, annotation_file, load_json, numbered, usable
 
 IMAGES = "OCRBench_Images"
 """The folder of the images, as the authors' archive has it."""
@@ -36,13 +36,12 @@ class OCRBench(FixedSet):
         content = load_json(path)
         if not isinstance(content, list):
             raise ValueError(f"annotations={str(annotations)!r} is no file of OCRBench: it must hold a list of questions")
-        with expecting(path, "a question with dataset_name, image_path, question and answers"):
-            entries = by_image(_questions(content))
+        skipped, what = Skipped(), "a question with dataset_name, image_path, question and answers"
+        entries = by_image(usable(numbered("question", content), _question, skipped, path=path, of="questions", what=what))
         about = f"OCRBench, {len(content):,} questions"
-        super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about)
+        super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
 
 
-def _questions(items: Iterable[Any]) -> Iterator[tuple[str, Question]]:
-    for item in items:
-        task = "ocrbench_formula" if item["dataset_name"] == FORMULAS else "ocrbench"
-        yield item["image_path"], answered(task, item["question"], item["answers"])
+def _question(item: Any) -> tuple[str, Question]:
+    task = "ocrbench_formula" if item["dataset_name"] == FORMULAS else "ocrbench"
+    return path_of(item["image_path"]), answered(task, item["question"], item["answers"])

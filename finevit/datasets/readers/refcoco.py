@@ -1,18 +1,22 @@
 """RefCOCO, RefCOCO+ and RefCOCOg: where is what an expression means (paper, evaluation of Stage III)."""
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from finevit.boxes import Box, fault_of_box
+import numpy as np
+
 from finevit.contracts import Question
+from finevit.datasets.frames import turned
 from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
 
 from .docvqa import by_image
-from .files import clean, existing
-from .fixed import FixedSet, expecting, listed, load_json
+from .files import Skipped, clean, existing
+from .fixed import Entry, FixedSet, expecting, listed, numbered, usable
+from .instances import Instances
 
 USUAL = ("unc", "umd", "google")
 """Whose division into splits is taken where none is named: each set is reported with the first of these that it has."""
@@ -23,7 +27,8 @@ class RefCOCO(FixedSet):
     """A folder of refer's, with ``refs(unc).p`` and ``instances.json``; ``facts["asked"]`` has one question for each expression.
 
     Questions are of the task ``text2box``: ``text`` is the expression alone, ``answer`` empty, and ``boxes`` the one true box,
-    canonical. The transform of the evaluation words the question and renders the box in a style.
+    canonical. An expression without words or without a possible box is left out and named. The transform of the evaluation words
+    the question and renders the box in a style.
 
     Args:
         data_root: the folder of ``refcoco``, ``refcoco+`` or ``refcocog``.
@@ -36,25 +41,54 @@ class RefCOCO(FixedSet):
         self, *, data_root: str | Path, image_root: str | Path | None = None, split: str = "val", split_by: str | None = None
     ) -> None:
         root = existing(data_root)
-        path, instances = _file(root, split_by), root / "instances.json"
-        images = _images(root) if image_root is None else existing(image_root, setting="image_root")
+        path, images = _file(root, split_by), _images(root) if image_root is None else existing(image_root, setting="image_root")
         with expecting(path, "a reference with split, ann_id and sentences"):
             references = load_pickle(path)
             splits = sorted({reference["split"] for reference in references})
-            if split not in splits:
-                raise ValueError(f"split={split!r} is not in {path}{did_you_mean(split, splits)}; it has {', '.join(splits)}")
-            chosen = [reference for reference in references if reference["split"] == split]
-        with expecting(instances, "an image with id, file_name, width and height, or an annotation with id, image_id and bbox"):
-            asked = list(_questions(chosen, load_json(instances)))
+        if split not in splits:
+            raise ValueError(f"split={split!r} is not in {path}{did_you_mean(split, splits)}; it has {', '.join(splits)}")
+        skipped, instances = Skipped(), Instances(root / "instances.json", images)
+        chosen = [reference for reference in references if reference["split"] == split]
+        asked = list(_questions(chosen, instances, skipped, path))
         about = f"{path.name}, split {split!r}, {len(asked):,} expressions"
-        super().__init__(origin=path, image_root=images, setting="image_root", entries=by_image(asked), about=about)
+        entries, turns = by_image(asked), instances.turns(dict(asked), skipped)
+        entries = [_upright(entry, instances.paths[entry.id], turns[entry.id]) for entry in entries if entry.id in turns]
+        super().__init__(origin=path, image_root=images, setting="image_root", entries=entries, about=about, skipped=skipped)
+
+
+def _upright(entry: Entry, path: str, turn: int) -> Entry:
+    """The image at its path, with boxes upright as it is."""
+    asked = (question._replace(boxes=tuple(turned(box, turn) for box in question.boxes)) for question in entry.facts["asked"])  # type: ignore[attr-defined]
+    return entry._replace(image=path, facts={"asked": tuple(asked)})
 
 
 class _Plain(pickle.Unpickler):
-    """Reads lists, dicts, strings and numbers; a pickle that names anything else could run any code."""
+    """Reads lists, dicts, strings and numbers, NumPy's among them; a pickle that names anything else could run any code."""
 
-    def find_class(self, module: str, name: str) -> NoReturn:
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2
+            return lambda text, _: text.encode("latin-1")
+        if module.split(".")[0] == "numpy" and name in ("scalar", "dtype"):
+            return _number if name == "scalar" else _Kind
         raise pickle.UnpicklingError(f"it holds {module}.{name}, and only lists, dicts, strings and numbers are read")
+
+
+class _Kind:
+    """What a pickle says of NumPy's type of a number; nothing of NumPy is run."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+
+def _number(kind: _Kind, data: bytes | str) -> int | float | bool:
+    """A number as NumPy pickles it: its type, and its bytes."""
+    if not re.fullmatch("[iufb][1248]", kind.code):
+        raise pickle.UnpicklingError(f"it holds NumPy's {kind.code}, and of NumPy only numbers are read")
+    data = data.encode("latin-1") if isinstance(data, str) else data
+    return np.frombuffer(data, f"{kind.order}{kind.code}").item()
 
 
 def load_pickle(path: Path) -> Any:
@@ -65,34 +99,34 @@ def load_pickle(path: Path) -> Any:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
     except Exception as error:  # what a torn pickle raises is anybody's guess
-        raise ValueError(f"{path} is not a pickle of plain values ({error}); fetch it again") from None
+        raise ValueError(
+            f"{path} is not a pickle of plain values ({error}); fetch it again, or write it with these alone"
+        ) from None
 
 
-def _questions(references: Iterable[Mapping], instances: Mapping) -> Iterator[tuple[str, Question]]:
-    """Image and question of every expression."""
-    images = {image["id"]: image for image in instances["images"]}
-    objects = {annotation["id"]: annotation for annotation in instances["annotations"]}
-    for reference in references:
-        annotation = objects[reference["ann_id"]]
-        image = images[annotation["image_id"]]
-        box = _box(annotation, image)
-        for sentence in reference["sentences"]:
-            if not (text := clean(sentence["sent"])):
-                raise ValueError(f"annotation {annotation['id']} has an expression without words")
-            yield image["file_name"], Question(task="text2box", text=text, answer="", boxes=(box,))
+def _questions(references: Iterable[Mapping], instances: Instances, skipped: Skipped, path: Path) -> Iterator[tuple[str, Question]]:
+    """Image and question of every expression that can be asked; the others are noted."""
+    objects = {str(annotation.get("id")): annotation for annotation in instances.annotations}
+
+    def question(expression: tuple[Mapping, Mapping]) -> tuple[str, Question]:
+        reference, sentence = expression
+        name, box = instances.located(_object(reference["ann_id"], objects))
+        if not (text := clean(sentence.get("sent") or "")):
+            raise ValueError(f"annotation {reference['ann_id']} has an expression without words")
+        return name, Question(task="text2box", text=text, answer="", boxes=(box,))
+
+    expressions = [(reference, sentence) for reference in references for sentence in reference.get("sentences") or [{}]]
+    what = "a reference with split, ann_id and sentences"
+    yield from usable(numbered("expression", expressions), question, skipped, path=path, of="expressions", what=what)
 
 
-def _box(annotation: Mapping, image: Mapping) -> Box:
-    """COCO's x, y, width, height in pixels -> canonical xyxy; what passes the image's edge is cut off."""
-    left, top, wide, high = (annotation["bbox"][place] for place in range(4))
-    width, height = image["width"], image["height"]
-    if min(width, height) < 1:
-        raise ValueError(f"image {image['id']} has {width} x {height} pixels")
-    x1, y1 = max(left / width, 0.0), max(top / height, 0.0)
-    x2, y2 = min((left + wide) / width, 1.0), min((top + high) / height, 1.0)
-    if fault := fault_of_box((x1, y1, x2, y2)):
-        raise ValueError(f"annotation {annotation['id']} has bbox {annotation['bbox']} in {width} x {height} pixels: {fault}")
-    return x1, y1, x2, y2
+def _object(number: object, objects: Mapping[str, Mapping]) -> Mapping:
+    """The annotation of that number."""
+    if isinstance(number, list | tuple) or number in (None, -1):
+        raise ValueError(f"ann_id is {number}: expressions of several objects or of none (gRefCOCO) are not read")
+    if str(number) not in objects:
+        raise ValueError(f"annotation {number} is not in instances.json")
+    return objects[str(number)]
 
 
 def _file(root: Path, split_by: str | None) -> Path:

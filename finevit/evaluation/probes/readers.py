@@ -1,18 +1,17 @@
 """Readers of what dense probes learn from: label maps as ADE20K has them, and objects as COCO has them."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from finevit.boxes import fault_of_box
 from finevit.contracts import BadSample, Record, Region
-from finevit.datasets.images import decode
+from finevit.datasets.frames import turn_of, turned, turned_map
+from finevit.datasets.images import decode, header, opened, orientation_of, turn
 from finevit.datasets.readers.files import IMAGE_SUFFIXES, Skipped, read
-from finevit.datasets.readers.fixed import Entry, FixedSet, expecting, load_json
+from finevit.datasets.readers.fixed import Entry, FixedSet, expecting, numbered, usable
+from finevit.datasets.readers.instances import Instances
 
 
 class LabelMaps(FixedSet):
@@ -37,6 +36,8 @@ class LabelMaps(FixedSet):
         label_map = _label_map(read(path, name=record.id), record.id)
         assert isinstance(record.image, bytes)
         image = decode(record.image, name=record.id)
+        if sorted(image.shape[:2]) == sorted(label_map.shape):
+            label_map = _upright(label_map, record.image, record.id)
         if image.shape[:2] != label_map.shape:
             sizes = " and ".join(f"{shape[1]} x {shape[0]}" for shape in (image.shape, label_map.shape))
             raise BadSample(f"{record.id}: image and {path} are {sizes} pixels; give maps of the size of their images")
@@ -44,19 +45,25 @@ class LabelMaps(FixedSet):
 
 
 class CocoRegions(FixedSet):
-    """Objects of an instances file as regions; crowds are left out, and images without objects. ``names`` are its categories."""
+    """Objects of an instances file as regions; crowds are left out, and images without objects. ``names`` are its categories.
+
+    An object without a possible box, image or category is left out and named.
+    """
 
     def __init__(self, *, annotations: Path, image_root: Path) -> None:
-        content = load_json(annotations)
-        with expecting(
-            annotations, "an image with id, file_name, width and height, an annotation with bbox, or a category with a name"
-        ):
-            categories = sorted(content["categories"], key=lambda category: category["id"])
+        instances, skipped = Instances(annotations, image_root), Skipped()
+        with expecting(annotations, "a category with id and name"):
+            categories = sorted(instances.content["categories"], key=lambda category: category["id"])
             self.names = tuple(category["name"] for category in categories)
-            self._regions = _regions(content, {category["id"]: place for place, category in enumerate(categories)})
-        entries = [Entry(name, name) for name in sorted(self._regions)]
+        places = {category["id"]: place for place, category in enumerate(categories)}
+        found = _regions(instances, places, skipped)
+        turns = instances.turns(found, skipped)
+        self._regions = {
+            name: tuple(replace(region, box=turned(region.box, turn)) for region in found[name]) for name, turn in turns.items()
+        }
+        entries = [Entry(name, instances.paths[name]) for name in sorted(self._regions)]
         about = f"{annotations.stem}, {len(self.names):,} categories"
-        super().__init__(origin=annotations, image_root=image_root, setting="--data", entries=entries, about=about)
+        super().__init__(origin=annotations, image_root=image_root, setting="--data", entries=entries, about=about, skipped=skipped)
 
     def record(self, row: int) -> Record:
         """Image and regions."""
@@ -64,10 +71,20 @@ class CocoRegions(FixedSet):
         return replace(record, regions=self._regions[record.id])
 
 
+def _upright(label_map: np.ndarray, image: bytes, name: str) -> np.ndarray:
+    """A label map as high and wide as its image, upright as it is; ``BadSample`` where it cannot be told whether it is."""
+    height, width = label_map.shape
+    try:
+        return turned_map(label_map, turn_of(header(image, whole=True), (height, width)))
+    except ValueError as error:
+        raise BadSample(f"{name}: {error}") from None
+
+
 def _label_map(data: bytes, name: str) -> np.ndarray:
     """Classes from 0 on, -1 where none: what is drawn in a PNG of indices or grey values."""
     try:
-        values = np.asarray(Image.open(io.BytesIO(data))).astype(np.int32)
+        with opened(data, ("PNG",)) as image:
+            values = np.asarray(turn(image, orientation_of(image))).astype(np.int32)
     except Exception as error:  # damaged files raise nearly anything
         raise BadSample(f"{name}: its label map cannot be read ({error}); fetch it again") from None
     if values.ndim != 2:
@@ -77,16 +94,22 @@ def _label_map(data: bytes, name: str) -> np.ndarray:
     return np.where((values == 0) | (values == 255), -1, values - 1).astype(np.int16)
 
 
-def _regions(content: Mapping, places: Mapping[int, int]) -> dict[str, tuple[Region, ...]]:
+def _regions(instances: Instances, places: Mapping[int, int], skipped: Skipped) -> dict[str, list[Region]]:
     """Regions by the name of their image."""
-    images = {image["id"]: image for image in content["images"]}
+
+    def read(annotation: Mapping) -> tuple[str, Region]:
+        name, box = instances.located(annotation)
+        if (category := annotation["category_id"]) not in places:
+            raise ValueError(f"its category {category!r} is not in the file")
+        return name, Region(box, class_id=places[category])
+
     found: dict[str, list[Region]] = {}
-    for annotation in content["annotations"]:
-        if annotation.get("iscrowd"):
-            continue
-        image, (x, y, wide, high) = images[annotation["image_id"]], annotation["bbox"]
-        box = (x / image["width"], y / image["height"], (x + wide) / image["width"], (y + high) / image["height"])
-        box = tuple(min(1.0, max(0.0, value)) for value in box)
-        if not fault_of_box(box):
-            found.setdefault(image["file_name"], []).append(Region(box, class_id=places[annotation["category_id"]]))
-    return {name: tuple(regions) for name, regions in found.items()}
+    objects = [named for named in numbered("annotation", instances.annotations) if not _crowd(named[1])]
+    what = "an annotation with image_id, category_id and bbox"
+    for name, region in usable(objects, read, skipped, path=instances.path, of="objects", what=what):
+        found.setdefault(name, []).append(region)
+    return found
+
+
+def _crowd(annotation: object) -> bool:
+    return isinstance(annotation, Mapping) and bool(annotation.get("iscrowd"))

@@ -1,0 +1,98 @@
+"""An instances file of COCO, as RefCOCO, LVIS and probes use it: which image an annotation is of, and where its box lies."""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from finevit.boxes import Box, fault_of_box
+from finevit.datasets.frames import Size, turn_of
+
+from .files import Skipped, header_of
+from .fixed import expecting, load_json
+
+
+class Instances:
+    """``content`` of a file; ``paths`` below ``image_root`` of the images that were asked for, by the names in the file."""
+
+    def __init__(self, path: Path, image_root: Path) -> None:
+        self.path, self._root = path, image_root
+        self.content = load_json(path)
+        with expecting(path, "an instances file with lists of images and annotations"):
+            self._images = {_key(image["id"]): image for image in self.content["images"] if "id" in image}
+            self.annotations = list[Mapping](self.content["annotations"])
+        self.paths: dict[str, str] = {}
+        self._sizes: dict[str, Size | None] = {}
+        self._owners: dict[str, object] = {}
+
+    def located(self, annotation: Mapping[str, Any]) -> tuple[str, Box]:
+        """Name of the image and canonical box, turned as ``annotation`` has it; ``ValueError`` says what is wrong."""
+        image = self._images.get(_key(annotation.get("image_id")))
+        if image is None:
+            raise ValueError(f"its image {annotation.get('image_id')!r} is not in {self.path.name}")
+        name = self._named(image)
+        return name, _box(annotation, self._sizes[name] or self._own(name))
+
+    def turns(self, names: Iterable[str], skipped: Skipped) -> dict[str, int]:
+        """The orientation by which the boxes of each image become upright; images of which it cannot be told are noted."""
+        found = dict[str, int]()
+        for name in names:
+            try:
+                found[name] = turn_of(header_of(self._root / self.paths[name]), self._sizes[name])
+            except ValueError as error:
+                skipped.add(f"{self.path.name}: {name}: {error}")
+        return found
+
+    def _named(self, image: Mapping[str, Any]) -> str:
+        """The image's name; of LVIS, which has none, the last two parts of its address."""
+        name = image.get("file_name") or "/".join(str(image.get("coco_url") or "").split("/")[-2:])
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"image {image['id']!r} has neither file_name nor coco_url")
+        size = _size(image)
+        if self._owners.setdefault(name, image["id"]) != image["id"] and self._sizes[name] != size:
+            raise ValueError(f"image {image['id']!r} has the file_name of image {self._owners[name]!r}, but another size")
+        if name not in self.paths:
+            self._sizes[name], self.paths[name] = size, self._path(name, image)
+        return name
+
+    def _path(self, name: str, image: Mapping[str, Any]) -> str:
+        """Where the image is: a name with a folder may begin beside ``image_root``, and an address anywhere."""
+        places = [name, *([f"../{name}"] if "/" in name else []), *([] if image.get("file_name") else [Path(name).name])]
+        return next((place for place in places if len(places) > 1 and (self._root / place).is_file()), name)
+
+    def _own(self, name: str) -> Size:
+        """The upright size that the image's file tells, where the annotations tell none."""
+        if not (found := header_of(self._root / self.paths[name])):
+            raise ValueError(f"its image {name} has no width and height, and its file cannot be read")
+        return found.upright
+
+
+def _key(value: object) -> Hashable:
+    """Ids agree whether they are written as numbers or as text."""
+    return str(value)
+
+
+def _size(image: Mapping[str, Any]) -> Size | None:
+    height, width = image.get("height"), image.get("width")
+    if height is None and width is None:
+        return None
+    if not all(isinstance(side, int | float) and math.isfinite(side) and side >= 1 for side in (height, width)):
+        raise ValueError(f"image {image['id']!r} has {width} x {height} pixels")
+    return int(height), int(width)  # type: ignore[arg-type]
+
+
+def _box(annotation: Mapping[str, Any], size: Size) -> Box:
+    """COCO's x, y, width, height in pixels -> canonical xyxy; what passes the image's edge is cut off."""
+    height, width = size
+    where = f"annotation {annotation.get('id')} has bbox {annotation.get('bbox')}"
+    try:
+        left, top, wide, high = map(float, annotation["bbox"])
+    except KeyError:
+        raise ValueError(f"annotation {annotation.get('id')} has no bbox") from None
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: it needs four numbers") from None
+    x1, y1 = max(left / width, 0.0), max(top / height, 0.0)
+    x2, y2 = min((left + wide) / width, 1.0), min((top + high) / height, 1.0)
+    if fault := fault_of_box((x1, y1, x2, y2)):
+        raise ValueError(f"{where} in {width} x {height} pixels: {fault}")
+    return x1, y1, x2, y2
