@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook
 from PIL import Image
 
 from finevit.datasets.readers import open_source
 from finevit.engine.checkpoints import check_resumable, check_writable, newest, write
+from finevit.engine.earlier import EarlierRunHook
 from finevit.engine.hooks import BadSamplesHook, ProgressHook
 
 ROOT = Path(__file__).parents[1]
@@ -353,6 +356,74 @@ def test_the_newest_checkpoint_is_found_where_the_work_dir_was_moved(tmp_path):
     assert newest(str(tmp_path)) == str(tmp_path / "iter_4.pth")
     (tmp_path / "last_checkpoint").write_text("")
     assert newest(str(tmp_path)) is None
+
+
+def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(config, whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    begin = tmp_path / "run/iter_12.pth"
+    (tmp_path / "run/plan.json").write_text("{}")
+    (tmp_path / "run/notes.txt").write_text("mine")
+    held = {path.name for path in (tmp_path / "run").iterdir()}
+    output = train(config, tmp_path / "run", "--cfg-options", f"load_from={begin}", "train_cfg.max_iters=1")
+    (aside,) = (tmp_path / "run").glob("before_*")
+    assert f"{tmp_path / 'run'} held files of an earlier run; they are now in {aside}: " in output
+    assert {path.name for path in aside.iterdir()} == held - {"plan.json", "notes.txt", "small.py"}
+    assert "load_from: taken over: " in output
+    assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["iter_1.pth"]
+    assert len(losses(tmp_path / "run")) == 1
+    saved = torch.load(tmp_path / "run/iter_1.pth", weights_only=False)["meta"]["cfg"]
+    assert f"load_from = '{aside}/iter_12.pth'" in saved
+
+
+def a_runner(work_dir: Path, **settings: object) -> SimpleNamespace:
+    said: list[str] = []
+    defaults = {"hooks": [], "timestamp": "20260102_030405", "_resume": False, "_load_from": None, "_has_loaded": False}
+    return SimpleNamespace(
+        work_dir=str(work_dir),
+        said=said,
+        logger=SimpleNamespace(warning=said.append),
+        cfg=SimpleNamespace(),
+        **{**defaults, **settings},
+    )
+
+
+@pytest.mark.parametrize(
+    ("resumed", "settings"),
+    [
+        (True, {"_resume": True, "_load_from": "HERE/iter_4.pth", "_has_loaded": True}),
+        (True, {"_resume": True, "_has_loaded": True}),
+        (False, {"_resume": True, "_has_loaded": False}),
+        (False, {"_resume": True, "_load_from": "HERE/../other/iter_4.pth", "_has_loaded": True}),
+        (False, {"_load_from": "HERE/iter_4.pth", "_has_loaded": True}),
+    ],
+    ids=str,
+)
+def test_only_a_run_that_goes_on_in_its_work_dir_leaves_it_as_it_is(tmp_path, resumed, settings):
+    here = tmp_path / "here"
+    for name in ("iter_4.pth", "last_checkpoint", "20250101_000000/scalars.json", "20260102_030405/own.log", "data/iter_4.txt"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).touch()
+    if "_load_from" in settings:
+        settings = {**settings, "_load_from": settings["_load_from"].replace("HERE", str(here))}
+    runner = a_runner(here, **settings)
+    EarlierRunHook().before_train(runner)
+    left = sorted(path.name for path in here.iterdir())
+    if resumed:
+        assert (left, runner.said) == (["20250101_000000", "20260102_030405", "data", "iter_4.pth", "last_checkpoint"], [])
+    else:
+        assert left == ["20260102_030405", "before_20260102_030405", "data"]
+        assert (here / "before_20260102_030405/20250101_000000/scalars.json").exists()
+        assert runner.said[0].endswith("before_20260102_030405: 20250101_000000, iter_4.pth, last_checkpoint")
+
+
+def test_checkpoints_that_go_elsewhere_are_moved_aside_too(tmp_path):
+    (tmp_path / "large/run").mkdir(parents=True)
+    (tmp_path / "large/run/step4.pth").touch()
+    (tmp_path / "large/run/pretrained.pth").touch()
+    hook = CheckpointHook(out_dir=str(tmp_path / "large"), filename_tmpl="step{}.pth")
+    runner = a_runner(tmp_path / "run", hooks=[hook])
+    EarlierRunHook().before_train(runner)
+    assert sorted(path.name for path in (tmp_path / "large/run").iterdir()) == ["before_20260102_030405", "pretrained.pth"]
 
 
 def test_a_work_dir_that_is_a_file_is_refused(tmp_path):

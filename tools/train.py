@@ -78,9 +78,11 @@ def main() -> None:
 
         from mmengine.runner import Runner
 
+        from finevit.engine.earlier import EarlierRunHook
         from finevit.engine.strides import check_strides
 
         runner = Runner.from_cfg(cfg)
+        runner.register_hook(EarlierRunHook())
         check_strides(runner.model)
         runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
         if arguments.resume and not cfg.resume:
