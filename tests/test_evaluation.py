@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,6 +172,54 @@ def test_resumed_results_forget_what_came_after_the_checkpoint(tmp_path):
     assert resumed.curve("stage1/r2") == ([0, 10], [0.0, 0.1])
     assert (resumed.data, resumed.images) == ("scenes", 4)
     assert Results(tmp_path).evaluations == []
+
+
+def add_test(results: Results, name: str, checkpoint: Path, *, data: str = "scenes", value: float = 0.0) -> None:
+    told = {"iteration": 10, "data": data, "images": 4, "protocols": {}, "metrics": {"r1": value}}
+    results.add_benchmark(name, checkpoint=checkpoint, **told)
+
+
+def test_an_entry_of_another_checkpoint_or_of_other_data_is_kept(tmp_path, caplog):
+    """Also where the other has the same name and iteration, in a folder of its own."""
+    results = Results(tmp_path)
+    add_test(results, "val", tmp_path / "iter_10.pth", value=0.1)
+    add_test(results, "val", tmp_path / "iter_10.pth", value=0.2)
+    assert {name: entry["metrics"]["r1"] for name, entry in results.benchmarks.items()} == {"val": 0.2}
+    add_test(results, "val", tmp_path / "other/iter_10.pth", value=0.3)
+    add_test(results, "val", tmp_path / "iter_10.pth", data="images", value=0.4)
+    values = {name: entry["metrics"]["r1"] for name, entry in results.benchmarks.items()}
+    assert values == {"val#1": 0.2, "val#2": 0.3, "val": 0.4}
+    assert results.benchmarks["val#2"]["path"] == "other/iter_10.pth"
+    add_test(results, "val", tmp_path / "iter_10.pth", value=0.5)
+    values = {name: entry["metrics"]["r1"] for name, entry in results.benchmarks.items()}
+    assert values == {"val#1": 0.4, "val#2": 0.3, "val": 0.5}
+    add_test(results, "value", tmp_path / "iter_10.pth", value=0.6)
+    assert len(results.benchmarks) == 4
+
+
+def test_a_run_and_a_test_share_their_file(tmp_path):
+    run = Results(tmp_path)
+    record(run, 0, -0.1)
+    test = Results(tmp_path)
+    test.resume(math.inf)
+    record(run, 10, 0.1)
+    add_test(test, "val", tmp_path / "iter_10.pth")
+    record(run, 20, 0.2)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert [entry["iteration"] for entry in content["evaluations"]] == [0, 10, 20]
+    assert list(content["benchmarks"]) == ["val"]
+    resumed = Results(tmp_path)
+    resumed.resume(0)
+    record(resumed, 5, 0.1)
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert ([entry["iteration"] for entry in content["evaluations"]], "benchmarks" in content) == ([0, 5], False)
+
+
+def test_a_file_of_other_results_is_refused(tmp_path):
+    for text in ('{"rows": []}', "[]", "{"):
+        (tmp_path / "results.json").write_text(text)
+        with pytest.raises(ValueError, match=r"results\.json is no file of FineViT's evaluations; move it away, or give another"):
+            Results(tmp_path).resume(math.inf)
 
 
 def test_metrics_name_their_protocols():

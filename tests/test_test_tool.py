@@ -110,9 +110,12 @@ def tool(trained, tmp_path, monkeypatch, capsys):
     """Runs the tool; what it printed, its exit status and its results."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def run(*arguments: str, checkpoint: Path = trained.checkpoint, config: Path = trained.config) -> tuple[str, int, dict]:
-        work_dir = tmp_path / "work"
-        monkeypatch.setattr(sys, "argv", ["test.py", str(config), str(checkpoint), "--work-dir", str(work_dir), *arguments])
+    def run(
+        *arguments: str, checkpoint: Path = trained.checkpoint, config: Path = trained.config, beside: bool = False
+    ) -> tuple[str, int, dict]:
+        work_dir = checkpoint.parent if beside else tmp_path / "work"
+        where = [] if beside else ["--work-dir", str(work_dir)]
+        monkeypatch.setattr(sys, "argv", ["test.py", str(config), str(checkpoint), *where, *arguments])
         status = 0
         try:
             runpy.run_path(str(ROOT / "tools/test.py"), run_name="__main__")
@@ -218,6 +221,27 @@ def test_the_configs_own_validation_set_and_later_sets_share_a_file(trained, too
     assert list(results["benchmarks"]) == ["val", "urban-1k"]
     assert results["benchmarks"]["urban-1k"]["metrics"]["stage2/words_max"] == 3
     assert "val: 8 images" not in output
+
+
+def test_results_go_beside_the_checkpoint_and_replace_no_other(trained, tool, tmp_path, monkeypatch):
+    """The config that a run saved there stays what it was."""
+    run, here = tmp_path / "my run", tmp_path / "here"
+    run.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (run / trained.config.name).write_text("the run's own")
+    for iteration in (4, 8):
+        torch.save({**torch.load(trained.checkpoint), "meta": {"iter": iteration}}, run / f"iter_{iteration}.pth")
+        output, status, results = tool(checkpoint=run / f"iter_{iteration}.pth", beside=True)
+        assert status == 0, output
+    assert {name: entry["checkpoint"] for name, entry in results["benchmarks"].items()} == {
+        "val#1": "iter_4.pth",
+        "val": "iter_8.pth",
+    }
+    assert "'val' was of iter_4.pth, iteration 4, on " in output
+    assert "it is kept as 'val#1'" in output
+    assert list(here.iterdir()) == []
+    assert (run / trained.config.name).read_text() == "the run's own"
 
 
 def test_questions_that_were_not_asked_are_told(tool, tmp_path):

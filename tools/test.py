@@ -24,19 +24,28 @@ def parse_arguments() -> argparse.Namespace:
         metavar="NAME=PATH[,SETTING=VALUE...]",
         help="sets to test on, instead of the config's test or validation set; names and settings: docs/evaluation.md",
     )
-    parser.add_argument("--work-dir", help="where results.json goes (default: work_dirs/<config name>)")
+    parser.add_argument("--work-dir", help="where results.json goes (default: the folder of the checkpoint)")
     parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
     return parser.parse_args()
+
+
+def folder_of(arguments: argparse.Namespace, cfg: Config) -> Path:
+    """Where results go: beside the checkpoint, unless the command says otherwise."""
+    given = arguments.work_dir or (cfg.work_dir if "work_dir" in arguments.cfg_options else None)
+    if not given and "://" in arguments.checkpoint:
+        raise ValueError(f"checkpoint={arguments.checkpoint!r} is an address; say by --work-dir where its results go")
+    return Path(given or Path(arguments.checkpoint).parent)
 
 
 def configure(arguments: argparse.Namespace) -> Config:
     """The config as it is for every set."""
     from finevit.engine.check import check_config
     from finevit.engine.config import load_config
+    from finevit.engine.earlier import TESTS
     from finevit.engine.launch import check_launcher
 
     cfg = load_config(arguments.config, arguments.cfg_options)
-    cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
+    cfg.work_dir = str(folder_of(arguments, cfg) / TESTS)
     cfg.launcher = arguments.cfg_options.get("launcher", "none")
     check_launcher(cfg.launcher)
     cfg.load_from, cfg.resume, cfg.visualizer = arguments.checkpoint, False, {"type": "Visualizer"}
@@ -87,11 +96,12 @@ def main() -> None:
         check_loadable(arguments.checkpoint, setting="checkpoint", remedy="give one that tools/train.py wrote")
         cfg = configure(arguments)
         tests = [on_benchmark(cfg, text) for text in arguments.benchmark] or [on_own_data(cfg)]
-        check_writable(cfg.work_dir)
+        folder = Path(cfg.work_dir).parent
+        check_writable(str(folder))
 
         from finevit.engine.testing import evaluate, table
 
-        results = Results(cfg.work_dir)
+        results = Results(folder)
         results.resume(math.inf)
         for name, test in tests:
             test.update(dict.fromkeys(TRAINING))

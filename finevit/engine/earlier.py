@@ -8,9 +8,12 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+TESTS = "test_logs"
+"""Where ``tools/test.py`` leaves MMEngine's files, so that the config of a run stays beside its checkpoints."""
 LEFT = (
     *("iter_*.pth", "epoch_*.pth", "best_*.pth", "*.pth.unfinished", "last_checkpoint"),
-    *("results.json", "report.html", "report_before.pt", "plan_check.json", "bad_samples*.txt", "nonfinite_steps.txt", "probes"),
+    *("results.json", "report.html", "report_before.pt", "plan_check.json", "bad_samples*.txt", "nonfinite_steps.txt"),
+    TESTS,
 )
 """What runs and tests leave in a work dir, beside a folder for each start. A plan was made for the run that comes; it stays."""
 START = re.compile(r"\d{8}_\d{6}")
@@ -55,6 +58,8 @@ def _left(runner: Runner, folder: Path) -> Iterator[Path]:
     templates = [hook.filename_tmpl for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.filename_tmpl]
     for pattern in (*LEFT, *(template.replace("{}", "*") for template in templates)):
         yield from folder.glob(pattern)
+    if (folder / "probes/results.json").exists():
+        yield folder / "probes"
     for path in folder.iterdir() if folder.is_dir() else ():
         if START.fullmatch(path.name) and path.name != runner.timestamp:
             yield path

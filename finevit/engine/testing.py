@@ -1,7 +1,6 @@
 """Tests a checkpoint with MMEngine's Runner and records what came out, beside what it was taken on."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -47,7 +46,7 @@ def evaluate(name: str, cfg: Config, results: Results) -> None:
         runner.logger.warning("unusable:\n" + "\n".join(unusable))
     results.add_benchmark(
         name,
-        checkpoint=Path(cfg.load_from).name,
+        checkpoint=cfg.load_from,
         iteration=hook.iteration,
         data=data,
         images=images,

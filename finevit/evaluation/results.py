@@ -1,9 +1,14 @@
 """The evaluations of a run as ``results.json``: numbers never travel without their protocol and the data they were taken on."""
 
 import json
+import logging
+import math
 import os
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
+
+from mmengine.logging import print_log
 
 NAME = "results.json"
 
@@ -13,7 +18,10 @@ class Results:
 
     The file holds ``data`` (description and number of images), ``protocols`` (by metric class) and ``evaluations``: one dict each,
     ``iteration`` and the metrics. Iteration 0 is the model before its first step. Further sets that a checkpoint was tested on are
-    ``benchmarks``, by name: ``checkpoint``, ``iteration``, ``data``, ``protocols`` and ``metrics`` of each.
+    ``benchmarks``, by name: ``checkpoint``, ``path`` (from this folder), ``iteration``, ``data``, ``protocols`` and ``metrics``.
+    An entry replaces that of the same checkpoint on the same data; another of its name stays, as ``NAME#1`` and so on.
+
+    A run and tests of its checkpoints share the file while both go on: each takes over what the other has written.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -22,19 +30,35 @@ class Results:
         self.protocols: dict[str, str] = {}
         self.evaluations: list[dict[str, float]] = []
         self.benchmarks: dict[str, dict] = {}
+        self._shared = False
 
     def resume(self, iteration: float) -> None:
-        """Takes over what the file says up to an iteration; what a lost part of the run had added is forgotten."""
-        if self.path.exists():
+        """Takes over what the file says up to an iteration; what a lost part of the run had added is forgotten, there too."""
+        if not self.path.exists():
+            return
+        content = self._read()
+        self.data, self.images = content["data"]["description"], content["data"]["images"]
+        self.protocols = content["protocols"]
+        self.evaluations = [entry for entry in content["evaluations"] if entry["iteration"] <= iteration]
+        tested = content.get("benchmarks", {})
+        self.benchmarks = {name: entry for name, entry in tested.items() if entry["iteration"] <= iteration}
+        if len(self.evaluations) < len(content["evaluations"]) or len(self.benchmarks) < len(tested):
+            self._write()
+        self._shared = True
+
+    def _read(self) -> dict:
+        try:
             content = json.loads(self.path.read_text())
-            self.data, self.images = content["data"]["description"], content["data"]["images"]
-            self.protocols = content["protocols"]
-            self.evaluations = [entry for entry in content["evaluations"] if entry["iteration"] <= iteration]
-            tested = content.get("benchmarks", {})
-            self.benchmarks = {name: entry for name, entry in tested.items() if entry["iteration"] <= iteration}
+            if {"data", "protocols", "evaluations"} <= content.keys():
+                return content
+        except (ValueError, AttributeError):
+            pass
+        raise ValueError(f"{self.path} is no file of FineViT's evaluations; move it away, or give another --work-dir")
 
     def add(self, iteration: int, metrics: Mapping[str, float], *, protocols: Mapping[str, str], data: str, images: int) -> None:
         """Records an evaluation, in place of an earlier one of that iteration, and writes the file (whole or not at all)."""
+        if self._shared and self.path.exists():
+            self.benchmarks = self._read().get("benchmarks", {})
         kept = [entry for entry in self.evaluations if entry["iteration"] != iteration]
         self.evaluations = sorted([*kept, {"iteration": iteration, **metrics}], key=lambda entry: entry["iteration"])
         self.protocols, self.data, self.images = dict(protocols), data, images
@@ -44,22 +68,36 @@ class Results:
         self,
         name: str,
         *,
-        checkpoint: str,
+        checkpoint: str | Path,
         iteration: int,
         data: str,
         images: int,
         protocols: Mapping[str, str],
         metrics: Mapping[str, float],
     ) -> None:
-        """Records a test on another set, in place of an earlier one of that name, and writes the file."""
-        self.benchmarks[name] = {
-            "checkpoint": checkpoint,
+        """Records a test on another set, and writes the file."""
+        self.resume(math.inf)
+        entry = {
             "iteration": iteration,
             "data": {"description": data, "images": images},
             "protocols": dict(protocols),
             "metrics": dict(metrics),
         }
+        self._place(name, checkpoint, entry)
         self._write()
+
+    def _place(self, name: str, checkpoint: str | Path, entry: dict) -> None:
+        """Puts an entry under its name; one of another checkpoint, or of other data, makes room, and that is said."""
+        entry = {"checkpoint": Path(checkpoint).name, "path": os.path.relpath(checkpoint, self.path.parent), **entry}
+        alike = [key for key in self.benchmarks if key == name or key.startswith(f"{name}#")]
+        for key in [key for key in alike if _subject(self.benchmarks[key]) == _subject(entry)]:
+            del self.benchmarks[key]
+        if older := self.benchmarks.pop(name, None):
+            free = next(other for n in count(1) if (other := f"{name}#{n}") not in self.benchmarks)
+            self.benchmarks[free] = older
+            whose = f"{older['checkpoint']}, iteration {older['iteration']}, on {older['data']['description']}"
+            print_log(f"{self.path}: {name!r} was of {whose}; it is kept as {free!r}", logger="current", level=logging.WARNING)
+        self.benchmarks[name] = entry
 
     def _write(self) -> None:
         content: dict[str, object] = {
@@ -72,6 +110,7 @@ class Results:
         draft = self.path.with_suffix(".json.part")
         draft.write_text(json.dumps(content, indent=2) + "\n")
         os.replace(draft, self.path)
+        self._shared = True
 
     def at(self, iteration: int) -> dict[str, float]:
         """The metrics of an iteration; empty where there was no evaluation."""
@@ -81,3 +120,9 @@ class Results:
         """Iterations and values of one metric."""
         points = [(int(entry["iteration"]), entry[key]) for entry in self.evaluations if key in entry]
         return [step for step, _ in points], [value for _, value in points]
+
+
+def _subject(entry: Mapping) -> tuple:
+    """What was tested, and on what; entries of earlier versions name a file beside them."""
+    probe = entry.get("probe", {})
+    return entry.get("path", entry["checkpoint"]), entry["iteration"], entry["data"], probe.get("seed"), probe.get("pixels")

@@ -17,15 +17,14 @@ class ProbeResults(Results):
     def add_probes(
         self, found: Evaluated, untrained: Evaluated | None, *, checkpoint: str | Path, iteration: int, seed: int, pixels: int
     ) -> list[str]:
-        """Records each probe, in place of an earlier entry of its name, and writes the file; returns the entries' names."""
+        """Records each probe and writes the file; returns the entries' names."""
         about = (
             f"learned from {len(found.train):,} images of {found.data.train.describe()}; "
             f"tested on {len(found.test):,} of {found.data.test.describe()}{found.lacking}"
         )
         for probe, outcome in found.outcomes.items():
             before = {f"untrained_{key}": value for key, value in _metrics(untrained, probe).items()}
-            self.benchmarks[f"probe/{probe}"] = {
-                "checkpoint": Path(checkpoint).name,
+            entry = {
                 "iteration": iteration,
                 "data": {"description": about, "images": len(found.test)},
                 "protocols": {probe: PROTOCOLS[probe]},
@@ -41,6 +40,7 @@ class ProbeResults(Results):
                     "tried": outcome.tried,
                 },
             }
+            self._place(f"probe/{probe}", checkpoint, entry)
         self._write()
         return [f"probe/{probe}" for probe in found.outcomes]
 
