@@ -166,6 +166,7 @@ class Record:
     of a captioner (``long``, ``short``, ``alt``, a model's name) to its text; ``unread`` that of a caption whose text cannot be
     read, and is empty, to the reason. ``label_map`` is an optional ``int16 [height, width]`` of class ids, -1 for background;
     ``instance_map`` likewise of indices into ``regions``. ``facts`` are further truths (counts, relations) as plain values.
+    ``unplaced`` are regions whose box is impossible: what is said of them leaves no question about others a sure answer.
     """
 
     id: str
@@ -176,6 +177,7 @@ class Record:
     instance_map: np.ndarray | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
+    unplaced: tuple[Region, ...] = ()
 
 
 class BadSample(ValueError):

@@ -1,9 +1,11 @@
 """Readers of people's own data: exact records, named faults, disjoint splits, copies for workers."""
 
+import gzip
 import io
 import json
 import pickle
 import random
+import re
 import tarfile
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from finevit.boxes import fault_of_box
 from finevit.contracts import BadSample, Region
 from finevit.datasets.images import decode
 from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
@@ -203,27 +206,180 @@ def test_json_lines_faults_are_counted_and_named(tmp_path):
 def test_json_lines_bad_samples_name_file_and_line(tmp_path):
     bad = [
         {"image": "gone.png"},
-        {"image": "ok.png", "id": "a", "regions": [{"box": [3, 4, 50, 60]}]},
-        {"image": "ok.png", "id": "b", "regions": [{"box": [0.5, 0, 0.5, 1]}]},
-        {"image": "ok.png", "id": "c", "regions": [{"phrase": "no box"}]},
-        {"image": "ok.png", "id": "d", "regions": {"box": []}},
         {"image": "ok.png", "id": "e", "caption": 5},
     ]
     root = write(tmp_path / "d", {"x.jsonl": lines({"image": "ok.png"}, *bad), "ok.png": picture()})
     source = JsonLines(data_root=root, split="all")
     messages = []
-    for index in range(1, 7):
+    for index in (1, 2):
         with pytest.raises(BadSample) as caught:
             source[index]
         messages.append(str(caught.value))
     assert messages[0].startswith("x.jsonl line 2 (gone.png): cannot read ")
-    assert messages[1].startswith("x.jsonl line 3: box [3, 4, 50, 60] must have 0 <= x1 < x2 <= 1")
-    assert messages[1].endswith("divide pixels by the image's width and height")
-    assert messages[2].startswith("x.jsonl line 4: box [0.5, 0, 0.5, 1] must have")
-    assert messages[3] == "x.jsonl line 5: box None must be [x1, y1, x2, y2]"
-    assert messages[4] == "x.jsonl line 6: 'regions' must be a list of objects"
     said = "'caption' must hold text, not int 5; write a string, a list of strings, or an object of captioners with these"
-    assert messages[5] == f"x.jsonl line 7: {said}; null where there is none"
+    assert messages[1] == f"x.jsonl line 3: {said}; null where there is none"
+
+
+GOOD = {"box": [0.1, 0.1, 0.5, 0.5], "phrase": "dog"}
+WANTED = "must have 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1; divide pixels by the image's width and height, or give the entry these"
+
+
+@pytest.mark.parametrize(
+    ("region", "said"),
+    [
+        ({"box": [3, 4, 50, 60]}, f"box [3, 4, 50, 60] {WANTED}"),
+        ({"box": [0.5, 0, 0.5, 1]}, f"box [0.5, 0, 0.5, 1] {WANTED}"),
+        ({"box": [0.5, 0.5, 0.2, 0.2]}, f"box [0.5, 0.5, 0.2, 0.2] {WANTED}"),
+        ({"box": [-0.03, 0, 0.5, 1]}, f"box [-0.03, 0, 0.5, 1] {WANTED}"),
+        ({"box": [float("nan"), 0, 0.5, 1]}, f"box [nan, 0, 0.5, 1] {WANTED}"),
+        ({"phrase": "cat"}, "box None must be [x1, y1, x2, y2]"),
+        ({"box": "[0.1, 0.1, 0.5, 0.5]"}, "box '[0.1, 0.1, 0.5, 0.5]' must be [x1, y1, x2, y2]"),
+        ({"box": {"x1": 0}}, "box {'x1': 0} must be [x1, y1, x2, y2]"),
+        ({"box": [0.1] * 8}, "box [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1] must be [x1, y1, x2, y2]"),
+        ({"bbox": [1, 2, 3, 4]}, "has 'bbox', which may mean corners, or a width and height; write 'box': [x1, y1, x2, y2]"),
+        ({**GOOD, "phrase": ["a", "b"]}, "'phrase' must be a text, not list ['a', 'b']"),
+        ({**GOOD, "text": True}, "'text' must be a text, not bool True"),
+        ({**GOOD, "class_id": "cat"}, "class_id must be a whole number, not 'cat'"),
+        ("dog", "must be an object with a box, not str 'dog'"),
+    ],
+)
+def test_one_impossible_region_costs_neither_image_nor_caption(tmp_path, region, said):
+    entry = {"image": "ok.png", "caption": "a", "regions": [GOOD, region, {**GOOD, "text": "x"}]}
+    source = JsonLines(data_root=write(tmp_path, {"x.jsonl": lines(entry), "ok.png": picture()}) / "x.jsonl", split="all")
+    record = source[0]
+    assert record.captions == {"alt": "a"}
+    assert [(part.phrase, part.text) for part in record.regions] == [("dog", ""), ("dog", "x")]
+    (unplaced,) = record.unplaced
+    assert fault_of_box(unplaced.box)
+    assert source.describe().endswith(f"; not read: 1 impossible regions (x.jsonl line 1: region 1: {said})")
+    assert source.skipped.count == 0
+
+
+def test_an_impossible_region_leaves_no_question_that_it_might_answer(tmp_path):
+    """It is counted by the questions' own counter, and no other dog is asked for as if it were the only one."""
+    regions = [GOOD, {"box": [0.2, 0.2, 0.2, 0.4], "phrase": "dog"}, {"box": [0.5, 0.5, 1, 1], "phrase": "cat"}]
+    write(tmp_path, {"x.jsonl": lines({"image": "ok.png", "regions": regions}), "ok.png": picture()})
+    source = {"type": "JsonLines", "data_root": str(tmp_path / "x.jsonl"), "split": "all"}
+    ask = {"type": "finevit.AskQuestions", "draw": False, "weights": {"text2box": 1.0}}
+    sample = DATASETS.build({"type": "NativeImages", "source": source, "transforms": [ask]})[0]
+    assert [question.text for question in sample["asked"]] == ["Where is cat?"]
+    assert sample["counts"]["impossible boxes"] == 1
+    assert sample["counts"]["text2box of an impossible box"] == 1
+
+
+def test_regions_that_are_no_list_are_named_and_none_are_none(tmp_path):
+    entries = [{"image": "ok.png", "id": i, "regions": value} for i, value in enumerate((None, [], {}, "", float("nan")))]
+    root = write(tmp_path / "d", {"x.jsonl": lines(*entries), "ok.png": picture()})
+    source = JsonLines(data_root=root, split="all")
+    assert [source[i].regions + source[i].unplaced for i in range(5)] == [()] * 5
+    assert "not read" not in source.describe()
+    write(root, {"x.jsonl": lines({"image": "ok.png", "regions": {"box": [0, 0, 1, 1]}})})
+    said = JsonLines(data_root=root, split="all").describe()
+    assert said.endswith("; not read: 1 impossible regions (x.jsonl line 1: 'regions' must be a list of objects, not dict)")
+
+
+def test_texts_of_regions_may_be_numbers_and_boxes_pass_the_edge_a_little(tmp_path):
+    regions = [
+        {"box": [0, 0, 1, 1], "text": 0},
+        {"box": [-0.02, -0.01, 1.02, 0.5], "text": 1984},
+        {"box": ["0", "0", "1", "1"], "phrase": 7},
+        {"box": [0, 0, 1, 1], "text": None, "phrase": float("nan"), "class_id": 3.0},
+        {"box": [0, 0, 1, 1], "text": " a\u2028b "},
+    ]
+    write(tmp_path, {"x.jsonl": lines({"image": "ok.png", "regions": regions}), "ok.png": picture()})
+    found = JsonLines(data_root=tmp_path / "x.jsonl", split="all")[0].regions
+    assert [(part.text, part.phrase, part.kind) for part in found] == [
+        ("0", "", "text_line"), ("1984", "", "text_line"), ("", "7", "object"), ("", "", "object"), ("a b", "", "text_line"),
+    ]  # fmt: skip
+    assert (found[1].box, found[3].class_id) == ((0.0, 0.0, 1.0, 0.5), 3)
+
+
+def oriented(orientation: int) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.new("RGB", (100, 60)).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("tar", [False, True])
+@pytest.mark.parametrize(
+    ("orientation", "width", "height", "wanted"),
+    [
+        (1, 100, 60, (0.1, 0.1, 0.4, 0.5)),
+        (1, 200.0, 120, (0.05, 0.05, 0.2, 0.25)),
+        (6, 100, 60, (0.5, 0.1, 0.9, 0.4)),
+        (6, 60, 100, (1 / 6, 0.06, 2 / 3, 0.3)),
+        (3, 100, 60, None),
+        (1, 60, 100, None),
+        (1, 30, 60, None),
+        (1, None, 60, None),
+    ],
+)
+def test_boxes_in_pixels_of_a_size_lie_as_their_photograph_does(tmp_path, tar, orientation, width, height, wanted):
+    entry = {"image": "a.jpg", "width": width, "height": height, "regions": [{"box": [10, 6, 40, 30], "phrase": "dog"}]}
+    entry["regions"].append({"box": [0, 0, 1, 1], "phrase": "all"})
+    if tar:
+        write_tar(tmp_path / "d" / "w.tar", {"a.jpg": oriented(orientation), "a.json": json.dumps(entry)})
+    else:
+        write(tmp_path / "d", {"x.jsonl": lines(entry), "a.jpg": oriented(orientation)})
+    record = open_source(data_root=tmp_path / "d", split="all")[0]
+    placed = {part.phrase: part.box for part in record.regions}
+    assert placed.pop("all") == (0, 0, 1, 1)
+    assert [part.phrase for part in record.unplaced] == ([] if wanted else ["dog"])
+    assert placed == ({"dog": pytest.approx(wanted)} if wanted else {})
+
+
+@pytest.mark.parametrize("field", ["conversations", "messages"])
+def test_dialogues_are_refused_by_name(tmp_path, field):
+    turns = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": "There."}]
+    entry = {"image": "ok.png", "caption": "a", field: turns}
+    root = write(tmp_path / "d", {"llava.jsonl": lines({"image": "ok.png", field: []}, {**entry, "id": 1}), "ok.png": picture()})
+    with pytest.raises(
+        ValueError, match=rf"llava\.jsonl: line 2 holds '{field}', and questions and answers are not read yet; write"
+    ):
+        open_source(data_root=root, split="all")
+    write_tar(tmp_path / "w.tar", {"a.png": picture(), "a.json": json.dumps(entry), "b.png": picture(), "b.json": "{}"})
+    with pytest.raises(BadSample, match=rf"w/a: its \.json is unusable: holds '{field}', and questions"):
+        TarShards(data_root=tmp_path / "w.tar", split="all")[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_lines_of_any_unicode(tmp_path, encoding):
+    texts = ["a", "\u0a0a\u0a00\u010a Gurmukhi", "caf\xe9 \u65e5\u672c\u8a9e", "\U0001f600"]
+    entries = [json.dumps({"image": f"{i}.png", "caption": text}, ensure_ascii=False) for i, text in enumerate(texts)]
+    text = "\r\n".join([*entries[:2], "", *entries[2:], ""])
+    write(tmp_path, {"x.jsonl": text.encode(encoding), **{f"{i}.png": picture(i) for i in range(4)}})
+    source = JsonLines(data_root=tmp_path / "x.jsonl", split="all")
+    assert [(red(source[i]), source[i].captions["alt"]) for i in range(4)] == list(enumerate(texts))
+    assert source.skipped.count == 0
+    assert source[2].facts["origin"] == "x.jsonl line 4"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('{"image": "café.png"}'.encode("latin-1"), "x.jsonl line 1: not UTF-8 (invalid continuation byte); save it as UTF-8"),
+        (gzip.compress(b'{"image": "a.png"}'), "x.jsonl is compressed; decompress it (gunzip)"),
+        (b'[{"image": "a.png"}]', "x.jsonl is one JSON document; write one object a line (jq -c '.[]' FILE"),
+        (b'{\n "image": "a.png"\n}', "x.jsonl is one JSON document; write one object a line"),
+        (b'{"image": ["a.png", "b.png"]}', "x.jsonl line 1: names a list of 2 images; write one entry for each image"),
+        (
+            b'{"filename": "a.png"}',
+            "must name its image as a path in 'image' or 'file_name' or 'path'; its fields are ['filename']",
+        ),
+    ],
+)
+def test_files_that_are_no_json_lines_are_refused_with_the_remedy(tmp_path, data, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        JsonLines(data_root=write(tmp_path, {"x.jsonl": data}) / "x.jsonl")
+
+
+def test_paths_of_windows_lead_to_the_image(tmp_path):
+    entries = [{"image": "sub\\0.png"}, {"image": "back\\slash.png"}]
+    root = write(tmp_path, {"x.jsonl": lines(*entries), "sub/0.png": picture(3), "back\\slash.png": picture(4)})
+    source = JsonLines(data_root=root / "x.jsonl", split="all")
+    assert [red(source[i]) for i in range(2)] == [3, 4]
+    assert source.size(0) == (3, 4)
 
 
 def test_json_lines_image_root(tmp_path):
@@ -258,6 +414,26 @@ def test_entries_about_one_image_share_a_split(tmp_path):
     seen = [{red(source[i]) for i in range(len(source))} for source in both(JsonLines, root, 0.3)]
     assert not seen[0] & seen[1]
     assert seen[0] | seen[1] == set(range(40))
+
+
+def test_the_examples_of_the_documentation_are_read_as_it_says(tmp_path):
+    text = (Path(__file__).parent.parent / "docs/data.md").read_text()
+    (entries,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    (told,) = re.findall(r"000000000\.json {4}(.*)", text)
+    file = io.BytesIO()
+    Image.new("RGB", (640, 480)).save(file, "PNG")
+    write(tmp_path / "d", {"x.jsonl": entries, **{f"a/{i}.jpg": file.getvalue() for i in range(1, 5)}})
+    source = open_source(data_root=tmp_path / "d", split="all")
+    assert ids(source) == ["a/1.jpg", "2", "a/3.jpg", "a/4.jpg"]
+    assert [list(source[i].captions) for i in range(4)] == [["alt"], ["long", "short", "short-2"], ["alt"], []]
+    dog = Region((0.1, 0.2, 0.5, 0.9), phrase="brown dog")
+    assert source[2].regions == (dog,)
+    assert source[3].regions == (Region((0.1, 0.2, 0.5, 0.9), kind="text_line", text="EXIT"),)
+    assert source.skipped.count == 0
+    write_tar(tmp_path / "00000.tar", {"000000000.jpg": picture(), "000000000.txt": "A dog on a sofa.", "000000000.json": told})
+    record = open_source(data_root=tmp_path / "00000.tar", split="all")[0]
+    assert record.captions == {"alt": "A dog on a sofa.", "long": "A brown dog ..."}
+    assert record.regions == (dog,)
 
 
 # Tars

@@ -122,7 +122,7 @@ class NativeImages(Dataset):
                 "image": decode(image, name=record.id, target=request.budget.pixels) if isinstance(image, bytes) else image,
                 "captions": record.captions,
                 "unread": record.unread,
-                "regions": record.regions,
+                "regions": (*record.regions, *record.unplaced),
                 "label_map": record.label_map,
                 "facts": record.facts,
                 "budget": request.budget,

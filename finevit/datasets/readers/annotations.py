@@ -2,28 +2,51 @@
 
 import json
 from collections.abc import Container, Mapping
+from dataclasses import replace
 from itertools import chain, count
+from typing import NamedTuple
 
+from finevit.boxes import Box
 from finevit.contracts import Region
+from finevit.datasets.frames import Size, turn_of, turned
+from finevit.datasets.images import header
 
+from .encodings import REMEDY
 from .files import clean
 
 UNNAMED = "alt"
 """The captioner of a caption whose origin is not told. Several of them are ``alt``, ``alt-2``, ``alt-3``, ..."""
 CAPTION_FIELDS = ("caption", "captions", "text")
+DIALOGUES = ("conversations", "messages")
+"""Where LLaVA and others write questions and answers."""
 _SHOWN = 60  # characters of a wrong value
-_ROUNDING = 0.01  # boxes may pass the image's edge by so much, and are clipped
+_ROUNDING = 0.02 + 1e-9  # boxes may pass the image's edge by so much, and are cut
+_PIXELS = 2  # a box with a larger number is in pixels, if the entry says of how many
+NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
+"""The box of a region that has no possible one."""
+_NAMELESS = Region(NOWHERE)
 
 
 def parse_object(data: bytes | str) -> dict:
     """Return the JSON object in the bytes; ``ValueError`` for anything else."""
     try:
         entry = json.loads(data)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not {error.encoding.upper()} ({error.reason}); {REMEDY}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON ({error})") from None
     if not isinstance(entry, dict):
         raise ValueError(f"must be a JSON object, not {type(entry).__name__}")
     return entry
+
+
+def refuse_dialogues(entry: Mapping[str, object]) -> None:
+    """``ValueError`` for questions and answers, which nothing here reads yet: they are not to be lost in silence."""
+    if field := next((field for field in DIALOGUES if entry.get(field)), ""):
+        raise ValueError(
+            f"holds {field!r}, and questions and answers are not read yet; write what they say as 'captions' and 'regions', or "
+            "remove the field to train on the images alone"
+        )
 
 
 def captions(entry: Mapping[str, object], *, text: str | None = None) -> dict[str, str]:
@@ -66,32 +89,92 @@ def _short(value: object) -> str:
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
-def regions(entry: Mapping[str, object]) -> tuple[Region, ...]:
-    """Return an entry's ``regions``: a list of ``{"box": [x1, y1, x2, y2], ...}`` with the fields of ``Region``.
+class Parts(NamedTuple):
+    """The regions of an entry; those ``unplaced``, whose box is impossible or cannot be told; and why, one by one."""
 
-    A region that has ``text`` and no ``kind`` is a ``text_line``. Raises ``ValueError`` for a box outside [0, 1].
+    regions: tuple[Region, ...] = ()
+    unplaced: tuple[Region, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+def regions(entry: Mapping[str, object], image: bytes | None = None) -> Parts:
+    """An entry's ``regions``: a list of ``{"box": [x1, y1, x2, y2], ...}`` with the fields of ``Region``.
+
+    Boxes are in [0, 1] of the upright image; one that holds a number above 2 is in pixels of the entry's ``width`` and ``height``,
+    and turned as ``image``, the encoded file, says. What passes the edge by 2 % is cut. A region that has ``text`` and no ``kind``
+    is a ``text_line``. One that cannot be placed never costs the image: it is ``unplaced``, and a fault says why.
     """
-    value = entry.get("regions") or []
-    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        raise ValueError("'regions' must be a list of objects")
-    return tuple(_region(item) for item in value)
+    items = entry.get("regions")
+    if not items or _missing(items):
+        return Parts()
+    if not isinstance(items, list):
+        return Parts(unplaced=(_NAMELESS,), faults=(f"'regions' must be a list of objects, not {type(items).__name__}",))
+    found = [_region(item, entry, image) for item in items]
+    placed, unplaced = ([region for region, fault in found if bool(fault) == faulty] for faulty in (False, True))
+    return Parts(tuple(placed), tuple(unplaced), tuple(f"region {i}: {fault}" for i, (_, fault) in enumerate(found) if fault))
 
 
-def _region(item: Mapping[str, object]) -> Region:
-    texts = {field: clean(str(item.get(field) or "")) for field in ("phrase", "caption", "text")}
-    kind = str(item.get("kind") or ("text_line" if texts["text"] else "object"))
-    class_id = item.get("class_id")
-    return Region(box=_box(item.get("box")), kind=kind, class_id=class_id if isinstance(class_id, int) else -1, **texts)
+def _region(item: object, entry: Mapping[str, object], image: bytes | None) -> tuple[Region, str]:
+    """A region, and why it cannot be placed or read."""
+    said = _NAMELESS
+    try:
+        if not isinstance(item, Mapping):
+            raise ValueError(f"must be an object with a box, not {type(item).__name__} {_short(item)}")
+        texts = {field: _written(item.get(field), field) for field in ("phrase", "caption", "text")}
+        kind = str(item.get("kind") or ("text_line" if texts["text"] else "object"))
+        said = Region(box=NOWHERE, kind=kind, class_id=_class(item.get("class_id")), **texts)
+        return replace(said, box=_box(item, entry, image)), ""
+    except ValueError as error:
+        return said, str(error)
 
 
-def _box(value: object) -> tuple[float, float, float, float]:
+def _written(value: object, field: str) -> str:
+    """A text of a region: of a number its digits, of nothing none."""
+    if _missing(value):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"{field!r} must be a text, not {type(value).__name__} {_short(value)}")
+    return clean(str(value))
+
+
+def _class(value: object) -> int:
+    if _missing(value):
+        return -1
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise ValueError(f"class_id must be a whole number, not {_short(value)}")
+    return int(value)
+
+
+def _box(item: Mapping[str, object], entry: Mapping[str, object], image: bytes | None) -> Box:
+    value = item.get("box")
+    if value is None and "bbox" in item:
+        raise ValueError("has 'bbox', which may mean corners, or a width and height; write 'box': [x1, y1, x2, y2]")
     try:
         x1, y1, x2, y2 = map(float, value if isinstance(value, list) else ())
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"box {value!r} must be [x1, y1, x2, y2]") from None
+        raise ValueError(f"box {_short(value)} must be [x1, y1, x2, y2]") from None
+    if max(x1, y1, x2, y2) > _PIXELS and (size := _size(entry)):
+        height, width = size
+        if min(x2 - x1, y2 - y1) < 1:
+            raise ValueError(f"box {value!r} has no area in an image of {width} x {height} pixels; it must be [x1, y1, x2, y2]")
+        box = _inside((x1 / width, y1 / height, x2 / width, y2 / height), f"box {value!r} in {width} x {height} pixels", "")
+        return box if image is None else turned(box, turn_of(header(image, whole=True), size))
+    return _inside((x1, y1, x2, y2), f"box {value!r}", "; divide pixels by the image's width and height, or give the entry these")
+
+
+def _inside(box: Box, said: str, remedy: str) -> Box:
+    """The box without what passes the edge a little; ``ValueError`` for one that passes by more, or without area."""
+    x1, y1, x2, y2 = box
     inside = min(x1, y1) >= -_ROUNDING and max(x2, y2) <= 1 + _ROUNDING
     x1, y1, x2, y2 = max(x1, 0.0), max(y1, 0.0), min(x2, 1.0), min(y2, 1.0)
     if not (inside and x1 < x2 and y1 < y2):
-        wanted = "0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1; divide pixels by the image's width and height"
-        raise ValueError(f"box {value!r} must have {wanted}")
+        wanted = "0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1" if remedy else "its corners inside, the left upper one first"
+        raise ValueError(f"{said} must have {wanted}{remedy}")
     return x1, y1, x2, y2
+
+
+def _size(entry: Mapping[str, object]) -> Size | None:
+    """Height and width in pixels, where an entry tells both."""
+    height, width = entry.get("height"), entry.get("width")
+    told = [side for side in (height, width) if isinstance(side, int | float) and side >= 1 and side == int(side)]
+    return (int(told[0]), int(told[1])) if len(told) == 2 else None

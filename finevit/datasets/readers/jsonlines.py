@@ -1,6 +1,9 @@
 """Images named by lines of JSON: ``{"image": "a/b.jpg", "caption": "...", "regions": [...]}``."""
 
-from collections.abc import Collection, Iterator, Mapping
+import codecs
+import contextlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +11,13 @@ import numpy as np
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
-from .annotations import captions, parse_object, regions
+from .annotations import captions, parse_object, refuse_dialogues, regions
 from .files import FileSource, Skipped, existing, read
 from .repeated import Repeats, fingerprint
 
 IMAGE_FIELDS = ("image", "file_name", "path")
 """Where an entry names its image; the first of these that it has."""
+_DOCUMENT = 2**27  # larger files are not looked at as one JSON document
 
 
 @DATASETS.register_module()
@@ -22,8 +26,9 @@ class JsonLines(FileSource):
 
     An entry has an image path (``image``, ``file_name`` or ``path``; relative to ``image_root``, by default the folder
     of the file), and optionally ``id`` (default: the image path), captions and regions as ``annotations`` reads them.
-    Entries that are not valid, or whose id was seen before, are left out when the file is opened, and named by file and
-    line; a missing image is a ``BadSample`` when it is asked for. Only the offsets of the lines are kept in memory.
+    Entries that are not valid, or whose id was seen before, are left out when the file is opened, and named by file and line,
+    and so are impossible regions, whose image stays; a missing image is a ``BadSample`` when it is asked for. A file of
+    dialogues is refused. Only the offsets of the lines are kept in memory.
 
     The image path decides the split, so that several entries about one image stay together. ``split`` and ``holdout``
     are explained at ``splits.select``. A caption of more than ``repeated`` different images is dropped (None: never).
@@ -45,16 +50,21 @@ class JsonLines(FileSource):
         root = existing(data_root)
         self._files = _files(root)
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")
-        skipped, keys, lines, captioned, repeats = Skipped(), [], [], 0, Repeats()
+        skipped, impossible, keys, lines, captioned, repeats = Skipped(), Skipped(), [], [], 0, Repeats()
         for where, entry, name in _entries(self._files, skipped):
             lines.append(where)
             keys.append(name)
             texts = _texts(entry)
             captioned += any(texts)
+            for fault in regions(entry).faults:
+                impossible.add(f"{self._files[where[0]].name} line {where[1]}: {fault}")
             if repeated is not None:
                 repeats.add(name, filter(None, texts))
         if not lines:
-            raise ValueError(f"data_root={str(data_root)!r} holds no usable entries: {skipped if skipped.count else 'it is empty'}")
+            found = f"{_whole(self._files)}{skipped}" if skipped.count else "it is empty"
+            raise ValueError(f"data_root={str(data_root)!r} holds no usable entries: {found}")
+        if impossible.count:
+            skipped.note(f"{impossible.count:,} impossible regions ({impossible})")
         self._lines = np.array(lines, dtype=np.int64)
         self._shared = repeats.shared(repeated) if repeated is not None else frozenset()
         super().__init__(data_root=root, keys=keys, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
@@ -66,14 +76,14 @@ class JsonLines(FileSource):
         file, name = self._place(row)
         try:
             entry = self._entry(row)
-            texts, parts = captions(entry), regions(entry)
+            texts = captions(entry)
         except ValueError as error:
             raise BadSample(f"{name}: {error}") from None
         texts = {captioner: text for captioner, text in texts.items() if fingerprint(text) not in self._shared}
         image = _image(entry)
-        path = (self._image_root or file.parent) / image
-        data = read(path, name=f"{name} ({image})")
-        return Record(id=_id(entry), image=data, captions=texts, regions=parts, facts={"origin": name})
+        data = read(_path(self._image_root or file.parent, image), name=f"{name} ({image})")
+        parts, facts = regions(entry, data), {"origin": name}
+        return Record(id=_id(entry), image=data, captions=texts, regions=parts.regions, unplaced=parts.unplaced, facts=facts)
 
     def size(self, index: int) -> tuple[int, int] | None:
         """The entry's ``height`` and ``width`` where it has them, else by the beginning of the image's file."""
@@ -92,7 +102,7 @@ class JsonLines(FileSource):
             image = _image(self._entry(row))
         except ValueError:
             return None
-        return (self._image_root or self._place(row)[0].parent) / image, 0, -1
+        return _path(self._image_root or self._place(row)[0].parent, image), 0, -1
 
     def _place(self, row: int) -> tuple[Path, str]:
         """File of an entry, and what messages call the entry."""
@@ -131,6 +141,10 @@ def _entries(files: list[Path], skipped: Skipped) -> Iterator[tuple[tuple[int, i
             except ValueError as error:
                 skipped.add(f"{where}: {error}")
                 continue
+            try:
+                refuse_dialogues(entry)  # one entry speaks for its file
+            except ValueError as error:
+                raise ValueError(f"{path}: line {line} {error}") from None
             first[identity] = where
             yield (number, line, offset, len(data)), entry, image
 
@@ -147,16 +161,54 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Yield number (from 1), offset and bytes of the lines that are not blank."""
     offset = 0
     with path.open("rb") as file:
-        for number, data in enumerate(file, start=1):
-            if data.strip():
+        beginning = file.read(256)
+        file.seek(0)
+        if beginning.startswith(b"\x1f\x8b"):
+            raise ValueError(f"{path} is compressed; decompress it (gunzip)")
+        encoding = json.detect_encoding(beginning)
+        lines = file if encoding.startswith("utf-8") else _wide_lines(file.read(), encoding)
+        for number, data in enumerate(lines, start=1):
+            if data.strip(b"\0 \t\r\n"):
                 yield number, offset, data
             offset += len(data)
+
+
+def _wide_lines(data: bytes, encoding: str) -> Iterator[bytes]:
+    """The lines of a text of UTF-16 or UTF-32, with their ends."""
+    unit = 4 if "32" in encoding else 2
+    little = encoding.endswith("le") or data[:2] == codecs.BOM_UTF16_LE
+    end, start, found = (b"\n" + b"\0" * (unit - 1)) if little else (b"\0" * (unit - 1) + b"\n"), 0, 0
+    while (found := data.find(end, found)) >= 0:
+        if found % unit:
+            found += 1
+            continue
+        yield data[start : found + unit]
+        start = found = found + unit
+    yield data[start:]
+
+
+def _whole(files: Sequence[Path]) -> str:
+    """What is wrong where a file is not lines but one JSON document; else nothing."""
+    for path in files:
+        text = path.read_bytes().strip() if path.stat().st_size < _DOCUMENT else b""
+        with contextlib.suppress(ValueError, RecursionError):
+            if isinstance(json.loads(text), list) or b"\n" in text:
+                return f"{path.name} is one JSON document; write one object a line (jq -c '.[]' FILE, or without '.[]' for one); "
+    return ""
+
+
+def _path(root: Path, image: str) -> Path:
+    """Where an image is; a path that Windows wrote is one of folders too."""
+    path = root / image
+    return root / image.replace("\\", "/") if "\\" in image and not path.is_file() else path
 
 
 def _image(entry: Mapping[str, object]) -> str:
     image = next((entry[field] for field in IMAGE_FIELDS if entry.get(field)), None)
     if image is None and "url" in entry:
         raise ValueError("has only a 'url'; download the images first, with img2dataset for instance")
+    if isinstance(image, list):
+        raise ValueError(f"names a list of {len(image)} images; write one entry for each image")
     if not isinstance(image, str):
         raise ValueError(f"must name its image as a path in {' or '.join(map(repr, IMAGE_FIELDS))}; its fields are {sorted(entry)}")
     if "://" in image:

@@ -8,7 +8,7 @@ import numpy as np
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
-from .annotations import UNNAMED, captions, parse_object, regions
+from .annotations import UNNAMED, captions, parse_object, refuse_dialogues, regions
 from .encodings import decode_caption
 from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing
 from .splits import Strings
@@ -53,12 +53,14 @@ class TarShards(FileSource):
         told, why = (None, "") if text is None else decode_caption(text, f"{name}.txt")
         try:
             entry = parse_object(data) if data else {}
+            refuse_dialogues(entry)
             texts = captions(entry, text=told)
-            parts = regions(entry)
+            parts = regions(entry, image)
         except ValueError as error:
             raise BadSample(f"{name}: its .json is unusable: {error}") from None
         assert image is not None, "load_index keeps samples with an image alone"
-        return Record(id=name, image=image, captions=texts, regions=parts, unread={UNNAMED: why} if why else {})
+        unread = {UNNAMED: why} if why else {}
+        return Record(id=name, image=image, captions=texts, regions=parts.regions, unplaced=parts.unplaced, unread=unread)
 
     def image_at(self, row: int) -> tuple[Path, int, int] | None:
         """A part of a tar; None of a sparse file, whose bytes lie apart."""
