@@ -12,6 +12,7 @@ from torch.nn.functional import cosine_similarity, interpolate
 
 from finevit.backbones import FineViT
 from finevit.contracts import ImageBudget, Region
+from finevit.datasets.dialogues import visual_tokens
 from finevit.datasets.painted import PaintRegions, texture
 from finevit.datasets.scenes import Scenes
 from finevit.engine.checkpoints import StreamingCheckpointHook
@@ -176,3 +177,9 @@ def test_painted_textures_repeat_with_the_patches():
     assert (patches[:8] == patches[0]).all()
     assert (patches[0] == patchify(texture("red house", 16), 16)[0]).all()
     assert (patches[8:] == 128).all()
+
+
+def test_an_odd_grid_is_told_in_the_patches_that_were_cut():
+    for patch in (14, 16):
+        with pytest.raises(ValueError, match=f"sides must be multiples of {2 * patch} pixels"):
+            visual_tokens((3, 4), patch=patch)

@@ -10,7 +10,7 @@ import torch
 
 from finevit.boxes import check_style, fault_of_box, legible, render
 from finevit.chat import PLACEHOLDER, load_chat
-from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, BadSample, PackedDialogues, Question
+from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
 from finevit.datasets.captions import most_tokens
 from finevit.datasets.packing import pack_samples
 from finevit.datasets.tasks import TASKS, WORDINGS, Draft, check_weights, drafts
@@ -162,10 +162,8 @@ class TokenizeDialogue:
 
     def __call__(self, sample: dict) -> dict:
         limit = most_tokens(sample, "TokenizeDialogue")
-        trunk = [
-            *self.chat.before,
-            *[IMAGE_TOKEN] * visual_tokens(sample["shape"], patch=math.isqrt(sample["patches"].shape[1] // 3)),
-        ]
+        patch = math.isqrt(sample["patches"].shape[1] // 3) if "patches" in sample else PATCH
+        trunk = [*self.chat.before, *[IMAGE_TOKEN] * visual_tokens(sample["shape"], patch=patch)]
         kept: list[Question] = []
         branches: list[list[tuple[int, int]]] = []
         for question in sample["asked"]:
