@@ -163,6 +163,40 @@ def test_karpathy_refuses_other_files(tmp_path):
         Karpathy(annotations=tmp_path / "spoilt.json")
 
 
+def test_one_impossible_entry_of_a_retrieval_set_is_left_out_and_named(tmp_path):
+    def image(name: str, *texts: object) -> dict:
+        return {"filename": name, "split": "test", "sentences": [{"raw": text} for text in texts]}
+
+    images = [
+        {"filename": "a.jpg", "split": "test"}, image("a.jpg", "one", " ", None, "four"), image("a.jpg"), image("", "x"), None,
+        {**image("a.jpg", "x"), "sentences": [{"tokens": ["a", "dog"]}]}, {**image("a.jpg", "x"), "split": "train"},
+    ]  # fmt: skip
+    write(tmp_path, {"a.jpg": picture(), "k.json": {"images": images}})
+    source = Karpathy(annotations=tmp_path / "k.json")
+    assert [captions(source, i) for i in range(len(source))] == [["one", "four"]]
+    assert source.skipped.listed == [
+        "k.json: image 0: an entry is not an image with filename and sentences (KeyError: 'sentences')",
+        "k.json: a.jpg: sentence 1: its caption is ' '",
+        "k.json: a.jpg: sentence 2: its caption is None",
+        "a.jpg: has no caption",
+        "k.json: image 3: image is '', no path",
+        "k.json: a.jpg: sentence 0: an entry is not a sentence with its raw text (KeyError: 'raw')",
+        "a.jpg: has no caption",
+    ]
+    assert "INCOMPLETE: 4 of 5 images, 3 captions left out" in source.describe()
+    listed = [{"id": 1, "file_name": "a.jpg"}, {"id": 2}, {"id": 3, "file_name": "a.jpg"}]
+    told = [{"image_id": "1", "caption": "b"}, {"image_id": 9, "caption": "c"}, {"image_id": 1, "caption": ""}, {"id": 7}, "x"]
+    write(tmp_path, {"c.json": {"images": listed, "annotations": told}})
+    source = CocoCaptions(annotations=tmp_path / "c.json")
+    assert [captions(source, i) for i in range(len(source))] == [["b"]]
+    assert source.skipped.listed[1:4] == [
+        "c.json: annotation 1: its image 9 is not in the file",
+        "c.json: annotation 2: its caption is ''",
+        "c.json: annotation 3: an entry is not an image with id and file_name, or a caption of one (KeyError: 'image_id')",
+    ]
+    assert "INCOMPLETE: 2 of 3 images, 4 captions left out" in source.describe()
+
+
 def test_coco_captions_join_annotations_in_the_order_of_their_ids(tmp_path):
     annotations = [{"id": 9 - n, "image_id": 7, "caption": f"seven {9 - n}\n"} for n in range(6)]
     annotations += [{"id": 20, "image_id": 8, "caption": "eight"}]

@@ -144,7 +144,7 @@ def test_refcoco_takes_the_usual_division_and_names_its_splits(tmp_path):
 def test_one_impossible_box_costs_its_expressions_alone(box, said, tmp_path):
     source = RefCOCO(data_root=refcoco(tmp_path, box_100=box), split="testA")
     assert asked(source, 0) == (where("left man", 0.5, 0.5, 1.0, 1.0),)
-    assert source.skipped.listed[:2] == [f"refs(unc).p: expression {place}: annotation 100 {said}" for place in (0, 1)]
+    assert source.skipped.listed[:2] == [f"refs(unc).p: reference 0: annotation 100 {said}"] * 2
     assert source.describe().endswith("2 expressions; 1 images; INCOMPLETE: 2 expressions, 1 of 2 images left out")
 
 
@@ -155,18 +155,24 @@ def test_impossible_references_are_left_out_and_named(tmp_path):
         {**reference(0, "val", "x", image=7), "ann_id": 99},
         {**reference(0, "val", "x", image=7), "ann_id": [100, 102]}, {**reference(0, "val", "x", image=7), "ann_id": np.int64(102)},
         {**reference(0, "val", "x", image=7), "sentences": [{"raw": "x"}, {"sent": np.float32(2)}]},
+        {**reference(0, "val", image=7), "sentences": 5}, {"ann_id": 100}, None, {**reference(0, "val", "x", image=7), "split": 3},
     ]  # fmt: skip
     write(tmp_path, {"refs(unc).p": pickle.dumps(references, 2)})
     source = RefCOCO(data_root=tmp_path)
     assert asked(source, 0) == (where("left man", 0.2, 0.25, 0.6, 0.75), where("x", 0.5, 0.5, 1.0, 1.0))
-    assert [said.removeprefix("refs(unc).p: expression ") for said in source.skipped.listed[:5]] == [
+    assert [said.removeprefix("refs(unc).p: reference ") for said in source.skipped.listed] == [
+        "7: an entry is not a reference with split, ann_id and sentences (KeyError: 'split')",
+        "8: an entry is not a reference with split, ann_id and sentences (TypeError: 'NoneType' object is not subscriptable)",
+        "9: its split is 3",
+        "0: annotation 100 has an expression without words",
         "1: annotation 100 has an expression without words",
-        "2: annotation 100 has an expression without words",
-        "3: annotation 99 is not in instances.json",
-        "4: ann_id is [100, 102]: expressions of several objects or of none (gRefCOCO) are not read",
+        "2: annotation 99 is not in instances.json",
+        "3: ann_id is [100, 102]: expressions of several objects or of none (gRefCOCO) are not read",
+        "5: annotation 100 has an expression without words",
+        "5: an entry is not a reference with split, ann_id and sentences (AttributeError: 'float' object has no attribute 'split')",
         "6: annotation 100 has an expression without words",
     ]
-    assert "INCOMPLETE: 6 expressions left out" in source.describe()
+    assert source.describe().endswith("; INCOMPLETE: 3 references, 7 expressions left out")
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
@@ -289,11 +295,13 @@ def test_objects_that_are_none_are_left_out_and_named(tmp_path):
         {**good, "bbox": [50, 50, -10, 10]}, None, {**good, "bbox": [1, 1, 3, 3], "iscrowd": 1}, {**good, "image_id": 5},
         {**good, "image_id": "0", "bbox": ["0", "0", "50", "30"]},
     ]  # fmt: skip
-    content["images"] += [{"id": 5, "file_name": "0.png", "width": 60, "height": 100}]
+    content["images"] += [{"id": 5, "file_name": "0.png", "width": 60, "height": 100}, None]
+    content["categories"] += [{"id": 2}]
     write(root, {"instances.json": content})
     source = CocoRegions(annotations=root / "instances.json", image_root=root)
     assert [region.box for region in source[0].regions] == [(0.1, 0.1, 0.4, 0.4), (0.0, 0.0, 0.5, 0.5)]
-    assert [said.removeprefix("instances.json: annotation ") for said in source.skipped.listed] == [
+    assert source.skipped.listed[0] == "instances.json: category 1: an entry is not a category with id and name (KeyError: 'name')"
+    assert [said.removeprefix("instances.json: annotation ") for said in source.skipped.listed[1:]] == [
         "1: annotation 100 has bbox []: it needs four numbers",
         "2: annotation 100 has no bbox",
         "3: its category 9 is not in the file",
@@ -303,7 +311,7 @@ def test_objects_that_are_none_are_left_out_and_named(tmp_path):
         "(AttributeError: 'NoneType' object has no attribute 'get')",
         "8: image 5 has the file_name of image 0, but another size",
     ]
-    assert source.describe().endswith("1 categories; 1 images; INCOMPLETE: 7 objects left out")
+    assert source.describe().endswith("1 categories; 1 images; INCOMPLETE: 1 categories, 7 objects left out")
 
 
 def test_images_of_lvis_are_found_by_their_address(tmp_path):

@@ -76,7 +76,8 @@ def _write(record: Record) -> list[tuple[str, str]]:
     """Lines of text below a picture, each with its style."""
     height, width = record.image.shape[:2] if isinstance(record.image, np.ndarray) else (None, None)
     size = f"   {width} x {height}" if height else ""
-    lines = [(f"{record.id}{size}   {len(record.regions)} regions", "bold")]
+    unplaced = f", {len(record.unplaced)} more with an impossible box" if record.unplaced else ""
+    lines = [(f"{record.id}{size}   {len(record.regions)} regions{unplaced}", "bold")]
     for name, caption in record.captions.items():
         words = f"{name} ({len(caption.split())} words): {textwrap.shorten(caption, _LONG, placeholder=' ...')}"
         lines += [(line, "plain") for line in textwrap.wrap(words, 66)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
 
+from .docvqa import path_of
 from .files import Skipped, clean
 from .fixed import Entry, FixedSet, annotation_file, expecting, load_json, numbered, usable
 
@@ -34,12 +35,11 @@ class Karpathy(FixedSet):
                 f"annotations={str(annotations)!r} is no file of Karpathy's splits: looked for 'images' with 'sentences' in it; "
                 f"it holds {_keys(content)}. COCO's own captions_val2017.json is read by CocoCaptions, another set of images"
             )
-        with expecting(path, "an image with filename and sentences"):
-            splits = ("all", *sorted({_split(image) for image in images}))
+        splits = ("all", *sorted({_split(image) for image in images if isinstance(image, Mapping)}))
         if split not in splits:
             raise ValueError(f"split={split!r} is not in {path.name}{did_you_mean(split, splits)}; it has {', '.join(splits)}")
         skipped = Skipped()
-        chosen = [image for image in images if split in ("all", _split(image))]
+        chosen = [(name, image) for name, image in numbered("image", images) if split in ("all", _split(image))]
         entries = list(_captioned(_karpathy(chosen, skipped, path), skipped))
         about = (
             f"{content.get('dataset', path.stem)}, Karpathy's split {split!r} of {len(images):,} images, first {CAPTIONS} captions"
@@ -65,17 +65,22 @@ class CocoCaptions(FixedSet):
                 f"it holds {_keys(content)}"
             )
         skipped, about = Skipped(), f"{path.stem}, first {CAPTIONS} captions"
-        with expecting(path, "an image with id and file_name, or a caption of one"):
-            names = {str(image["id"]): image["file_name"] for image in content["images"]}
-            texted = list(content["annotations"])
-            if all(isinstance(annotation.get("id"), int) for annotation in texted):
-                texted.sort(key=lambda annotation: annotation["id"])
-        texts = dict[str, list[str]]((number, []) for number in names)
         what = "an image with id and file_name, or a caption of one"
-        for number, text in usable(numbered("annotation", texted), _caption(names), skipped, path=path, of="captions", what=what):
+        with expecting(path, what):
+            listed, texted = numbered("image", content["images"]), list(numbered("annotation", content["annotations"]))
+        names = dict(usable(listed, _name, skipped, path=path, of="images", what=what))
+        if all(isinstance(annotation, Mapping) and isinstance(annotation.get("id"), int) for _, annotation in texted):
+            texted.sort(key=lambda named: named[1]["id"])
+        texts = dict[str, list[str]]((number, []) for number in names)
+        for number, text in usable(texted, _caption(names), skipped, path=path, of="captions", what=what):
             texts[number].append(text)
         entries = list(_captioned(((names[number], names[number], found) for number, found in texts.items()), skipped))
         super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
+
+
+def _name(image: Mapping) -> tuple[str, str]:
+    """Number and file of an image."""
+    return str(image["id"]), path_of(image["file_name"])
 
 
 def _caption(names: Mapping[str, str]) -> Callable[[Mapping], tuple[str, str]]:
@@ -97,16 +102,17 @@ def worded(text: object) -> str:
     return clean(text)
 
 
-def _karpathy(images: Iterable[Mapping], skipped: Skipped, path: Path) -> Iterator[tuple[str, str, list[str]]]:
+def _karpathy(images: Iterable[tuple[str, Mapping]], skipped: Skipped, path: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Name, path and captions of Karpathy's images: COCO names a folder too, Flickr a file alone."""
 
     def read(image: Mapping) -> tuple[str, str, list[str]]:
-        name = f"{image['filepath']}/{image['filename']}" if image.get("filepath") else image["filename"]
+        name = path_of(image["filename"])
+        name = f"{image['filepath']}/{name}" if image.get("filepath") else name
         sentences = [(f"{name}: sentence {place}", sentence) for place, sentence in enumerate(image["sentences"][:CAPTIONS])]
         read, what = (lambda sentence: worded(sentence["raw"])), "a sentence with its raw text"
         return name, name, list(usable(sentences, read, skipped, path=path, of="captions", what=what))
 
-    return usable(numbered("image", images), read, skipped, path=path, of="images", what="an image with filename and sentences")
+    return usable(images, read, skipped, path=path, of="images", what="an image with filename and sentences")
 
 
 def _captioned(images: Iterable[tuple[str, str, list[str]]], skipped: Skipped) -> Iterator[Entry]:
@@ -119,7 +125,7 @@ def _captioned(images: Iterable[tuple[str, str, list[str]]], skipped: Skipped) -
 
 def _split(image: Mapping) -> str:
     """Karpathy's split of an image; what is left of COCO's validation images is trained on."""
-    split = str(image.get("split", ""))
+    split = str(image.get("split", "")) if isinstance(image, Mapping) else ""
     return "train" if split == "restval" else split
 
 

@@ -19,7 +19,9 @@ class Instances:
         self.path, self._root = path, image_root
         self.content = load_json(path)
         with expecting(path, "an instances file with lists of images and annotations"):
-            self._images = {_key(image["id"]): image for image in self.content["images"] if "id" in image}
+            self._images = {
+                _key(image["id"]): image for image in self.content["images"] if isinstance(image, Mapping) and "id" in image
+            }
             self.annotations = list[Mapping](self.content["annotations"])
         self.paths: dict[str, str] = {}
         self._sizes: dict[str, Size | None] = {}

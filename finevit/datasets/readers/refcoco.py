@@ -15,11 +15,12 @@ from finevit.suggest import did_you_mean
 
 from .docvqa import by_image
 from .files import Skipped, clean, existing
-from .fixed import Entry, FixedSet, expecting, listed, numbered, usable
+from .fixed import Entry, FixedSet, listed, numbered, usable
 from .instances import Instances
 
 USUAL = ("unc", "umd", "google")
 """Whose division into splits is taken where none is named: each set is reported with the first of these that it has."""
+REFERENCE = "a reference with split, ann_id and sentences"
 
 
 @DATASETS.register_module()
@@ -42,13 +43,19 @@ class RefCOCO(FixedSet):
     ) -> None:
         root = existing(data_root)
         path, images = _file(root, split_by), _images(root) if image_root is None else existing(image_root, setting="image_root")
-        with expecting(path, "a reference with split, ann_id and sentences"):
-            references = load_pickle(path)
-            splits = sorted({reference["split"] for reference in references})
+        skipped, references = Skipped(), load_pickle(path)
+        if not isinstance(references, list):
+            raise ValueError(f"{path} must hold a list of references, not {type(references).__name__}")
+        found = list(usable(numbered("reference", references), _split, skipped, path=path, of="references", what=REFERENCE))
+        if not found:
+            raise ValueError(f"{path} holds no usable entry: {skipped}")
+        splits = sorted(dict(found))
         if split not in splits:
             raise ValueError(f"split={split!r} is not in {path}{did_you_mean(split, splits)}; it has {', '.join(splits)}")
-        skipped, instances = Skipped(), Instances(root / "instances.json", images)
-        chosen = [reference for reference in references if reference["split"] == split]
+        instances = Instances(root / "instances.json", images)
+        chosen = [
+            (name, one) for name, one in numbered("reference", references) if isinstance(one, Mapping) and one.get("split") == split
+        ]
         asked = list(_questions(chosen, instances, skipped, path))
         about = f"{path.name}, split {split!r}, {len(asked):,} expressions"
         entries, turns = by_image(asked), instances.turns(dict(asked), skipped)
@@ -104,9 +111,11 @@ def load_pickle(path: Path) -> Any:
         ) from None
 
 
-def _questions(references: Iterable[Mapping], instances: Instances, skipped: Skipped, path: Path) -> Iterator[tuple[str, Question]]:
-    """Image and question of every expression that can be asked; the others are noted."""
-    objects = {str(annotation.get("id")): annotation for annotation in instances.annotations}
+def _questions(
+    references: Iterable[tuple[str, Mapping]], instances: Instances, skipped: Skipped, path: Path
+) -> Iterator[tuple[str, Question]]:
+    """Image and question of every expression of the named references that can be asked; the others are noted."""
+    objects = {str(annotation.get("id")): annotation for annotation in instances.annotations if isinstance(annotation, Mapping)}
 
     def question(expression: tuple[Mapping, Mapping]) -> tuple[str, Question]:
         reference, sentence = expression
@@ -115,9 +124,18 @@ def _questions(references: Iterable[Mapping], instances: Instances, skipped: Ski
             raise ValueError(f"annotation {reference['ann_id']} has an expression without words")
         return name, Question(task="text2box", text=text, answer="", boxes=(box,))
 
-    expressions = [(reference, sentence) for reference in references for sentence in reference.get("sentences") or [{}]]
-    what = "a reference with split, ann_id and sentences"
-    yield from usable(numbered("expression", expressions), question, skipped, path=path, of="expressions", what=what)
+    told = ((name, reference, reference.get("sentences")) for name, reference in references)
+    each = (
+        (name, reference, sentences if isinstance(sentences, list) and sentences else [{}]) for name, reference, sentences in told
+    )
+    expressions = ((name, (reference, sentence)) for name, reference, sentences in each for sentence in sentences)
+    yield from usable(expressions, question, skipped, path=path, of="expressions", what=REFERENCE)
+
+
+def _split(reference: Mapping) -> tuple[str, Mapping]:
+    if not isinstance(reference["split"], str):
+        raise ValueError(f"its split is {reference['split']!r}")
+    return reference["split"], reference
 
 
 def _object(number: object, objects: Mapping[str, Mapping]) -> Mapping:

@@ -52,10 +52,13 @@ class CocoRegions(FixedSet):
 
     def __init__(self, *, annotations: Path, image_root: Path) -> None:
         instances, skipped = Instances(annotations, image_root), Skipped()
-        with expecting(annotations, "a category with id and name"):
-            categories = sorted(instances.content["categories"], key=lambda category: category["id"])
-            self.names = tuple(category["name"] for category in categories)
-        places = {category["id"]: place for place, category in enumerate(categories)}
+        what = "a category with id and name"
+        with expecting(annotations, what):
+            listed = numbered("category", instances.content["categories"])
+            named = usable(listed, lambda one: (one["id"], str(one["name"])), skipped, path=annotations, of="categories", what=what)
+            categories = sorted(named)
+        self.names = tuple(name for _, name in categories)
+        places = {number: place for place, (number, _) in enumerate(categories)}
         found = _regions(instances, places, skipped)
         turns = instances.turns(found, skipped)
         self._regions = {
