@@ -238,6 +238,7 @@ def boxes_and_objects(root: Path):
 def test_boxes_of_the_stored_image_are_turned_with_it(tmp_path, scale):
     box = [value * scale for value in (10, 6, 30, 18)]
     root = turned_set(tmp_path, (1, 5, 6, 7, 8), [round(100 * scale), round(60 * scale)], box)
+    assert "5 expressions, boxes of 4 images turned by their EXIF orientation; 5 images" in RefCOCO(data_root=root).describe()
     told = list(boxes_and_objects(root))
     assert [name for name, *_ in told] == [f"{i}.png" for i in range(5)] * 2
     for _, box, seen in told:
@@ -246,6 +247,7 @@ def test_boxes_of_the_stored_image_are_turned_with_it(tmp_path, scale):
 
 def test_boxes_of_the_upright_image_stay(tmp_path):
     root = turned_set(tmp_path, (6,), (60, 100), (36, 10, 18, 30))
+    assert "turned" not in RefCOCO(data_root=root).describe()
     for _, told, seen in boxes_and_objects(root):
         assert told == pytest.approx(seen, abs=1e-9)
 

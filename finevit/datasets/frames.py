@@ -3,7 +3,7 @@
 Tools differ. The size that an annotation speaks of tells it, where the two ways differ in size; where they do not, nothing does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image
@@ -31,6 +31,12 @@ def turned(box: Box, orientation: int) -> Box:
         return box
     (x1, y1), (x2, y2) = (_POINTS[orientation](*point) for point in (box[:2], box[2:]))
     return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+
+
+def said(turns: Iterable[int]) -> str:
+    """The end of a description: of how many images the boxes were turned; empty where of none."""
+    count = sum(turn != 1 for turn in turns)
+    return f", boxes of {count:,} images turned by their EXIF orientation" if count else ""
 
 
 def turned_map(label_map: np.ndarray, orientation: int) -> np.ndarray:

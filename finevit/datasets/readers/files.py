@@ -105,7 +105,7 @@ class FileSource(Source):
         return f"{type(self).__name__} {self.data_root}: {self._about}"
 
     def _check_start(self) -> None:
-        """Stop now if nothing can be read at all: a wrong image folder, or boxes in pixels."""
+        """Stop now if nothing can be read at all: a wrong image folder, for instance."""
         first = None
         for index in range(min(len(self), 1000)):
             try:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from finevit.contracts import Question
-from finevit.datasets.frames import turned
+from finevit.datasets.frames import said, turned
 from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
 
@@ -57,8 +57,8 @@ class RefCOCO(FixedSet):
             (name, one) for name, one in numbered("reference", references) if isinstance(one, Mapping) and one.get("split") == split
         ]
         asked = list(_questions(chosen, instances, skipped, path))
-        about = f"{path.name}, split {split!r}, {len(asked):,} expressions"
         entries, turns = by_image(asked), instances.turns(dict(asked), skipped)
+        about = f"{path.name}, split {split!r}, {len(asked):,} expressions{said(turns.values())}"
         entries = [_upright(entry, instances.paths[entry.id], turns[entry.id]) for entry in entries if entry.id in turns]
         super().__init__(origin=path, image_root=images, setting="image_root", entries=entries, about=about, skipped=skipped)
 

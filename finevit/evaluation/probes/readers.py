@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from finevit.contracts import BadSample, Record, Region
-from finevit.datasets.frames import turn_of, turned, turned_map
+from finevit.datasets.frames import said, turn_of, turned, turned_map
 from finevit.datasets.images import decode, header, opened, orientation_of, turn
 from finevit.datasets.readers.files import IMAGE_SUFFIXES, Skipped, read
 from finevit.datasets.readers.fixed import Entry, FixedSet, expecting, numbered, usable
@@ -65,7 +65,7 @@ class CocoRegions(FixedSet):
             name: tuple(replace(region, box=turned(region.box, turn)) for region in found[name]) for name, turn in turns.items()
         }
         entries = [Entry(name, instances.paths[name]) for name in sorted(self._regions)]
-        about = f"{annotations.stem}, {len(self.names):,} categories"
+        about = f"{annotations.stem}, {len(self.names):,} categories{said(turns.values())}"
         super().__init__(origin=annotations, image_root=image_root, setting="--data", entries=entries, about=about, skipped=skipped)
 
     def record(self, row: int) -> Record:
