@@ -14,6 +14,7 @@ from finevit.datasets.dialogues import pack_dialogues
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits, words
 from finevit.engine.dialogues_hook import DialogueHook, check_evaluation, check_lengths, check_tokenizer, summary
+from finevit.engine.left_out import LeftOut
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
 
@@ -628,3 +629,9 @@ def test_a_training_refuses_its_validation_before_it_begins():
         DialogueHook().before_train(runner)
     runner.val_loop = None
     DialogueHook().before_train(runner)
+
+
+def test_an_evaluation_tells_of_regions_without_a_possible_box():
+    left_out = LeftOut()
+    left_out.add({"counts": {"impossible boxes": 2, "ambiguous text2box": 1}})
+    assert left_out.said() == "; INCOMPLETE: 2 impossible boxes left out"

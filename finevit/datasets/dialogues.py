@@ -13,15 +13,15 @@ from finevit.chat import PLACEHOLDER, load_chat
 from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
 from finevit.datasets.captions import most_tokens
 from finevit.datasets.packing import pack_samples
-from finevit.datasets.tasks import TASKS, WORDINGS, Draft, check_weights, drafts
+from finevit.datasets.tasks import NOWHERE, TASKS, WORDINGS, Draft, check_weights, drafts
 from finevit.datasets.transforms import image_of
 from finevit.registry import FUNCTIONS, TRANSFORMS
 
 EVERYTHING = "objects of any kind"
 """What is counted when all objects are; facts about counts tell of every object that there is."""
 TOO_LONG, TOO_THIN, IMPOSSIBLE = "questions too long", "boxes too thin for the style", "questions with impossible boxes"
-UNASKED = (TOO_LONG, TOO_THIN, IMPOSSIBLE)
-"""Counts of questions that cannot be asked, with these settings or at all: an evaluation lacks them."""
+UNASKED = (TOO_LONG, TOO_THIN, IMPOSSIBLE, NOWHERE)
+"""Counts of what cannot be asked, with these settings or at all: an evaluation lacks it."""
 
 
 @TRANSFORMS.register_module()

@@ -35,7 +35,8 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 """Ways to ask, the first of which serves evaluations."""
 TASKS = tuple(WORDINGS)
 """The paper's five, and counting, which is one more question about the whole image."""
-
+NOWHERE = "impossible boxes"
+"""Counts regions of which nothing can be asked."""
 
 _WORD = re.compile(r"[^\W_]+")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -72,7 +73,7 @@ def drafts(
     usable = [region for region in regions if not fault_of_box(region.box)]
     objects = [region for region in usable if words(region.phrase) and not region.text.strip()]
     lines = [region for region in usable if region.text.strip()]
-    dropped = Counter({"impossible boxes": len(regions) - len(usable)})
+    dropped = Counter({NOWHERE: len(regions) - len(usable)})
     dropped["phrases without words"] = sum(bool(region.phrase) and not words(region.phrase) for region in usable)
     found = [Draft("global_caption", answer=caption)] if caption.strip() else []
     found += [Draft("box2text", boxes=(region.box,), answer=region.caption.strip() or region.phrase) for region in objects]
