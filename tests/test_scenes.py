@@ -10,11 +10,9 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from finevit.contracts import Record
 from finevit.datasets import Scenes
@@ -363,24 +361,3 @@ def test_empty_corners_are_empty(every):
                 assert x2 <= left + 1e-9 or left + 1 / 3 <= x1 + 1e-9 or y2 <= top + 1e-9 or top + 1 / 3 <= y1 + 1e-9
             checked += 1
     assert checked > 5
-
-
-def test_show_data_draws_a_page(tmp_path):
-    page = tmp_path / "out" / "page.png"
-    command = [
-        sys.executable,
-        "tools/show_data.py",
-        "--level",
-        "easy",
-        "--n",
-        "3",
-        "--columns",
-        "2",
-        "--out",
-        str(page),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
-    assert "3 records drawn" in done.stdout
-    with Image.open(page) as image:
-        assert image.width == 2 * 440
-        assert image.height > 500

@@ -1,35 +1,38 @@
-"""Draw a page of records, with boxes, classes, written words and captions, into a PNG file.
+"""Draw a page of records, with boxes, classes, written words and captions, into a picture, a PDF or a page of HTML.
 
-python tools/show_data.py --level medium --n 12 --out page.png
+python tools/show_data.py --level medium --n 12 --out page.html
 python tools/show_data.py --data-root PATH
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from finevit.contracts import BadSample, Record, Source
+
+HTML = (".html", ".htm")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", *HTML)
+"""What can be written."""
 
 
 def main() -> int:
     """Write the page and say where it is."""
     options = parse_args()
     try:
+        check_out(options.out)
         source = open_records(options)
+        records, bad = take(source, first=options.first, count=options.n)
+        for message in bad:
+            print(f"skipped: {message}", file=sys.stderr)
+        if not records:
+            print(f"No record to show: {source.describe()}", file=sys.stderr)
+            return 1
+        write(records, source, options)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    records, bad = take(source, first=options.first, count=options.n)
-    for message in bad:
-        print(f"skipped: {message}", file=sys.stderr)
-    if not records:
-        print(f"No record to show: {source.describe()}", file=sys.stderr)
-        return 1
-    from finevit.visualization.records import draw_records
-
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    draw_records(records, columns=min(options.columns, len(records))).save(options.out)
     print(f"{source.describe()}\n{len(records)} records drawn into {options.out}")
     return 0
 
@@ -41,11 +44,48 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", default="train", help="train, val or test")
     parser.add_argument("--seed", type=int, default=0, help="seed of the embedded scenes")
     parser.add_argument("--data-root", type=Path, help="your own images instead: a folder, a JSONL file or tars")
-    parser.add_argument("--first", type=int, default=0, help="index of the first record")
-    parser.add_argument("--n", type=int, default=12, help="how many records")
-    parser.add_argument("--columns", type=int, default=4, help="how many records side by side")
-    parser.add_argument("--out", type=Path, default=Path("page.png"), help="where the page goes")
+    parser.add_argument("--first", type=at_least(0), default=0, help="index of the first record")
+    parser.add_argument("--n", type=at_least(1), default=12, help="how many records")
+    parser.add_argument("--columns", type=at_least(1), default=4, help="how many records side by side")
+    parser.add_argument("--out", type=Path, default=Path("page.png"), help=f"where the page goes: {', '.join(ENDINGS)}")
     return parser.parse_args()
+
+
+def check_out(out: Path) -> None:
+    """``ValueError`` where no page can be written to ``out``, said before anything is drawn."""
+    if out.suffix.lower() not in ENDINGS:
+        raise ValueError(f"--out {str(out)!r}: give a file that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if out.is_dir():
+        raise ValueError(f"--out {str(out)!r} is a folder; give a file in it, such as {str(out / 'page.html')!r}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {str(out)!r}: its folder cannot be made ({error.strerror}); give another") from None
+
+
+def write(records: Sequence[Record], source: Source, options: argparse.Namespace) -> None:
+    """Saves the page by the ending of ``--out``; ``ValueError`` where that cannot be."""
+    from finevit.visualization.records import draw_records, page
+    from finevit.visualization.report import write as write_page
+
+    try:
+        if options.out.suffix.lower() in HTML:
+            write_page(page(records, about=source.describe()), options.out)
+        else:
+            draw_records(records, columns=min(options.columns, len(records))).save(options.out)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--out {str(options.out)!r} cannot be written ({error}); show fewer with --n, or try .html") from error
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """For argparse: a whole number from ``least`` on."""
+
+    def number(text: str) -> int:
+        if not text.strip().lstrip("+").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: give a whole number, at least {least}")
+        return int(text)
+
+    return number
 
 
 def open_records(options: argparse.Namespace) -> Source:

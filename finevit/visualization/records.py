@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from finevit.contracts import Record, Region
 from finevit.datasets.images import decode
 from finevit.datasets.scenes.lettering import font_folder
+from finevit.visualization.gallery import jpeg
+from finevit.visualization.report import Page, Section, fragment
 
 CELL = 440
 """Width of a record on the page, and the largest height of its picture, in pixels."""
@@ -33,6 +35,14 @@ def draw_records(records: Sequence[Record], *, columns: int = 4) -> Image.Image:
             page.paste(cell, (column * CELL, top))
         top += height
     return page
+
+
+def page(records: Sequence[Record], *, about: str) -> Page:
+    """The same as a page of HTML, whose captions can be read by a screen reader."""
+    pictures = [jpeg(np.asarray(_draw_cell(record))) for record in records]
+    told = [" ".join((record.id, *record.captions.values())) for record in records]
+    html = fragment("records.html", cells=list(zip(pictures, told, strict=True)), width=CELL)
+    return Page(title="Records", subtitle=about, sections=[Section("What is read", html)])
 
 
 def _draw_cell(record: Record) -> Image.Image:
