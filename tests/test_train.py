@@ -23,6 +23,7 @@ from finevit.engine.earlier import EarlierRunHook
 from finevit.engine.hooks import BadSamplesHook, ProgressHook
 
 ROOT = Path(__file__).parents[1]
+NUMBER = r"-?\d+\.\d{4}"
 CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
 model = dict(
@@ -106,12 +107,34 @@ def test_a_run_says_what_it_does_and_leaves_a_report(whole):
         "; attention: one image after the other, gradients written out",
     ):
         assert said in output
-    assert re.search(r"Iter\(train\) \[12/12\].*eta.*loss.*fill: [01].*attention_share: 0.*images_per_s.*patches_per_s", output)
+    log = next(work_dir.glob("*/*.log")).read_text()
+    line = r"Iter\(train\) \[12/12\].*eta.*loss.*fill: [01].*attention_share: 0.*images_per_s.*patches_per_s"
+    assert re.search(line, log)
+    assert log.index("attention_share: what attention takes") < log.index("fill: 1")
+    assert re.search(r"Iter\(train\) \[12/12\]  loss: [\d.]+  lr: [\d.e+-]+  [\d.]+ images/s  eta: 0:0", output)
     assert f"report: {work_dir}/report.html" in output
+    untrained, trained = json.loads((work_dir / "results.json").read_text())["evaluations"]
+    table = re.search(rf"^results +untrained +step 12$(.|\n)*?^stage1/r2 +({NUMBER}) +({NUMBER})$", output, re.MULTILINE)
+    assert [float(value) for value in table.group(2, 3)] == [round(run["stage1/r2"], 4) for run in (untrained, trained)]
+    assert f"checkpoint: {work_dir}/iter_12.pth" in output
     assert "R²" in (work_dir / "report.html").read_text()
     evaluations = json.loads((work_dir / "results.json").read_text())
     assert "masked-r2" in json.dumps(evaluations)
     assert list(work_dir.glob("**/events.out.tfevents*"))
+
+
+def test_the_console_has_what_people_read_and_the_log_file_everything(whole):
+    work_dir, output = whole
+    log = next(work_dir.glob("*/*.log")).read_text()
+    above = output[: output.index("Iter(train)")].splitlines()
+    assert above[0] == f"log file, with everything: {next(work_dir.glob('*/*.log'))}"
+    assert len(above) <= 12
+    for boilerplate in ("System environment", "Hooks will be executed", "train_dataloader = dict", "WARNING", "deprecated"):
+        assert boilerplate not in output
+        assert boilerplate in log
+    assert [line for line in output.splitlines() if line.strip() and line not in log and "log file" not in line] == []
+    assert len(re.findall(r"Iter\(train\) \[12/12\]", output)) == 1
+    assert len(output.splitlines()) < 45
 
 
 def test_checkpoints_hold_the_student_alone_and_what_made_it(whole):
@@ -142,7 +165,7 @@ def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(config,
     weights_of = str(whole[0] / "iter_12.pth")
     output = train(config, tmp_path, "--resume", "--cfg-options", f"load_from={weights_of}", "train_cfg.max_iters=1")
     assert f"WARNING - --resume: {str(tmp_path)!r} holds no checkpoint; the run starts anew, at step 0, from the weights" in output
-    assert "load_from: taken over: " in output
+    assert re.search(r"load_from: taken over: mask_token, backbone, head; (\d+) of \1 tensors, from ", output)
     assert "Resuming" not in output
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from finevit.console import quiet_libraries
 from finevit.engine.cli import Options, user_errors
 
 TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "val_dataloader", "val_cfg", "val_evaluator")
@@ -87,7 +88,7 @@ def on_benchmark(cfg: Config, text: str) -> tuple[str, Config]:
 def main() -> None:
     """Opens every set before the first test, so that a wrong path is told at once."""
     arguments = parse_arguments()
-    with user_errors():
+    with user_errors(), quiet_libraries():
         from finevit.engine.checkpoints import check_loadable, check_writable
         from finevit.evaluation.results import Results
         from finevit.plugins import load_plugins

@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
 
+from finevit.console import quiet_libraries
 from finevit.engine.cli import Options, user_errors
 
 
@@ -45,23 +47,25 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
 def plan(cfg: Config, name: str) -> None:
     """Prints the plan of the run, and leaves ``plan.json`` and ``plan.html`` in its work dir."""
     from finevit.engine.planner import make_plan
+    from finevit.provenance import provenance
     from finevit.visualization.plan import page, text
     from finevit.visualization.report import write
 
     made = make_plan(cfg, name=name, progress=lambda line: print(f"planning: {line}", file=sys.stderr, flush=True))
     saved = made.save(cfg.work_dir)
-    print(f"{text(made)}\nplan: {saved} and {write(page(made, cfg.pretty_text), saved.with_suffix('.html'))}")
+    shown = write(replace(page(made, cfg.pretty_text), about=provenance(made.device)), saved.with_suffix(".html"))
+    print(f"{text(made)}\nplan: {saved} and {shown}")
 
 
 def main() -> None:
     """Checks the config before anything heavy is loaded, then runs MMEngine's Runner."""
     arguments = parse_arguments()
-    with user_errors():
+    with user_errors(), quiet_libraries():
         from finevit.engine.check import check_config
         from finevit.engine.checkpoints import check_loadable, check_resumable, check_writable
         from finevit.engine.config import load_config
         from finevit.engine.launch import check_launcher
-        from finevit.plugins import load_plugins, loaded_plugins
+        from finevit.plugins import load_plugins
 
         load_plugins()
         cfg = load_config(arguments.config, arguments.cfg_options)
@@ -76,18 +80,25 @@ def main() -> None:
             plan(cfg, arguments.config)
             return
 
-        from mmengine.runner import Runner
+        run(cfg, starts_anew=bool(arguments.resume and not cfg.resume))
 
-        from finevit.engine.earlier import EarlierRunHook
-        from finevit.engine.strides import check_strides
 
-        runner = Runner.from_cfg(cfg)
-        runner.register_hook(EarlierRunHook())
-        check_strides(runner.model)
-        runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
-        if arguments.resume and not cfg.resume:
-            start = f"from the weights of load_from={cfg.load_from!r}" if cfg.load_from else "from initial weights"
-            runner.logger.warning(f"--resume: {cfg.work_dir!r} holds no checkpoint; the run starts anew, at step 0, {start}")
+def run(cfg: Config, *, starts_anew: bool) -> None:
+    """Trains, with a console for people and a log file that has everything; ``starts_anew`` where no checkpoint was found."""
+    from finevit.engine.earlier import EarlierRunHook
+    from finevit.engine.progress import ConsoleHook, QuietRunner
+    from finevit.engine.strides import check_strides
+    from finevit.plugins import loaded_plugins
+
+    runner, console = QuietRunner.from_cfg(cfg), ConsoleHook()
+    runner.register_hook(EarlierRunHook())
+    runner.register_hook(console)
+    check_strides(runner.model)
+    runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
+    if starts_anew:
+        start = f"from the weights of load_from={cfg.load_from!r}" if cfg.load_from else "from initial weights"
+        runner.logger.warning(f"--resume: {cfg.work_dir!r} holds no checkpoint; the run starts anew, at step 0, {start}")
+    with console.closing(runner):
         runner.train()
 
 

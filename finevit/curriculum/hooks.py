@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from finevit.console import say
 from finevit.registry import HOOKS, build_schedule
 from finevit.suggest import did_you_mean
 from finevit.unwrap import unwrapped
@@ -141,7 +142,7 @@ class ResetHook(Hook):
                 parameter.grad = None
                 runner.optim_wrapper.optimizer.state.pop(parameter, None)
         self.first = None
-        runner.logger.info(f"{', '.join(self.parts)}: put back to what they were before the first step")
+        say(f"{', '.join(self.parts)}: put back to what they were before the first step", runner.logger)
 
     def _state(self, runner: Runner) -> dict[str, Tensor]:
         """Parameters and buffers of the parts."""

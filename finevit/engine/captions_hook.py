@@ -8,6 +8,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from finevit.console import say
 from finevit.contracts import TextEncoder
 from finevit.engine.knots import turns
 from finevit.registry import HOOKS
@@ -48,7 +49,7 @@ class CaptionHook(Hook):
         totals, limits = _so_far(runner)
         totals = sum(all_gather_object(totals), Counter())
         if totals["seen"]:
-            runner.logger.info(summary(totals, limits))
+            say(summary(totals, limits), runner.logger)
 
 
 def check_lengths(lengths: dict[int, int], tokenizer: Tokenizer, encoder: TextEncoder) -> None:

@@ -13,6 +13,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, runner, save_checkpoint
 from torch import Tensor
 
+from finevit.console import say
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
@@ -25,15 +26,22 @@ class StreamingCheckpointHook(CheckpointHook):
     MMEngine builds a file in memory, twice (20 GB for FineViT-L with its optimiser), and writes it under its final name, so that
     a kill in the middle leaves a torn newest checkpoint. Paths of remote backends are left to MMEngine.
 
-    A checkpoint that is loaded must be of this model: MMEngine takes over what fits by name and shape, and trains the rest anew.
+    A checkpoint that is loaded must be of this model: what fits by name and shape is taken over, the rest is trained anew. A line
+    for people says so by parts, the log file by tensors.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = unwrapped(runner.model)
         setting = "resume" if runner._resume else "load_from"
         said = [] if runner._resume else resampled(model, checkpoint)
-        said.append(taken_over(model.state_dict(), weights_of(checkpoint), setting=setting))
-        runner.logger.info(f"{setting}: {'; '.join(said)}")
+        own, weights = model.state_dict(), weights_of(checkpoint)
+        faults = differences(own, weights)
+        fits = {name: value for name, value in weights.items() if name not in faults}
+        said += [taken_over(own, weights, setting=setting), f"{len(fits)} of {len(own)} tensors, from {runner._load_from}"]
+        say(f"{setting}: {'; '.join(said)}", runner.logger)
+        if faults:
+            runner.logger.info(f"{setting}, what differs:\n  " + "\n  ".join(f"{name}: {what}" for name, what in faults.items()))
+        checkpoint["state_dict"] = {**own, **fits}  # MMEngine would list what differs once more, and as a warning
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with _streaming():

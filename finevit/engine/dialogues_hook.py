@@ -7,6 +7,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from finevit.console import say
 from finevit.contracts import AlignmentLLM
 from finevit.datasets.dialogues import TokenizeDialogue
 from finevit.engine.captions_hook import text_lengths
@@ -53,7 +54,7 @@ class DialogueHook(Hook):
     def after_train(self, runner: Runner) -> None:
         totals: Counter[str] = sum(all_gather_object(_so_far(runner)), Counter())
         if totals["images"]:
-            runner.logger.info(summary(totals))
+            say(summary(totals), runner.logger)
 
 
 def check_lengths(lengths: dict[int, int], llm: AlignmentLLM) -> None:

@@ -11,15 +11,22 @@ from mmengine.dist import master_only
 from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import Runner
 
+from finevit.console import say
 from finevit.contracts import BadSample
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.engine.numbers import NOT_NEGATIVE, WHOLE
 from finevit.engine.optim import BFloat16OptimWrapper
+from finevit.engine.plan import device_name
 from finevit.engine.shares import SCHEDULED
 from finevit.ops.attention import path
 from finevit.precision import bfloat16_helps
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
+
+EXPLAINED = (
+    "fill: the patches of a batch over those of the run's largest yet; attention_share: what attention takes of the encoder's "
+    "FLOPs; imbalance: how much more the dearest rank has to do than the mean"
+)
 
 
 @HOOKS.register_module()
@@ -28,6 +35,7 @@ class ThroughputHook(Hook):
 
     And of this rank's pack ``fill``, its patches over those of the run's largest yet, and ``attention_share``, how much of the
     encoder's FLOPs attention takes; of balanced batches ``imbalance``, how much more the dearest rank has to do than the mean.
+    The log file explains them before their first line.
     """
 
     def __init__(self) -> None:
@@ -36,6 +44,7 @@ class ThroughputHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self._last = None
+        runner.logger.info(EXPLAINED)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._last = None
@@ -139,13 +148,17 @@ class BadSamplesHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if not self._lacking:
             return
-        new = [message for message in self._lacking if message not in self.held_out]
+        self.hold_out(runner, list(self._lacking))
+        lacking = f"{len(self._lacking):,} of {len(runner.val_dataloader.dataset):,} images are left out"
+        runner.logger.warning(f"validation at step {runner.iter}: {lacking}; the list is {self._file(runner)}")
+
+    def hold_out(self, runner: Runner, messages: Sequence[str]) -> None:
+        """Lists those images of a validation that were not listed before."""
+        new = [message for message in messages if message not in self.held_out]
         for message in new[: max(0, self.show - len(self.held_out))]:
             runner.logger.warning(f"left out of the validation: {message}")
         self.held_out += new
         self._write(runner, new)
-        lacking = f"{len(self._lacking):,} of {len(runner.val_dataloader.dataset):,} images are left out"
-        runner.logger.warning(f"validation at step {runner.iter}: {lacking}; the list is {self._file(runner)}")
 
     def after_train(self, runner: Runner) -> None:
         if self.bad:
@@ -187,14 +200,15 @@ class RunSummaryHook(Hook):
         model = unwrapped(runner.model)
         own = "" if runner.cfg.get("data_root") else " (for your own images: --cfg-options data_root=PATH)"
         lines = [*model.describe(), f"data: {runner.train_dataloader.dataset.describe()}{own}"]
-        sampler = runner.train_dataloader.batch_sampler
+        sampler, device = runner.train_dataloader.batch_sampler, next(model.parameters()).device
         images = runner.train_loop.max_iters * sampler.batch_size * runner.world_size
         lines.append(
             f"plan: {runner.train_loop.max_iters} iterations of {sampler.batch_size} images on {runner.world_size} rank(s), "
-            f"{images:,} images in all, on {next(model.parameters()).device}"
+            f"{images:,} images in all, on {device}"
         )
-        for line in (*lines, self._path(runner, next(model.parameters()).device)):
-            runner.logger.info(line)
+        end = f"device: {device_name(device)}; seed {runner.seed}; from step {runner.iter}; work dir: {runner.work_dir}"
+        for line in (*lines, self._path(runner, device), end):
+            say(line, runner.logger)
 
     @staticmethod
     def _path(runner: Runner, device: torch.device) -> str:

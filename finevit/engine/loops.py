@@ -4,8 +4,10 @@ import torch
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
+from finevit.console import say
 from finevit.contracts import BadSample
 from finevit.engine.cli import of_worker
+from finevit.engine.hooks import BadSamplesHook
 from finevit.engine.scheduled import check_schedules
 from finevit.ops.order import seed_of
 from finevit.registry import LOOPS
@@ -34,7 +36,7 @@ class StatelessTrainLoop(IterBasedTrainLoop):
         runner.call_hook("before_train_epoch")
         self.dataloader.batch_sampler.start_step = self._iter
         if self._iter:
-            runner.logger.info(f"Resuming at iteration {self._iter}: the data order continues where it stopped")
+            say(f"Resuming at iteration {self._iter}: the data order continues where it stopped", runner.logger)
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
@@ -55,5 +57,9 @@ def validate(runner: Runner) -> None:
     try:
         runner.val_loop.run()
     except BadSample as error:
-        runner.logger.warning(f"validation: {of_worker(error) or error}")  # MMEngine's logger says the same only once
-        runner.logger.warning(f"no validation at step {runner.iter}: none of its images can be used")
+        named = (of_worker(error) or str(error)).splitlines()[1:]
+        listing = [hook for hook in runner.hooks if isinstance(hook, BadSamplesHook)]
+        for hook in listing:
+            hook.hold_out(runner, named)
+        told = "" if listing else ":\n" + "\n".join(named)
+        runner.logger.warning(f"no validation at step {runner.iter}: none of its images can be used{told}")

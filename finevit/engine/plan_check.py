@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from finevit.console import say
 from finevit.engine.memory import GIB, peak, reset_peak
 from finevit.engine.plan import Plan, device_name, key_of
 from finevit.registry import HOOKS
@@ -30,6 +31,7 @@ class PlanHook(Hook):
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
+        self.found: dict[str, dict[str, float]] = {}
         self.steps: list[int] = []
         self.seen: dict[str, list[float]] = {}
         self._begin: float | None = None
@@ -70,11 +72,13 @@ class PlanHook(Hook):
             return
         device = device_name(next(runner.model.parameters()).device)
         same = self.plan.device == device
-        found = compare(self.plan, self.steps, {n: v for n, v in self.seen.items() if same or n in ("patches", "tokens")})
+        found = self.found = compare(
+            self.plan, self.steps, {n: v for n, v in self.seen.items() if same or n in ("patches", "tokens")}
+        )
         (Path(runner.work_dir) / "plan_check.json").write_text(json.dumps({"steps": len(self.steps), **found}, indent=1) + "\n")
-        runner.logger.info(summary(found))
+        say(summary(found), runner.logger)
         if not same:
-            runner.logger.info(f"plan: made on {self.plan.device}; on {device}, its time and memory are not compared")
+            say(f"plan: made on {self.plan.device}; on {device}, its time and memory are not compared", runner.logger)
 
 
 def compare(plan: Plan, steps: list[int], seen: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:

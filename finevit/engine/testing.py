@@ -7,7 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from finevit.engine.left_out import LeftOut
+from finevit.engine.progress import ConsoleHook, QuietRunner
 from finevit.evaluation.results import Results
+from finevit.table import aligned
 from finevit.unwrap import unwrapped
 from finevit.weights import check_fit, weights_of
 
@@ -36,9 +38,11 @@ class CheckpointTested(Hook):
 def evaluate(name: str, cfg: Config, results: Results) -> None:
     """Tests on the config's test set, and adds what came out to the results."""
     cfg.experiment_name = name.replace("/", "_")  # tests of one second would share MMEngine's logs and messages
-    runner, hook = Runner.from_cfg(cfg), CheckpointTested()
+    runner, hook, console = QuietRunner.from_cfg(cfg), CheckpointTested(), ConsoleHook()
     runner.register_hook(hook, priority="VERY_HIGH")
-    metrics = {key: float(value) for key, value in runner.test().items()}
+    runner.register_hook(console)
+    with console.closing(runner):
+        metrics = {key: float(value) for key, value in runner.test().items()}
     dataset = runner.test_loop.dataloader.dataset
     unusable = hook.left_out.unusable
     data, images = dataset.describe() + hook.left_out.said(), len(dataset) - len(unusable)
@@ -63,6 +67,6 @@ def table(benchmarks: Mapping[str, dict]) -> str:
     for name, entry in benchmarks.items():
         images, protocols = entry["data"]["images"], ", ".join(entry["protocols"].values())
         lines += ["", f"{name}: {images:,} images, {entry['checkpoint']}", f"  {entry['data']['description']}", f"  {protocols}"]
-        width = max(map(len, entry["metrics"]), default=0)
-        lines += [f"  {key:<{width}}  {value:10.4f}" for key, value in entry["metrics"].items()]
+        rows = [[key, f"{value:.4f}"] for key, value in entry["metrics"].items()]
+        lines += [f"  {line}" for line in aligned([["metric", "value"], *rows]).splitlines()]
     return "\n".join(lines[1:])

@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
+from finevit.console import say
 from finevit.datasets.text import pack_texts
 from finevit.evaluation.contrastive_metrics import ZeroShot
 from finevit.registry import HOOKS
@@ -63,7 +64,7 @@ class PromptEncoder:
         self.seen, self.cut = self.seen + len(texts), self.cut + sum(truncated)
         if time.monotonic() - self.told > PATIENCE:
             self.told = time.monotonic()
-            self.logger.info(f"zero-shot: {self.seen:,} prompts encoded so far")
+            say(f"zero-shot: {self.seen:,} prompts encoded so far", self.logger)
         packed = pack_texts(ids, self.limit)
         return self.model.embed_texts(packed._replace(tokens=packed.tokens.to(self.device), offsets=packed.offsets.to(self.device)))
 

@@ -1,7 +1,6 @@
 """Where the parts of each sample lie in a tar: listed once, then kept in the user's cache."""
 
 import contextlib
-import logging
 import os
 import tempfile
 import zipfile
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from mmengine.logging import print_log
 
 from finevit.cache import cache_folder
+from finevit.console import say
 
 from .files import Skipped
 from .tar_files import NOWHERE
@@ -67,7 +66,7 @@ def load_index(path: Path) -> TarIndex:
 
 
 def _list_or_explain(path: Path) -> TarIndex:
-    print_log(f"listing {path}, once", logger="current", level=logging.INFO)
+    say(f"listing {path}, once")
     try:
         return _list(path)
     except OSError as error:
