@@ -98,6 +98,21 @@ def test_heatmaps_share_a_scale_whose_ends_are_the_ends_of_the_values():
     assert scale.gradient.endswith("rgb(253 231 37))")
 
 
+def test_each_heatmap_has_its_own_scale_so_that_a_faint_diagonal_shows(tmp_path):
+    """An untrained model's similarities lie between 0.998 and 1: on the trained one's scale, one colour."""
+    faint = torch.full((3, 3), 0.998) + 0.002 * torch.eye(3)
+    drawn = Heatmap.of("untrained", faint, scale_of([faint]))
+    pixels = decoded(drawn.picture)
+    assert pixels[0, 0].tolist() == [253, 231, 37]
+    assert pixels[0, 1].tolist() == [68, 1, 84]
+    assert drawn.scale.ends == ("0.9980", "1.0000")
+    assert scale_of([torch.tensor([-0.5, 1.0])]).ends == ("−0.50", "1.00")
+    html = render(stage2_page(tmp_path))
+    assert html.count('<div class="scale">') == 2
+    ends = re.findall(r'<div class="scale"><span>([^<]*)</span><i [^>]*></i><span>([^<]*)</span>', html)
+    assert len(set(ends)) == 2
+
+
 def test_lightness_grows_with_the_value():
     pixels = decoded(Heatmap.of("", torch.linspace(0, 1, 64).reshape(8, 8), scale_of([torch.tensor([0.0, 1.0])])).picture)
     lightness = (pixels.reshape(-1, 3) @ np.array([0.2126, 0.7152, 0.0722])).tolist()

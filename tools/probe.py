@@ -5,6 +5,7 @@ Linear and attentive classification, k-NN, segmentation and region retrieval; wr
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,9 +88,12 @@ def report(
     arguments: argparse.Namespace, found: "list[Evaluated]", before: "list[Evaluated | None]", iteration: int, pixels: int
 ) -> None:
     """Writes results.json and the page, prints the table."""
+    from mmengine.device import get_device
+
     from finevit.engine.testing import table
     from finevit.evaluation.probes.features import precision
     from finevit.evaluation.probes.record import ProbeResults
+    from finevit.provenance import provenance
     from finevit.visualization.probes import page
     from finevit.visualization.report import write
 
@@ -106,7 +110,8 @@ def report(
         ("Precision", precision()),
         ("Seed", str(arguments.seed)),
     ]
-    shown = write(page(found, before, facts=facts, foreground=arguments.foreground), Path(arguments.work_dir) / "probes.html")
+    whole = replace(page(found, before, facts=facts, foreground=arguments.foreground), about=provenance(str(get_device())))
+    shown = write(whole, Path(arguments.work_dir) / "probes.html")
     print(f"written to {results.path} and {shown}")
 
 

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from finevit.console import say
 from finevit.engine.left_out import LeftOut
 from finevit.engine.loops import validate
 from finevit.evaluation.results import Results
@@ -106,16 +108,20 @@ class ReportHook(Hook):
 
         try:
             path = write(self._page(runner, results, module), Path(runner.work_dir) / "report.html")
-            runner.logger.info(f"report: {path}")
+            say(f"report: {path}", runner.logger)
         except Exception as error:
             runner.logger.error(f"the report could not be written: {error!r}; the training itself is complete")
             runner.logger.debug(traceback.format_exc())
 
     def _page(self, runner: Runner, results: Results, module: ModuleType) -> "Page":
+        from finevit.engine.record import changes, left_out, made, planned
+        from finevit.visualization import run
+
         file = Path(runner.work_dir) / BEFORE
         before = [module.View(**view) for view in torch.load(file)] if results.at(0) and file.exists() else []
-        return module.page(
-            scalars=_scalars(runner),
+        scalars = _scalars(runner)
+        page = module.page(
+            scalars=scalars,
             results=results,
             steps=runner.iter,
             batch=runner.train_dataloader.batch_sampler.batch_size * runner.world_size,
@@ -125,6 +131,9 @@ class ReportHook(Hook):
             after=self._views,
             config=runner.cfg.pretty_text,
         )
+        seconds = float(sum(scalars.get("time", ())))
+        told = run.sections(changes(runner.cfg), planned(runner, seconds), left_out(runner))
+        return replace(page, about=made(runner), run=told)
 
 
 def _page_of(runner: Runner) -> ModuleType | None:

@@ -1,4 +1,4 @@
-"""Similarities as a picture: one pixel a pair, with a colour scale that several pictures share."""
+"""Similarities as a picture: one pixel a pair, with a colour scale from the lowest of them to the highest."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,21 +20,29 @@ class Scale(NamedTuple):
     high: float
     gradient: str
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Both ends, for people: with as many digits as tell them apart."""
+        digits = 2 if self.high - self.low >= 0.05 else 4
+        low, high = (f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−") for value in (self.low, self.high))
+        return low, high
+
 
 class Heatmap(NamedTuple):
-    """A picture (data URI) of a matrix of similarities, and their means on the diagonal and off it."""
+    """A picture (data URI) of a matrix of similarities, their means on the diagonal and off it, and the colours' scale."""
 
     name: str
     picture: str
     pairs: float
     others: float
+    scale: Scale
 
     @classmethod
     def of(cls, name: str, scores: Float[Tensor, "captions images"], scale: Scale) -> "Heatmap":
         """Draws ``scores`` in the colours of ``scale``."""
         diagonal = torch.eye(len(scores), dtype=torch.bool)
         picture = png(_colours((scores - scale.low) / max(scale.high - scale.low, 1e-12)))
-        return cls(name, picture, float(scores[diagonal].mean()), float(scores[~diagonal].mean()))
+        return cls(name, picture, float(scores[diagonal].mean()), float(scores[~diagonal].mean()), scale)
 
 
 def scale_of(matrices: Sequence[Tensor]) -> Scale:

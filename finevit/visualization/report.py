@@ -38,14 +38,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the report shows. Text is escaped; ``facts`` are pairs of a name and a value."""
+    """Everything the report shows. Text is escaped; ``about`` (the head) and ``facts`` are pairs of a name and a value, ``run`` are
+    the sections about the run itself."""
 
     title: str
     subtitle: str = ""
+    about: Sequence[tuple[str, str]] = ()
     figures: Sequence[Figure] = ()
     sections: Sequence[Section] = ()
     charts: Sequence[Chart] = ()
     facts: Sequence[tuple[str, str]] = ()
+    run: Sequence[Section] = ()
     config: str = ""
     footnotes: Sequence[str] = ()
 

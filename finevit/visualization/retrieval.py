@@ -46,15 +46,15 @@ def searches(before: Sequence[View], after: Sequence[View]) -> list[Section]:
 
 
 def matrices(before: Sequence[View], after: Sequence[View]) -> Section:
-    """Similarities of the first pairs as pictures of one colour scale."""
+    """Similarities of the first pairs as pictures, each on its own scale: an untrained model's lie in a corner of any other."""
     shown = {"untrained": before[:MATRIX], "trained": after[:MATRIX]}
     corners = {name: similarity(views) for name, views in shown.items() if views}
-    scale = scale_of(list(corners.values()))
-    html = fragment("heatmaps.html", maps=[Heatmap.of(name, scores, scale) for name, scores in corners.items()], scale=scale)
+    html = fragment("heatmaps.html", maps=[Heatmap.of(name, scores, scale_of([scores])) for name, scores in corners.items()])
     return Section(
         "How similar they are",
         html,
-        f"The first {len(shown['trained'])} pairs: a row is a caption, a column an image; true pairs are on the diagonal.",
+        f"The first {len(shown['trained'])} pairs: a row is a caption, a column an image; true pairs are on the diagonal. "
+        "Each picture has colours of its own.",
     )
 
 
