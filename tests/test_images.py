@@ -337,6 +337,28 @@ def test_a_png_is_turned_wherever_it_says_so(extra, behind):
     np.testing.assert_array_equal(decode(spoilt, name="x"), RGB)
 
 
+@pytest.mark.parametrize(
+    ("marker", "content"),
+    [
+        (0xE2, b"ICC_PROFILE\0"),
+        (0xEE, b"Adobe\0"),
+        (0xE0, b"JFIF\0"),
+        (0xE2, b"MPF\0torn"),
+        (0xED, b"Photoshop 3.0\0008BIM\3\xed\0"),
+    ],
+)
+def test_a_torn_segment_of_a_jpeg_is_no_reason_to_refuse_it(marker, content):
+    def segment(marker: int, content: bytes) -> bytes:
+        return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+    whole = encode(np.full((40, 60, 3), (200, 90, 40), np.uint8), "JPEG", exif=b"Exif\0\0" + entry(6))
+    torn = whole[:2] + segment(0xFE, b"x" * 60_000) + segment(marker, content) + whole[2:]
+    np.testing.assert_array_equal(decode(torn, name="x"), decode(whole, name="x"))
+    assert header(torn) == Header(40, 60, 6)
+    with pytest.raises(BadSample, match=r"^x: .*fetch it again"):
+        decode(torn[:-200], name="x")
+
+
 def test_what_a_png_needs_is_still_looked_at():
     parts = chunks(encode(Image.fromarray(RGB[..., 0]).convert("P")))
     for kind in (b"IHDR", b"PLTE"):

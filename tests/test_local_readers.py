@@ -137,7 +137,8 @@ def test_refcoco_takes_the_usual_division_and_names_its_splits(tmp_path):
         ([8, 5], "has bbox [8, 5]: it needs four numbers"),
         ([], "has bbox []: it needs four numbers"),
         (["a", 1, 2, 3], "has bbox ['a', 1, 2, 3]: it needs four numbers"),
-        ([float("nan"), 1, 2, 3], "has bbox [nan, 1, 2, 3] in 40 x 20 pixels: it needs four finite numbers"),
+        ([float("nan"), 1, 2, 3], "has bbox [nan, 1, 2, 3]: it needs four finite numbers"),
+        ([1, 1, 2, float("inf")], "has bbox [1, 1, 2, inf]: it needs four finite numbers"),
         (None, "has bbox None: it needs four numbers"),
     ],
 )

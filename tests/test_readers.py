@@ -278,6 +278,12 @@ def test_regions_that_are_no_list_are_named_and_none_are_none(tmp_path):
     assert said.endswith("; not read: 1 impossible regions (x.jsonl line 1: 'regions' must be a list of objects, not dict)")
 
 
+def test_boxes_under_other_names_are_told(tmp_path):
+    entries = [{"image": "ok.png", "id": i, "objects": {"bbox": [[0, 0, 1, 1]]}, "bbox": [[1, 2, 3, 4], None][i]} for i in range(2)]
+    source = JsonLines(data_root=write(tmp_path, {"x.jsonl": lines(*entries), "ok.png": picture()}) / "x.jsonl", split="all")
+    assert source.describe().endswith("; not read: 'objects' of 2 entries; 'bbox' of 1 entries")
+
+
 def test_texts_of_regions_may_be_numbers_and_boxes_pass_the_edge_a_little(tmp_path):
     regions = [
         {"box": [0, 0, 1, 1], "text": 0},

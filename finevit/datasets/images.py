@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
 from finevit.contracts import BadSample
+from finevit.datasets import jpeg
 from finevit.datasets.png import SIGNATURE, without_metadata
 
 MAX_PIXELS = 128_000_000
@@ -123,12 +124,21 @@ def turn(image: Image.Image, orientation: int) -> Image.Image:
 
 @contextmanager
 def opened(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
-    """The image, by Pillow, without its remarks on odd files, and of PNG without the metadata on which it stumbles."""
+    """The image, by Pillow, without its remarks on odd files, and without the metadata on which it stumbles."""
     data = without_metadata(data)[0] if data.startswith(SIGNATURE) else data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        with _open(data, formats) as image:
             yield image
+
+
+def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        if not data.startswith(jpeg.SIGNATURE):
+            raise
+        return Image.open(io.BytesIO(jpeg.without_segments(data)), formats=formats)
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:

@@ -19,6 +19,8 @@ UNNAMED = "alt"
 CAPTION_FIELDS = ("caption", "captions", "text")
 DIALOGUES = ("conversations", "messages")
 """Where LLaVA and others write questions and answers."""
+NOT_REGIONS = ("objects", "annotations", "boxes", "bbox", "bboxes")
+"""Where others write boxes: told, and not read."""
 _SHOWN = 60  # characters of a wrong value
 _ROUNDING = 0.02 + 1e-9  # boxes may pass the image's edge by so much, and are cut
 _PIXELS = 2  # a box with a larger number is in pixels, if the entry says of how many

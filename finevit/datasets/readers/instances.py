@@ -79,7 +79,7 @@ def _size(image: Mapping[str, Any]) -> Size | None:
     if height is None and width is None:
         return None
     if not all(isinstance(side, int | float) and math.isfinite(side) and side >= 1 for side in (height, width)):
-        raise ValueError(f"image {image['id']!r} has {width} x {height} pixels")
+        raise ValueError(f"image {image['id']!r} has {width!r} x {height!r} pixels")
     return int(height), int(width)  # type: ignore[arg-type]
 
 
@@ -93,6 +93,8 @@ def _box(annotation: Mapping[str, Any], size: Size) -> Box:
         raise ValueError(f"annotation {annotation.get('id')} has no bbox") from None
     except (TypeError, ValueError):
         raise ValueError(f"{where}: it needs four numbers") from None
+    if not all(map(math.isfinite, (left, top, wide, high))):
+        raise ValueError(f"{where}: it needs four finite numbers")
     x1, y1 = max(left / width, 0.0), max(top / height, 0.0)
     x2, y2 = min((left + wide) / width, 1.0), min((top + high) / height, 1.0)
     if fault := fault_of_box((x1, y1, x2, y2)):

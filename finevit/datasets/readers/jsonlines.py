@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
-from .annotations import captions, parse_object, refuse_dialogues, regions
+from .annotations import NOT_REGIONS, captions, parse_object, refuse_dialogues, regions
 from .files import FileSource, Skipped, existing, read
 from .repeated import Repeats, fingerprint
 
@@ -47,7 +48,7 @@ class JsonLines(FileSource):
             raise ValueError(
                 f"repeated={repeated!r}: give the most images that may share a caption, at least 1, or None for any number"
             )
-        root = existing(data_root)
+        root, unread = existing(data_root), Counter[str]()
         self._files = _files(root)
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")
         skipped, impossible, keys, lines, captioned, repeats = Skipped(), Skipped(), [], [], 0, Repeats()
@@ -56,6 +57,7 @@ class JsonLines(FileSource):
             keys.append(name)
             texts = _texts(entry)
             captioned += any(texts)
+            unread.update(field for field in NOT_REGIONS if entry.get(field))
             for fault in regions(entry).faults:
                 impossible.add(f"{self._files[where[0]].name} line {where[1]}: {fault}")
             if repeated is not None:
@@ -63,6 +65,8 @@ class JsonLines(FileSource):
         if not lines:
             found = f"{_whole(self._files)}{skipped}" if skipped.count else "it is empty"
             raise ValueError(f"data_root={str(data_root)!r} holds no usable entries: {found}")
+        for field, count in unread.items():
+            skipped.note(f"{field!r} of {count:,} entries", "boxes are read from 'regions'")
         if impossible.count:
             skipped.note(f"{impossible.count:,} impossible regions ({impossible})")
         self._lines = np.array(lines, dtype=np.int64)
