@@ -692,3 +692,13 @@ def test_strings_is_a_list_of_strings():
     assert (strings[-1], strings[1:3], len(strings)) == (texts[-1], texts[1:3], 6)
     with pytest.raises(IndexError):
         strings[6]
+
+
+def test_images_that_no_line_of_json_names_are_told(tmp_path):
+    files = dict.fromkeys(("1.jpg", "2.jpg", "3.PNG", ".hidden.jpg"), picture())
+    root = write(tmp_path / "mixed", {**files, "part.jsonl": '{"image": "./1.jpg", "caption": "a"}\n'})
+    source = open_source(data_root=root, split="all")
+    assert len(source) == 1
+    assert "not read: 2 images beside the .jsonl (2.jpg)" in source.describe()
+    write(root, {"rest.jsonl": '{"image": "2.jpg"}\n{"image": "3.PNG"}\n'})
+    assert "not read" not in open_source(data_root=root, split="all").describe()

@@ -13,7 +13,7 @@ from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
 from .annotations import NOT_REGIONS, captions, parse_object, refuse_dialogues, regions
-from .files import FileSource, Skipped, existing, read
+from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing, read
 from .repeated import Repeats, fingerprint
 
 IMAGE_FIELDS = ("image", "file_name", "path")
@@ -52,7 +52,9 @@ class JsonLines(FileSource):
         self._files = _files(root)
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")
         skipped, impossible, keys, lines, captioned, repeats = Skipped(), Skipped(), [], [], 0, Repeats()
+        beside = _images_beside(root) if root.is_dir() and image_root is None else set()
         for where, entry, name in _entries(self._files, skipped):
+            beside.discard(_path(Path(), name).as_posix())
             lines.append(where)
             keys.append(name)
             texts = _texts(entry)
@@ -65,6 +67,8 @@ class JsonLines(FileSource):
         if not lines:
             found = f"{_whole(self._files)}{skipped}" if skipped.count else "it is empty"
             raise ValueError(f"data_root={str(data_root)!r} holds no usable entries: {found}")
+        if beside:
+            skipped.note(f"{len(beside):,} images beside the .jsonl ({min(beside)})", "no entry names them")
         for field, count in unread.items():
             skipped.note(f"{field!r} of {count:,} entries", "boxes are read from 'regions'")
         if impossible.count:
@@ -124,6 +128,11 @@ def _files(root: Path) -> list[Path]:
     if not files:
         raise ValueError(f"data_root={str(root)!r} holds no .jsonl files")
     return files
+
+
+def _images_beside(root: Path) -> set[str]:
+    """The names of the visible image files directly in a folder."""
+    return {path.name for path in root.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."}
 
 
 def is_json_lines(path: Path) -> bool:
