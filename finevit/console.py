@@ -16,13 +16,16 @@ MOST = 12
 """So many lines of one warning are shown."""
 FOR_DEVELOPERS = ("deprecat", "bypass_duplicate=true")
 """Warnings of MMEngine with these words, in lower case, are for who writes the code: nothing that a person could do in a run."""
-_SHOWN = {"on_console": True}
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red"}
+
+
+class Said(str):
+    """A message for people, by which the console knows it."""
 
 
 def say(message: str, logger: logging.Logger | None = None) -> None:
     """Logs a line (by default with the logger of the run) that people are to read, on the console too."""
-    (logger or MMLogger.get_current_instance()).info(message, extra=_SHOWN)
+    (logger or MMLogger.get_current_instance()).info(Said(message))
 
 
 @cache
@@ -39,7 +42,7 @@ class ConsoleHandler(logging.Handler):
     def filter(self, record: logging.LogRecord) -> bool:
         """Of what was not said to people only warnings and errors, but those for developers."""
         told = record.levelno >= logging.WARNING and not any(word in record.getMessage().lower() for word in FOR_DEVELOPERS)
-        return bool(super().filter(record)) and (told or hasattr(record, "on_console"))
+        return bool(super().filter(record)) and (told or isinstance(record.msg, Said))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints the record, above the progress bar where there is one."""
@@ -50,7 +53,7 @@ class ConsoleHandler(logging.Handler):
 
     def format(self, record: logging.LogRecord) -> str:
         """Bare where somebody is told of the run; of a warning's lines only the first ones."""
-        if record.levelno < logging.WARNING:
+        if isinstance(record.msg, Said):
             return record.getMessage()
         lines = _FORM.format(record).splitlines()
         more = [f"... {len(lines) - MOST} more lines are in the log file"] if len(lines) > MOST + 1 else lines[MOST:]
