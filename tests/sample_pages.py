@@ -1,5 +1,6 @@
 """Pages that tests look at, and a parser that reads them."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from finevit.ops.patches import patchify
 from finevit.visualization import answers, pairs, stage1, stage2, stage3
 from finevit.visualization.gallery import View
 from finevit.visualization.report import Page
+from finevit.visualization.run import Changes, LeftOut, sections
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -80,7 +82,7 @@ def stage1_page(folder: Path) -> Page:
         "constant": [1.0] * 100,
         "r2": np.linspace(-1, 0.4, 100),
     }
-    return stage1.page(
+    page = stage1.page(
         scalars=scalars,
         results=results,
         steps=100,
@@ -91,6 +93,11 @@ def stage1_page(folder: Path) -> Page:
         after=[view(0), view(1)],
         config="model = dict(type='MaskedDistillation')",
     )
+    changes = Changes([("model.backbone.arch", "tiny", "endless" * 40)], [("train_cfg.max_iters", "600", "100")])
+    planned = [["", "planned", "happened"], ["steps", "100", "100"]]
+    left_out = LeftOut([("torn after … bytes", 70)], [f"{'folder/' * 20}{index}.jpg: torn" for index in range(70)])
+    about = [("run", "stage1"), ("command", f"tools/train.py {'options' * 60} <b>")]
+    return replace(page, about=about, run=sections(changes, planned, left_out))
 
 
 def caption(index: int) -> str:
