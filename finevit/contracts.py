@@ -208,6 +208,31 @@ class Source(ABC):
         return None
 
 
+class ImageEncoder(nn.Module, ABC):
+    """A vision transformer over packs of images of any size: what every stage trains as ``model.backbone``.
+
+    ``dim`` is the width of its tokens, ``depth`` the number of its blocks, ``patch`` the side of a patch in pixels, ``embed`` the
+    part that makes ``[patches, dim]`` of ``[patches, pixels]``: painted images are read by it alone (Stage III). Exports and
+    OpenMMLab's detectors, segmenters and classifiers know FineViT alone.
+    """
+
+    dim: int
+    depth: int
+    patch: int
+    embed: nn.Module
+
+    @abstractmethod
+    def forward(
+        self, images: PackedImages, *, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
+    ) -> EncoderOutput:
+        """``layers`` asks for outputs of further blocks (0 is the first, -1 the last), each through the last norm; ``replace`` is
+        ``(mask [patches] bool, token [dim])``: masked patches enter as the token (Stage I). Images do not see each other."""
+
+    @abstractmethod
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Layer of a parameter (0 is the embedding) and the number of layers, for learning rates that fall layer by layer."""
+
+
 class Teacher(nn.Module, ABC):
     """A frozen vision model whose patch features a student learns to predict (paper, Stage I).
 

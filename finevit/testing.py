@@ -11,6 +11,7 @@ from finevit.contracts import (
     PATCH,
     AlignmentLLM,
     ImageBudget,
+    ImageEncoder,
     PackedDialogues,
     PackedImages,
     PackedTexts,
@@ -18,6 +19,7 @@ from finevit.contracts import (
     Teacher,
 )
 from finevit.datasets.packing import pack
+from finevit.ops.packs import select_images
 
 
 def random_pack(grids: Sequence[tuple[int, int]], *, patch: int = PATCH, seed: int = 0) -> PackedImages:
@@ -34,6 +36,32 @@ def fill(module: nn.Module, *, seed: int = 1, scale: float = 0.3) -> None:
     for parameter in module.parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
         parameter.copy_(noise * (scale if parameter.ndim > 1 else 1.0))
+
+
+@torch.no_grad()
+def check_image_encoder(encoder: ImageEncoder) -> None:
+    """Asserts the contract of :class:`~finevit.contracts.ImageEncoder` on images of 2 x 4 and 6 x 2 patches."""
+    encoder.eval()
+    images = random_pack([(2, 4), (6, 2)], patch=encoder.patch)
+    images = images._replace(pixels=images.pixels.float())
+    output = encoder(images, layers=(0, -1))
+    shapes = [tuple(each.shape) for each in (output.tokens, output.pooled, *output.layers)]
+    expected = [(20, encoder.dim), (2, encoder.dim), (20, encoder.dim), (20, encoder.dim)]
+    assert shapes == expected, f"tokens, pooled and two layers are {shapes}, expected {expected}"
+    assert torch.allclose(output.layers[1], output.tokens, atol=1e-5), "layers are through the last norm: the last one is tokens"
+    alone = encoder(select_images(images, [False, True]))
+    assert torch.allclose(alone.tokens, output.tokens[8:], atol=1e-4), "images of a pack do not see each other"
+    assert torch.allclose(alone.pooled, output.pooled[1:], atol=1e-4), "an image is pooled by itself"
+    assert tuple(encoder.embed(images.pixels).shape) == (20, encoder.dim), "embed makes [patches, dim] of [patches, pixels]"
+    replace = (torch.arange(20) == 0, torch.full((encoder.dim,), 0.5))
+    masked = encoder(images, replace=replace).tokens
+    assert not torch.allclose(masked[:8], output.tokens[:8], atol=1e-5), "replace: a masked patch enters as the token"
+    other = images.pixels.index_fill(0, torch.tensor([0]), 1.0)
+    same = encoder(images._replace(pixels=other), replace=replace).tokens
+    assert torch.allclose(same, masked, atol=1e-5), "replace: nothing is seen of the pixels of a masked patch"
+    for name, _ in encoder.named_parameters():
+        layer, layers = encoder.get_layer_depth(name)
+        assert 0 <= layer < layers, f"get_layer_depth({name!r}) is {layer} of {layers} layers"
 
 
 def check_teacher(teacher: Teacher) -> None:

@@ -13,7 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from finevit.contracts import PATCH, EncoderOutput, PackedImages
+from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
 from finevit.ops.dense import content_sizes, pack_dense, resample_dense, unpack_dense, window_order
@@ -33,7 +33,7 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
 
 
 @MODELS.register_module()
-class FineViT(BaseModule):
+class FineViT(BaseModule, ImageEncoder):
     """Vision transformer with 2D RoPE and SwiGLU over packs of images of any size.
 
     Args:
@@ -62,6 +62,7 @@ class FineViT(BaseModule):
     """
 
     init_cfg: Any
+    embed: nn.Linear
     pair_cost: float
     """What a pair of patches costs in attention, in units of what a patch costs in the matrices of a block."""
 
@@ -139,7 +140,7 @@ class FineViT(BaseModule):
         """Training mode, unless it is frozen."""
         return super().train(mode and not self.frozen)
 
-    def forward(
+    def forward(  # type: ignore[override]  # what is no pack becomes maps
         self, images: PackedImages | Tensor, *, layers: Sequence[int] = (), replace: tuple[Tensor, Tensor] | None = None
     ) -> EncoderOutput | tuple[Tensor, ...]:
         """Encodes a pack; a padded batch ``[images, 3, height, width]`` becomes maps, see :meth:`dense`.

@@ -5,7 +5,7 @@ components of packages with other conventions (``mmdet.X``), only what is certai
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from torch import nn
 
-from finevit.engine.config import ConfigError
+from finevit.engine.config import ConfigError, untold_tokenizers
 from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedules
 from finevit.engine.options import INPUTS
 from finevit.engine.slots import IGNORED, PLAIN, RESERVED, ROOTS, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
@@ -25,6 +25,7 @@ STRICT = ("finevit", "finevit_plugins", "mmengine", "torch")
 """Packages whose components take nothing but their arguments, and hand none on that a config does not show."""
 DEFAULT_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 TOGETHER = (("train_dataloader", "train_cfg", "optim_wrapper"), ("val_dataloader", "val_cfg", "val_evaluator"))
+VARIABLE = "; a variable of the config file itself begins with an underscore: rename it to _{}"
 OUTPUTS = ("dir", "out", "save", "cache", "fix")
 
 
@@ -35,6 +36,7 @@ def check_config(cfg: Config) -> None:
     """
     checker = _Checker(cfg.get("default_scope") or "mmengine")
     checker.whole(cfg.to_dict())
+    checker.errors += untold_tokenizers(cfg)
     if checker.errors:
         raise ConfigError("\n  ".join(["the config cannot be used:", *dict.fromkeys(checker.errors)]))
 
@@ -159,7 +161,8 @@ class _Checker:
         """Report the keys that are not allowed."""
         for name in [name for name in value if name not in allowed]:
             where = f"{path}.{name}" if path else str(name)
-            self.errors.append(f"{where} is no known setting{did_you_mean(str(name), allowed) or f'; known are {_list(allowed)}'}")
+            hint = did_you_mean(str(name), allowed) or _places(str(name), {} if path else value) or f"; known are {_list(allowed)}"
+            self.errors.append(f"{where} is no known setting{hint}{'' if path else VARIABLE.format(name)}")
 
     def file(self, path: str, key: str, value: str) -> None:
         """Report an input file or folder that does not exist."""
@@ -185,6 +188,20 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
         there = {key for key in value if value[key] is not None or key not in SLOTS}
         errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - there - set(given))]
     return errors
+
+
+def _places(name: str, cfg: dict) -> str:
+    """Where a config has settings of that name further down; empty where it has none."""
+    places = [path for path in _paths(cfg) if path.endswith(f".{name}")]
+    return f" here; a setting of that name is {' or '.join(places[:3])}" if places else ""
+
+
+def _paths(node: Any, path: str = "") -> Iterator[str]:
+    """The dotted names of everything in a config."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, child in items:
+        yield f"{path}{key}"
+        yield from _paths(child, f"{path}{key}.")
 
 
 def _kind(registry: Registry) -> str:

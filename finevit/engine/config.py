@@ -195,6 +195,28 @@ def share_patch(cfg: Config) -> None:
                 raise ConfigError(f"{told}: leave it out, or give {'the same' if name == 'patch' else 'a multiple'}")
 
 
+def untold_tokenizers(cfg: Config) -> list[str]:
+    """What is wrong where transforms still lack a tokenizer, since the model's own part names one only when it is built."""
+    model = cfg.get("model")
+    name = next((name for name in ("text_encoder", "llm") if isinstance(model, dict) and isinstance(model.get(name), dict)), "")
+    component = _component(cfg, MODELS, model[name]) if name else None
+    reading = [(path, each) for path, each in _transforms(cfg) if _takes_tokenizer(_component(cfg, TRANSFORMS, each))]
+    lacking = [path for path, each in reading if not each.get("tokenizer")]
+    if not lacking or not component or _takes_tokenizer(component):
+        return []
+    own = 'give the class an attribute tokenizer = "NAME_OR_FOLDER", or an argument tokenizer with such a default'
+    options = " ".join(f"{path}.tokenizer=NAME_OR_FOLDER" for path in lacking)
+    problem = f"model.{name}.type={model[name]['type']!r} names no tokenizer before it is built, but the loaders need it"
+    return [f"{problem}: {own}; or name it by --cfg-options {options}"]
+
+
+def _transforms(cfg: Config) -> Iterator[tuple[str, dict]]:
+    """Dotted name and config of the transforms of each dataloader."""
+    for path, dataset in _sources(cfg):
+        for index, transform in enumerate(dataset.get("transforms") or ()):
+            yield f"{path}.transforms.{index}", transform
+
+
 def _component(cfg: Config, registry: Registry, part: dict) -> Callable | None:
     """The component of that registry which a part of a config names."""
     kind = part.get("type")

@@ -8,10 +8,11 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from finevit.contracts import EncoderOutput, PackedImages, PackedTexts, TextEncoder
+from finevit.contracts import EncoderOutput, ImageEncoder, PackedImages, PackedTexts, TextEncoder
 from finevit.ops.packs import split_images, split_texts
 from finevit.registry import MODELS
-from finevit.stages.describe import readable
+from finevit.stages.describe import told
+from finevit.stages.parts import build_part
 
 
 @MODELS.register_module()
@@ -45,10 +46,8 @@ class ContrastiveLearning(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
-        self.backbone = MODELS.build(backbone)
-        self.text_encoder = MODELS.build(text_encoder)
-        if not isinstance(self.text_encoder, TextEncoder):
-            raise ValueError(f"model.text_encoder.type={text_encoder['type']!r} is no text encoder")
+        self.backbone = build_part("backbone", backbone, ImageEncoder, "image encoder")
+        self.text_encoder = build_part("text_encoder", text_encoder, TextEncoder, "text encoder")
         self.head = MODELS.build({**head, "image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim})
         if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
             raise ValueError(f"model.micro_batch={micro_batch!r}: give a whole number of images, at least 1, or None")
@@ -109,10 +108,9 @@ class ContrastiveLearning(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
-        parameters = readable(sum(p.numel() for p in self.backbone.parameters()))
         return [
             f"stage: II, contrastive learning, {type(self.head).__name__}",
-            f"encoder: FineViT, {self.backbone.depth} blocks of width {self.backbone.dim}, {parameters} parameters",
+            told(self.backbone),
             f"text encoder: {self.text_encoder.describe()}",
         ]
 

@@ -8,11 +8,12 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from finevit.chat import load_chat
-from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
+from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, ImageEncoder, PackedDialogues, PackedImages
 from finevit.ops.dialogues import prompts
 from finevit.ops.packs import select_images
 from finevit.registry import MODELS
-from finevit.stages.describe import readable
+from finevit.stages.describe import told
+from finevit.stages.parts import build_part
 
 TOGETHER = 64
 """At most so many answers are generated at once."""
@@ -51,10 +52,8 @@ class LLMAlignment(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
-        self.backbone = MODELS.build(backbone)
-        self.llm = MODELS.build(llm)
-        if not isinstance(self.llm, AlignmentLLM):
-            raise ValueError(f"model.llm.type={llm['type']!r} is no alignment LLM")
+        self.backbone = build_part("backbone", backbone, ImageEncoder, "image encoder")
+        self.llm = build_part("llm", llm, AlignmentLLM, "alignment LLM")
         self.connector = MODELS.build({**connector, "dim": self.backbone.dim, "llm_dim": self.llm.dim})
         self.head = MODELS.build(head or {"type": "LanguageHead"})
         self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
@@ -151,10 +150,9 @@ class LLMAlignment(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
-        parameters = readable(sum(p.numel() for p in self.backbone.parameters()))
         return [
             "stage: III, LLM alignment",
-            f"encoder: FineViT, {self.backbone.depth} blocks of width {self.backbone.dim}, {parameters} parameters",
+            told(self.backbone),
             f"language model: {self.llm.describe()}",
         ]
 

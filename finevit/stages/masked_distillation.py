@@ -8,12 +8,13 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from finevit.contracts import EncoderOutput, PackedImages, Teacher
+from finevit.contracts import EncoderOutput, ImageEncoder, PackedImages, Teacher
 from finevit.ops.masking import random_mask, repeat_pack
 from finevit.ops.packs import keep_patches
 from finevit.ops.patches import check_whole, unpatchify
 from finevit.registry import MODELS
-from finevit.stages.describe import readable
+from finevit.stages.describe import told
+from finevit.stages.parts import build_part
 
 
 def shares(mask_ratio: float | Sequence[float]) -> list[float]:
@@ -51,10 +52,8 @@ class MaskedDistillation(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
-        self.backbone = MODELS.build(backbone)
-        self.__dict__["teacher"] = MODELS.build(teacher).eval().requires_grad_(False)
-        if not isinstance(self.teacher, Teacher):
-            raise ValueError(f"model.teacher.type={teacher['type']!r} is no teacher; tools/plugins.py lists those there are")
+        self.backbone = build_part("backbone", backbone, ImageEncoder, "image encoder")
+        self.__dict__["teacher"] = build_part("teacher", teacher, Teacher, "teacher").eval().requires_grad_(False)
         self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
         if not all(0 <= ratio <= 1 for ratio in shares(mask_ratio)):
@@ -122,10 +121,9 @@ class MaskedDistillation(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
-        parameters = readable(sum(p.numel() for p in self.backbone.parameters()))
         return [
             "stage: I, masked feature distillation",
-            f"encoder: FineViT, {self.backbone.depth} blocks of width {self.backbone.dim}, {parameters} parameters",
+            told(self.backbone),
             f"teacher: {self.teacher.describe()}",
         ]
 

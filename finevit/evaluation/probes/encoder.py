@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
+from finevit.contracts import ImageEncoder
 from finevit.engine.config import config_of
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
@@ -18,7 +19,7 @@ PIXELS = 224 * 224
 class Encoder(NamedTuple):
     """A frozen backbone with what its images need: the preprocessor, the largest area and the side of a patch, in pixels."""
 
-    backbone: nn.Module
+    backbone: ImageEncoder
     preprocessor: nn.Module
     pixels: int
     patch: int

@@ -114,7 +114,7 @@ def size(images: Sequence[Image]) -> int:
 @torch.inference_mode()
 def _encode(encoder: Encoder, packed: PackedImages, kept: list[dict]) -> list[Image]:
     batch = encoder.preprocessor({"images": packed})["images"]
-    layers = range(-min(BLOCKS, len(encoder.backbone.blocks)), 0)  # type: ignore[arg-type]
+    layers = range(-min(BLOCKS, encoder.backbone.depth), 0)
     with torch.autocast(batch.pixels.device.type, dtype=torch.bfloat16, enabled=bfloat16_helps()):
         output = encoder.backbone(batch, layers=list(layers))
     lengths = list(batch.lengths)
