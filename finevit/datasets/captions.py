@@ -72,6 +72,20 @@ def check_captioners(setting: str, wanted: Collection[str], source: Source, *, r
     print_log(f"{problem}; captioners that no record has are never drawn", logger="current", level=logging.WARNING)
 
 
+def check_captioned(source: Source, *, records: int = _LOOKED_AT) -> None:
+    """``ValueError`` where no record from all over the source has a caption that can be used; one that has ends the search."""
+    read, look = 0, min(records, len(source))
+    for place in range(look):
+        with suppress(BadSample):
+            captions = source[place * len(source) // look].captions
+            if not all(fault(cleaned(text)) for text in captions.values()):
+                return
+            read += 1
+    if read:
+        remedy = "give data with captions (docs/data.md), or train Stage I, which needs none"
+        raise ValueError(f"{source.describe()}: none of {read:,} records looked at has a caption that can be used; {remedy}")
+
+
 def most_tokens(sample: Mapping, transform: str) -> int:
     """The text length that a sample was asked for; ``ValueError`` where there is none."""
     if sample["text_length"] < 1:
@@ -104,7 +118,8 @@ class PickCaption:
         self.weights = None if weights is None else {str(name): float(weight) for name, weight in weights.items()}
 
     def check(self, source: Source) -> None:
-        """``ValueError`` for a weight of a captioner that the source does not have."""
+        """``ValueError`` for a weight of a captioner that the source does not have, and for a source without captions."""
+        check_captioned(source)
         check_captioners("PickCaption.weights", [name for name, weight in (self.weights or {}).items() if weight], source)
 
     def __call__(self, sample: dict) -> dict:

@@ -10,7 +10,7 @@ import torch
 
 from finevit.boxes import check_style, fault_of_box, legible, render
 from finevit.chat import PLACEHOLDER, load_chat
-from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question
+from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question, Record
 from finevit.datasets.captions import most_tokens
 from finevit.datasets.packing import pack_samples
 from finevit.datasets.tasks import NOWHERE, TASKS, WORDINGS, Draft, check_weights, drafts
@@ -67,6 +67,13 @@ class AskQuestions:
         if not drawn:
             raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
         return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
+
+    def tasks_of(self, record: Record) -> set[str]:
+        """The tasks that a record has a question of, whatever the weights are; how thick its boxes are is not looked at."""
+        counts = self._counts({"facts": record.facts, "counts": Counter(), "rng": np.random.default_rng(0)})
+        caption = next(filter(str.strip, record.captions.values()), "")
+        found, _ = drafts(record.regions, caption, counts, answer_all=self.ill_posed == "answer", captions=self.captions)
+        return {draft.task for draft in found}
 
     def _drafts(self, sample: dict, tasks: Set[str], size: tuple[int, int]) -> list[Draft]:
         """The well-posed questions of the tasks that this style can write; the others are counted."""

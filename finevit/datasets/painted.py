@@ -22,7 +22,8 @@ class PaintRegions:
     The texture of a phrase is the mean of its words'; a line of text is parted evenly among its letters. Textures repeat with the
     patches, so that each patch of a region tells it all. What a box covers of another is in the order of the regions. For Stage
     III, after ``ResizeToBudget``: it marks the sample (``is_painted``), and the model reads its patches without the encoder:
-    nothing that is asked is harder to see than to read. Close-ups (``CropToRegion``) are for the encoder, and stay.
+    nothing that is asked is harder to see than to read. Close-ups (``CropToRegion``) are for the encoder, and stay, as do images
+    without a region.
 
     Args:
         probability: how many of the images that are no close-ups are painted; a schedule of the batch sampler (``painted``) takes
@@ -39,10 +40,12 @@ class PaintRegions:
         scheduled = sample.get("painted")
         if sample["rng"].random() >= (self.probability if scheduled is None else scheduled) or sample.get("cut"):
             return sample
+        painted = [region for region in sample["regions"] if not fault_of_box(region.box)]
+        if not painted:  # of a grey image there is nothing to learn
+            return sample
         canvas = np.full_like(sample["image"], 128)
-        for region in sample["regions"]:
-            if not fault_of_box(region.box):
-                _paint(canvas, region, self.patch)
+        for region in painted:
+            _paint(canvas, region, self.patch)
         return {**sample, "image": canvas, "is_painted": True}
 
 

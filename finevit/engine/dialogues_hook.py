@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from finevit.console import say
 from finevit.contracts import AlignmentLLM
 from finevit.datasets.dialogues import TokenizeDialogue
+from finevit.engine.askable import check_asked
 from finevit.engine.captions_hook import text_lengths
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
@@ -21,7 +22,8 @@ class DialogueHook(Hook):
     and at the end what the run has asked and left out, by reason.
 
     Totals go into checkpoints, so that a resumed run's are those of the whole. Before training, validation and test,
-    ``ValueError`` names a text length or tokenizer that the language model cannot read. Does nothing where there are no dialogues.
+    ``ValueError`` names a text length or tokenizer that the language model cannot read, and before training what the data lacks for
+    the tasks that are asked. Does nothing where there are no dialogues.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -30,8 +32,11 @@ class DialogueHook(Hook):
         check_lengths(text_lengths(runner.train_dataloader.batch_sampler, runner.max_iters), llm)
         for transform in _tokenizing(runner.train_dataloader.dataset):
             check_tokenizer(transform, llm)
+        batches = runner.train_dataloader.batch_sampler
+        check_asked("train_dataloader.dataset", runner.train_dataloader.dataset, batches=batches, steps=runner.max_iters)
         if runner.val_loop is not None:  # not only when the training has come to it
             self.before_val(runner)
+            check_asked("val_dataloader.dataset", runner.val_dataloader.dataset)
 
     def before_val(self, runner: Runner) -> None:
         if llm := _llm(runner):

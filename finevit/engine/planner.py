@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from finevit.datasets.samplers import NativeBatchSampler
+from finevit.engine.askable import check_asked
 from finevit.engine.calibration import Calibration, Line, Trial, calibrate, fit, same_parts
 from finevit.engine.flops import step_flops
 from finevit.engine.knots import knots
@@ -47,6 +48,7 @@ class _Planner:
         for hook in schedule_hooks(runner):
             hook.before_run(runner)
         check_schedules(runner)
+        check_asked("train_dataloader.dataset", self.loader.dataset, batches=batches, steps=self.steps)
 
     def plan(self, config: str, key: str) -> Plan:
         """All of it."""
