@@ -33,6 +33,7 @@ HOOKS = _child(
     "engine.plan_check",
     "engine.zero_shot_hook",
     "engine.report",
+    "engine.small_data",
     "engine.strides",
 )
 LOOPS = _child(root.LOOPS, "engine.loops")

@@ -29,6 +29,7 @@ custom_hooks = [
     dict(type="NonFiniteHook"),
     dict(type="ExactResumeHook"),
     dict(type="ReportHook"),
+    dict(type="SmallDataHook"),
 ]
 log_processor = dict(type="LogProcessor", by_epoch=False, window_size=20)
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])

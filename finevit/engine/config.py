@@ -139,7 +139,8 @@ def _use_data_root(cfg: Config, data_root: str, options: Iterable[str]) -> None:
     for path, dataset in sources.items():
         source = dataset["source"]
         if source.get("type") in ("Scenes", "finevit.Scenes"):
-            dataset["source"] = ConfigDict(type="OpenData", data_root=data_root, split=source.get("split", "train"))
+            kept = {name: source[name] for name in ("holdout",) if name in source}  # somebody's choice, no argument of the scenes
+            dataset["source"] = ConfigDict(type="OpenData", data_root=data_root, split=source.get("split", "train"), **kept)
             _drop_embedded_captioners(f"{path}.transforms", dataset.get("transforms") or (), options)
         else:
             source["data_root"] = data_root

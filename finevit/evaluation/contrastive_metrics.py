@@ -1,16 +1,18 @@
 """MMEngine metrics of Stage II; the arithmetic is in ``finevit.evaluation.retrieval`` and ``finevit.evaluation.zero_shot``."""
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from torch import Tensor
 
 from finevit.evaluation.metrics import different
 from finevit.evaluation.prompts import find_protocol, prompts, readable
-from finevit.evaluation.retrieval import RETRIEVAL_PROTOCOL, by_length, count_words, distribution, ranks, recalls
+from finevit.evaluation.retrieval import DEPTHS, RETRIEVAL_PROTOCOL, by_length, count_words, distribution, ranks, recalls
 from finevit.evaluation.zero_shot import Encode, accuracy, class_ranks, classifier
 from finevit.registry import METRICS
 
@@ -32,7 +34,8 @@ class Retrieval(BaseMetric):
 
     Keys: ``i2t_r1``, ``t2i_r1``, ``r1`` (their mean), the same for 5 and 10; ``truncated`` (share of captions whose end the model
     did not see); ``words_min``, ``_median``, ``_mean``, ``_max``; and ``r1_words_60-90`` for each quarter of the captions, here
-    those of 60 to 90 words: the mean of both ways over captions, where image -> text is that of the caption's image.
+    those of 60 to 90 words: the mean of both ways over captions, where image -> text is that of the caption's image. Where there
+    are no more than ten images, ``chance_r1``, ``_r5`` and ``_r10`` are what text -> image gives without a model, and it is said.
 
     Reads ``id``, ``image`` and ``texts`` of each prediction, and where they are there, ``captions_list`` or ``caption``, and
     ``truncated``. Images that come twice count once. Afterwards ``latest`` holds what was compared (:class:`Pairs`, on the CPU of
@@ -71,6 +74,7 @@ class Retrieval(BaseMetric):
         truncated = [each for sample in samples for each in sample["truncated"]]
         return {
             **recalls(to_text, to_image),
+            **_by_chance(len(image), len(text)),
             **({"truncated": sum(truncated) / len(truncated)} if truncated else {}),
             **(_lengths(pairs.captions, found) if pairs.captions else {}),
         }
@@ -113,6 +117,9 @@ class ZeroShot(BaseMetric):
             raise ValueError(f"ZeroShot.class_names: {len(names)} names for the {len(classes)} classes of the data set")
         if not names:
             raise ValueError("ZeroShot: the data set names no classes; evaluate on one that does, or give ZeroShot.class_names")
+        if len(names) == 1:
+            said = f"ZeroShot: there is one class, {names[0]!r}: top-1 is 1 whatever the model has learned"
+            print_log(f"{said}; evaluate on data of more classes", logger="current", level=logging.WARNING)
         chosen = {name: find_protocol(name, templates) for name in self.protocols}
         self._classifiers = {name: classifier(encode, prompts(protocol, names)) for name, protocol in chosen.items()}
 
@@ -139,6 +146,17 @@ class ZeroShot(BaseMetric):
             score = accuracy(torch.tensor([sample[name] for sample in samples]), labels)._asdict()
             values |= {f"{name}_{key}": value for key, value in score.items() if key != "top5" or len(weights) > 5}
         return values
+
+
+def _by_chance(images: int, texts: int) -> dict[str, float]:
+    """What text -> image gives by chance, and a warning, where that is the whole of some score; else nothing."""
+    if images > DEPTHS[-1]:
+        return {}
+    chances = {k: min(1.0, k / images) for k in DEPTHS}
+    certain = ", ".join(f"R@{k}" for k, chance in chances.items() if chance == 1)
+    said = f"Retrieval: {images} images, {texts} captions: text -> image, {certain} is 1 whatever the model has learned"
+    print_log(f"{said}, R@1 is {chances[1]:.2f} by chance; evaluate on more", logger="current", level=logging.WARNING)
+    return {f"chance_r{k}": chance for k, chance in chances.items()}
 
 
 def _pairs(samples: Sequence[dict]) -> Pairs:

@@ -1,0 +1,141 @@
+"""What a small set of own images means for a run is said, with figures and a remedy."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from finevit.contracts import Record, Source
+from finevit.datasets.samplers import NativeBatchSampler
+from finevit.datasets.scenes.source import Scenes
+from finevit.engine.config import load_config
+from finevit.engine.small_data import few, foreign, repeats
+from finevit.evaluation.contrastive_metrics import Retrieval, ZeroShot
+from finevit.plugins import load_plugins
+from finevit.registry import DATA_SAMPLERS, TRANSFORMS
+
+PEOPLE = (
+    "A man riding a wave on top of a surfboard.",
+    "Two giraffes standing next to each other near trees.",
+    "A kitchen with stainless steel appliances and granite countertops.",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins():
+    load_plugins()
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    said: list[str] = []
+    keep = lambda text, logger, level: said.append(text) if level == logging.WARNING else None  # noqa: E731
+    monkeypatch.setattr("finevit.evaluation.contrastive_metrics.print_log", keep)
+    return said
+
+
+class Captions(Source):
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self.texts = texts
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: int) -> Record:
+        return Record(str(index), np.zeros((28, 28, 3), np.uint8), {"alt": self.texts[index]} if self.texts[index] else {})
+
+    def describe(self) -> str:
+        return "captions"
+
+
+def evaluated(images: int) -> dict[str, float]:
+    metric, vectors = Retrieval(), torch.nn.functional.normalize(torch.randn(images, 8), dim=-1)
+    for index, vector in enumerate(vectors):
+        metric.process({}, [{"id": str(index), "image": vector, "texts": -vector[None]}])
+    return metric.evaluate(images)
+
+
+@pytest.mark.parametrize(("images", "certain", "r1"), [(1, "R@1, R@5, R@10", 1.0), (5, "R@5, R@10", 0.2), (10, "R@10", 0.1)])
+def test_scores_that_no_model_can_miss_are_told_with_chance(images, certain, r1, warned):
+    values = evaluated(images)
+    assert values["stage2/chance_r1"] == r1
+    assert values["stage2/chance_r10"] == 1.0
+    (said,) = warned
+    assert f"{images} images, {images} captions: text -> image, {certain} is 1 whatever" in said
+    assert f"R@1 is {r1:.2f} by chance" in said
+
+
+def test_enough_images_have_no_chance_beside_them(warned):
+    assert not [key for key in evaluated(11) if "chance" in key]
+    assert warned == []
+
+
+def test_one_class_is_told(warned):
+    metric = ZeroShot(protocols=["openai80"])
+    metric.prepare(lambda texts: torch.ones(len(texts), 4), ["dog"])
+    assert warned[0].startswith("ZeroShot: there is one class, 'dog': top-1 is 1 whatever the model has learned")
+    metric.prepare(lambda texts: torch.ones(len(texts), 4), ["dog", "cat"])
+    assert len(warned) == 1
+
+
+def test_few_images_to_validate_on():
+    said = few("val_dataloader", [0])
+    assert said.startswith("val_dataloader: 1 image, too few for scores that say much (each is 100% of them); of one image its own")
+    assert "train_dataloader.dataset.source.holdout=0.2 val_dataloader.dataset.source.holdout=0.2" in said
+    assert few("val_dataloader", [0] * 20).startswith("val_dataloader: 20 images, too few for scores that say much (each is 5% of")
+    assert few("val_dataloader", [0] * 50) == ""
+
+
+def test_the_remedy_of_few_images_is_a_setting(tmp_path):
+    options = {f"{loader}_dataloader.dataset.source.holdout": 0.2 for loader in ("train", "val")}
+    cfg = load_config("configs/finevit_tiny_stage2.py", {"data_root": str(tmp_path), **options})
+    assert [cfg[f"{loader}_dataloader"].dataset.source.get("holdout") for loader in ("train", "val")] == [0.2, 0.2]
+
+
+def batches(images: int, size: int, **options: object) -> NativeBatchSampler:
+    order = DATA_SAMPLERS.build({"type": "StatelessSampler", "dataset": range(images), **options})
+    return NativeBatchSampler(sampler=order, batch_size=size, resolution={"type": "ConstantResolution", "side": 56})
+
+
+def test_images_twice_in_a_batch_are_counted():
+    said = repeats(batches(5, 8), 100)
+    assert said.startswith(
+        "train_dataloader: 5 images for batches of 8: 100 of the first 100 batches hold images twice or more, 3."
+    )
+    assert "lower train_dataloader.batch_size (to 2 at most)" in said
+    assert repeats(batches(8, 8), 100) == "", "each batch is an epoch"
+    assert repeats(batches(400, 8), 100) == ""
+    assert repeats(None, 100) == ""
+    in_order = repeats(batches(10, 8, shuffle=False), 10)
+    assert in_order == "", "in order, no eight of ten in a row repeat"
+    assert "of the first 40 batches hold images twice" in repeats(batches(12, 8), 40), "where one epoch meets the next"
+
+
+@pytest.mark.parametrize(
+    ("transform", "setting"),
+    [
+        ({"type": "Tokenize", "tokenizer": "scenes"}, "--size 8192 --out data/tokenizer, and set model.text_encoder.tokenizer="),
+        ({"type": "AllCaptions", "tokenizer": "scenes"}, "model.text_encoder.tokenizer=data/tokenizer"),
+        (
+            {"type": "TokenizeDialogue", "tokenizer": "scenes-chat"},
+            "--size 8192 --chat --out data/tokenizer, and set model.llm.tok",
+        ),
+    ],
+)
+def test_people_s_captions_are_not_for_the_tokenizer_of_the_scenes(transform, setting):
+    built = TRANSFORMS.build(transform)
+    said = foreign(built, Captions(PEOPLE), "my/data")
+    assert said.startswith(f"tokenizer={transform['tokenizer']!r} is that of the embedded scenes, of 1,024 ids: it takes ")
+    assert "python tools/train_tokenizer.py --data-root my/data --size" in said
+    assert setting in said
+    scenes = Scenes(level="signs", split="train", length=20)
+    told = Captions(tuple(text for index in range(4) for text in scenes[index].captions.values()))
+    assert foreign(built, told, None) == "", "scenes that lie in files"
+    assert foreign(built, Captions(("",)), None) == ""
+
+
+def test_other_tokenizers_are_taken_as_they_are():
+    assert foreign(TRANSFORMS.build({"type": "Tokenize", "tokenizer": "minilm"}), Captions(PEOPLE), None) == ""
+    assert foreign(SimpleNamespace(), Captions(PEOPLE), None) == ""
