@@ -1,11 +1,14 @@
 """FineViT within OpenMMLab's libraries: pyramid, layer-wise decay, checkpoints, and scenes in their data's layouts."""
 
 import json
+import logging
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
@@ -67,6 +70,27 @@ def test_rates_fall_from_block_to_block():
     assert set(found) == {name for name, _ in Detector().named_parameters()}
 
 
+@pytest.mark.filterwarnings("ignore")  # those of mmpretrain
+def test_adapters_have_the_rates_of_their_blocks():
+    """mmpretrain's LoRAModel calls the encoder ``module``; at its constructor too, which asks the classifier."""
+    model = Detector()
+    lora = {"type": "mmpretrain.LoRAModel", "module": {"type": "finevit.FineViT", "arch": SMALL}, "rank": 2, "alpha": 2}
+    model.backbone = MODELS.build({**lora, "targets": [{"type": "qkv"}]})
+    found = rates(model, layer_decay_rate=0.5)
+    for side in ("down", "up"):
+        name = f"attention.qkv.lora_{side}.weight"
+        assert [found[f"backbone.module.blocks.{n}.{name}"] for n in (2, 1, 0)] == [0.5, 0.25, 0.125]
+    assert (found["head.weight"], found["backbone.module.embed.weight"]) == (1.0, 0.0625)
+    assert model.backbone.get_layer_depth("backbone.module.blocks.1.attention.qkv.lora_up.weight", "backbone.") == (2, 5)
+
+
+def test_layer_decay_that_would_do_nothing_is_refused():
+    model = Detector()
+    model.backbone.get_layer_depth = lambda name: (4, 5)
+    with pytest.raises(ValueError, match=r"layer_decay_rate=0.5 would lower no rate: .* such as 'embed.weight', in a block"):
+        rates(model, layer_decay_rate=0.5)
+
+
 def test_layer_decay_names_what_is_wrong():
     with pytest.raises(ValueError, match="layer_decay_rate=2: give a factor above 0"):
         rates(Detector(), layer_decay_rate=2)
@@ -110,6 +134,70 @@ def test_no_checkpoint_means_random_weights():
     encoder.init_weights()
     assert torch.equal(encoder.norm.weight, before)
     assert encoder.is_init
+
+
+def padded_batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """An image, and the same beside a larger neighbour."""
+    image, batch = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(0)) + 0.1, torch.zeros(2, 3, 98, 70)
+    batch[0, :, :40, :56], batch[1] = image[0], 0.5
+    return image, batch
+
+
+@pytest.mark.parametrize("stride", [14, 16])
+@pytest.mark.parametrize("kind", ["AveragePool", "AttentivePool"])
+def test_what_is_pooled_of_an_image_does_not_depend_on_its_neighbours(kind, stride):
+    encoder = FineViT(arch=SMALL, out_layers=[0, -1], out_stride=stride)
+    neck = MODELS.build({"type": kind} if kind == "AveragePool" else {"type": kind, "in_channels": 48, "heads": 4})
+    image, batch = padded_batch()
+    alone, beside = neck(encoder(image)), neck(encoder(batch))
+    assert len(alone) == len(beside) == (2 if kind == "AveragePool" else 1)
+    for one, other in zip(alone, beside, strict=True):
+        torch.testing.assert_close(other[:1], one, rtol=1e-5, atol=1e-5)
+    if kind == "AveragePool":
+        torch.testing.assert_close(alone[1], encoder(image)[1].mean((2, 3)))
+
+
+def test_pools_give_what_an_image_of_padding_alone_has():
+    maps = [torch.zeros(1, 48, 2, 3)]
+    assert torch.equal(MODELS.build({"type": "AveragePool"})(maps)[0], torch.zeros(1, 48))
+    assert MODELS.build({"type": "AttentivePool", "in_channels": 48, "heads": 4})(maps)[0].isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore")  # those of mmpretrain
+@pytest.mark.parametrize("kind", ["GlobalAveragePooling", "GeneralizedMeanPooling"])
+def test_a_neck_that_pools_padding_is_told_once(kind):
+    image, batch = padded_batch()
+    encoder, pool = FineViT(arch=SMALL), MODELS.build({"type": f"mmpretrain.{kind}"})
+    with told() as lines:
+        pool(encoder(image))
+        assert lines == []
+        for _ in range(2):
+            pool(encoder(batch))
+    (line,) = lines
+    assert "their features depend on their neighbours. Give neck=dict(type='finevit.AveragePool')" in line
+
+
+@pytest.mark.parametrize("neck", [SimpleFPN(in_channels=48, out_channels=8), MODELS.build({"type": "AveragePool"})])
+def test_what_makes_maps_or_knows_padding_is_not_told_of(neck):
+    _, batch = padded_batch()
+    encoder = FineViT(arch=SMALL)
+    with told() as lines:
+        for _ in range(2):
+            neck(encoder(batch))
+    assert lines == []
+
+
+@contextmanager
+def told():
+    """The lines of MMEngine's logger, which does not hand them on."""
+    lines, handler = [], logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_run_lengths_count_down_the_columns():

@@ -2,6 +2,4 @@
 
 _base_ = "_base_/tiny_classification.py"
 
-model = dict(
-    backbone=dict(frozen=True), neck=[dict(type="GlobalAveragePooling"), dict(type="ClsBatchNormNeck", input_features=256)]
-)
+model = dict(backbone=dict(frozen=True), neck=[dict(type="finevit.AveragePool"), dict(type="ClsBatchNormNeck", input_features=256)])

@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from finevit.backbones.padding import Watch
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
@@ -63,6 +64,7 @@ class FineViT(BaseModule, ImageEncoder):
 
     init_cfg: Any
     embed: nn.Linear
+    _watch: Watch | None
     pair_cost: float
     """What a pair of patches costs in attention, in units of what a patch costs in the matrices of a block."""
 
@@ -108,7 +110,7 @@ class FineViT(BaseModule, ImageEncoder):
         if out_stride is not None and (not isinstance(out_stride, int) or not 1 <= out_stride <= 2 * self.patch):
             raise ValueError(f"out_stride={out_stride!r}: give a number of pixels from 1 to two patches, {2 * self.patch}, or None")
         self.out_stride = out_stride or self.patch
-        self.frozen = frozen
+        self.frozen, self._watch = frozen, None
         self.requires_grad_(not frozen)
 
     @property
@@ -186,8 +188,18 @@ class FineViT(BaseModule, ImageEncoder):
         grid, *cells = ((-(-height // side), -(-width // side)) for height, width in (images.shape[2:], *sizes))
         outputs = self.encode(packed, self.out_layers).layers
         if side == self.patch:
-            return tuple(unpack_dense(tokens, packed, grid) for tokens in outputs)
-        return tuple(resample_dense(tokens, packed, cells, grid, step=side / self.patch) for tokens in outputs)
+            maps = tuple(unpack_dense(tokens, packed, grid) for tokens in outputs)
+        else:
+            maps = tuple(resample_dense(tokens, packed, cells, grid, step=side / self.patch) for tokens in outputs)
+        self._watch_padding(maps, padded=any(own != grid for own in cells))
+        return maps
+
+    def _watch_padding(self, maps: tuple[Tensor, ...], *, padded: bool) -> None:
+        """Of the first padded batch: whether what follows takes the padding for content."""
+        if self._watch is not None:
+            self._watch.end()
+        elif padded:
+            self._watch = Watch(maps)
 
     def _packs(self, images: PackedImages, dtype: torch.dtype) -> tuple[Pack, Pack, Tensor | None]:
         """What attention needs to know of whole images and of their windows, and the patches' order, window by window."""
@@ -211,7 +223,7 @@ class FineViT(BaseModule, ImageEncoder):
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
         """Layer id of a parameter and the number of layers, for layer-wise learning-rate decay (0 is the embedding)."""
-        name = param_name.removeprefix(prefix)
+        name = param_name.removeprefix(prefix).removeprefix("module.")  # mmpretrain.LoRAModel's name for it
         if name.startswith("embed."):
             return 0, self.depth + 2
         if name.startswith("blocks."):

@@ -1,4 +1,4 @@
-"""Necks between a plain vision transformer and OpenMMLab's heads: ViTDet's pyramid (arXiv 2203.16527), attentive pooling."""
+"""Necks between a plain vision transformer and OpenMMLab's heads: ViTDet's pyramid (arXiv 2203.16527), pooling without padding."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
+from finevit.ops.dense import content_cells
 from finevit.registry import MODELS
 
 SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -76,14 +77,30 @@ def _level(channels: int, out_channels: int, scale: float) -> nn.Sequential:
 
 
 @MODELS.register_module()
+class AveragePool(BaseModule):
+    """The mean of an image's own cells, as a neck for mmpretrain's classifiers.
+
+    mmpretrain's GlobalAveragePooling takes in the padding of a batch, by which an image's features would depend on its neighbours.
+    """
+
+    knows_padding = True
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The encoder's maps, ``[images, channels, rows, cols]`` each -> ``[images, channels]`` each."""
+        return tuple((each.float().sum((2, 3)) / content_cells(each).sum((1, 2))[:, None]).to(each.dtype) for each in maps)
+
+
+@MODELS.register_module()
 class AttentivePool(BaseModule):
-    """A learned query reads a map: the attentive probe of V-JEPA and AIM, as a neck for mmpretrain's classifiers.
+    """A learned query reads a map's cells without the padding: the attentive probe of V-JEPA and AIM, as a neck for mmpretrain.
 
     Args:
         in_channels: the encoder's width.
         heads: of the attention; a divisor of the width.
         init_cfg: MMEngine's initialisation config.
     """
+
+    knows_padding = True
 
     def __init__(self, *, in_channels: int, heads: int = 16, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -97,5 +114,7 @@ class AttentivePool(BaseModule):
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
         """The encoder's maps; the last one, ``[images, in_channels, rows, cols]``, counts -> ``([images, in_channels],)``."""
         tokens = self.norm(maps[-1].flatten(2).transpose(1, 2))
-        pooled, _ = self.attention(self.query.expand(len(tokens), -1, -1), tokens, tokens, need_weights=False)
+        padding = ~content_cells(maps[-1]).flatten(1)
+        queries = self.query.expand(len(tokens), -1, -1)
+        pooled, _ = self.attention(queries, tokens, tokens, key_padding_mask=padding, need_weights=False)
         return (pooled[:, 0],)

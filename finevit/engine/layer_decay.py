@@ -27,7 +27,14 @@ class LayerDecay(DefaultOptimWrapperConstructor):
         backbone: Any = getattr(module, "backbone", None)
         if not hasattr(backbone, "get_layer_depth"):
             raise ValueError("LayerDecay: the model has no backbone that knows its layers (get_layer_depth), as FineViT does")
-        depths = {id(p): backbone.get_layer_depth(name) for name, p in backbone.named_parameters()}
+        owner = getattr(backbone.get_layer_depth, "__self__", backbone)  # the encoder, where an adapter stands around it
+        depths = {id(p): owner.get_layer_depth(name) for name, p in owner.named_parameters()}
+        if decay < 1 and not any(layer < count - 1 for layer, count in depths.values()):
+            first = next((name for name, _ in owner.named_parameters()), "none")
+            raise ValueError(
+                f"paramwise_cfg.layer_decay_rate={decay!r} would lower no rate: {type(owner).__name__}.get_layer_depth finds no "
+                f"parameter, such as {first!r}, in a block; leave it out"
+            )
         for group in params:
             (parameter,) = group["params"]
             if id(parameter) in depths:

@@ -80,6 +80,15 @@ def _kept(shapes: Sequence[tuple[int, int]], rows: int, cols: int, device: torch
     return inside[0][:, :, None] & inside[1][:, None]
 
 
+def content_cells(maps: Tensor) -> Tensor:
+    """Which cells of maps ``[images, dim, rows, cols]`` are an image's, ``[images, rows, cols]``; all where none holds anything.
+
+    Padding is 0 in every channel, as :func:`unpack_dense` leaves it.
+    """
+    cells = (maps != 0).any(1)
+    return cells | ~cells.flatten(1).any(1)[:, None, None]
+
+
 def window_order(images: PackedImages, window: int) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """A pack's patches window by window: their order, and ``offsets`` and ``lengths`` of windows of ``window x window`` patches.
 

@@ -12,7 +12,7 @@ _base_ = [
 model = dict(
     type="ImageClassifier",
     backbone=dict(type="finevit.FineViT", arch="large", init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone.")),
-    neck=dict(type="GlobalAveragePooling"),
+    neck=dict(type="finevit.AveragePool"),
     head=dict(type="LinearClsHead", num_classes=1000, in_channels=1536, loss=dict(type="CrossEntropyLoss")),
 )
 train_dataloader = dict(batch_size=128)

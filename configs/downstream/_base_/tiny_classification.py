@@ -8,7 +8,7 @@ data_preprocessor = dict(num_classes=16, mean=[123.675, 116.28, 103.53], std=[58
 model = dict(
     type="ImageClassifier",
     backbone=dict(type="finevit.FineViT", arch="tiny", init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone.")),
-    neck=dict(type="GlobalAveragePooling"),
+    neck=dict(type="finevit.AveragePool"),
     head=dict(type="LinearClsHead", num_classes=16, in_channels=256, topk=(1,), loss=dict(type="CrossEntropyLoss")),
 )
 train_dataloader = dict(
