@@ -28,6 +28,7 @@ HOOKS = _child(
     "engine.checkpoints",
     "engine.guard",
     "engine.hooks",
+    "engine.origins_hook",
     "engine.captions_hook",
     "engine.dialogues_hook",
     "engine.plan_check",

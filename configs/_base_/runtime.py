@@ -28,6 +28,7 @@ custom_hooks = [
     dict(type="DialogueHook"),
     dict(type="NonFiniteHook"),
     dict(type="ExactResumeHook"),
+    dict(type="OriginsHook"),
     dict(type="ReportHook"),
     dict(type="SmallDataHook"),
 ]

@@ -3,12 +3,12 @@
 A detector, a segmenter or a classifier of OpenMMLab gives it a padded batch of images instead, and gets feature maps.
 """
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
@@ -20,6 +20,7 @@ from finevit.ops.attention import Pack
 from finevit.ops.dense import content_sizes, pack_dense, resample_dense, unpack_dense, window_order
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
+from finevit.origins import changes, mark, note, say, share, warn_if_frozen
 from finevit.precision import float8_linears
 from finevit.registry import MODELS
 from finevit.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
@@ -31,6 +32,7 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
     "large": {"depth": 28, "dim": 1536, "heads": 16, "hidden": 4608},
 }
 """``large`` is the one size that the paper publishes (0.86 B); the others keep its proportions."""
+THETA = 100.0
 
 
 @MODELS.register_module()
@@ -65,6 +67,8 @@ class FineViT(BaseModule, ImageEncoder):
     init_cfg: Any
     embed: nn.Linear
     _watch: Watch | None
+    random: bool
+    told: bool
     pair_cost: float
     """What a pair of patches costs in attention, in units of what a patch costs in the matrices of a block."""
 
@@ -74,7 +78,7 @@ class FineViT(BaseModule, ImageEncoder):
         arch: str | Mapping[str, int] = "large",
         patch: int | None = None,
         pool: str = "mean",
-        rope_theta: float = 100.0,
+        rope_theta: float = THETA,
         drop_path: float = 0.0,
         recompute: bool = False,
         compile: bool = False,
@@ -112,6 +116,7 @@ class FineViT(BaseModule, ImageEncoder):
         self.out_stride = out_stride or self.patch
         self.frozen, self._watch = frozen, None
         self.requires_grad_(not frozen)
+        mark(self)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -121,22 +126,32 @@ class FineViT(BaseModule, ImageEncoder):
     def init_weights(self) -> None:
         """MMEngine's initialisation; but where it would load what fits of a checkpoint, and go on, all must fit."""
         config = self.init_cfg
-        if not self.is_init and isinstance(config, Mapping) and config.get("type") == "Pretrained":
-            self.init_cfg = None
-            if config["checkpoint"] is not None:
-                self._load(config["checkpoint"], config.get("prefix") or "")
-        super().init_weights()
-        self.init_cfg = config
+        if self.is_init or (config and not (isinstance(config, Mapping) and config.get("type") == "Pretrained")):
+            super().init_weights()
+            return
+        if config and config["checkpoint"] is not None:
+            self._load(config["checkpoint"], config.get("prefix") or "")
+            note(self, f"loaded from {config['checkpoint']}")
+        else:
+            note(self, "drawn at random by FineViT")
+        self._is_init = True
 
     def _load(self, file: str, prefix: str) -> None:
         content = read_checkpoint(file, setting="init_cfg.checkpoint", remedy="give a checkpoint of tools/train.py, of any stage")
         weights, where = under(weights_of(content), prefix), f"init_cfg.checkpoint={str(file)!r}, prefix={prefix!r}"
+        if not weights:
+            parts = sorted({name.partition(".")[0] for name in weights_of(content)})
+            raise ValueError(f"{where}: no weights of the file begin so, but with {', '.join(parts[:10])}; set init_cfg.prefix")
+        prefix = f"{prefix.removesuffix('.')}." if prefix else ""
         resamples = self.resamples and differences(self.state_dict(), weights).keys() == {"embed.weight"}
         said = resample_patches(weights, "embed.weight", self.patch) if resamples else ""
         check_fit(self.state_dict(), weights, where=where, remedy="set arch and patch as it was trained", prefix=prefix)
+        if other := changes(self, content, prefix):
+            say(f"{where}: the encoder would do other than it was trained to: {', '.join(other)}; set it so", logging.WARNING)
         self.load_state_dict(weights)
         if said:
-            print_log(f"{where}: {said}", logger="current")
+            say(f"{where}: {said}")
+        say(f"encoder: {len(weights)} tensors from {str(file)!r} (prefix {prefix!r})")
 
     def train(self, mode: bool = True) -> "FineViT":
         """Training mode, unless it is frozen."""
@@ -150,6 +165,8 @@ class FineViT(BaseModule, ImageEncoder):
         ``layers`` asks for outputs of further blocks (0 is the first, -1 the last), each through the final norm. ``replace`` is a
         pair ``(mask [patches] bool, token [dim])``: the embeddings of masked patches are replaced by the token.
         """
+        if torch.is_grad_enabled() and not self.told:  # in training, under any runner
+            warn_if_frozen(self, "backbone", share(self, {}))
         return self.dense(images) if isinstance(images, Tensor) else self.encode(images, layers, replace)
 
     def encode(
@@ -229,6 +246,16 @@ class FineViT(BaseModule, ImageEncoder):
         if name.startswith("blocks."):
             return int(name.split(".")[1]) + 1, self.depth + 2
         return self.depth + 1, self.depth + 2
+
+    @property
+    def function(self) -> dict[str, float]:
+        """What decides the encoder's function and leaves no trace in the shapes of its weights."""
+        return {"heads": self.heads, "rope_theta": self.rope_theta}
+
+    @staticmethod
+    def function_of(config: Mapping[str, Any]) -> dict[str, float]:
+        """The same of a config."""
+        return {"heads": _dimensions(config.get("arch", "large"))[2], "rope_theta": config.get("rope_theta", THETA)}
 
     def _block_index(self, layer: int, setting: str) -> int:
         if not -self.depth <= layer < self.depth:

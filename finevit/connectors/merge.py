@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from finevit.contracts import MERGE, PackedImages
 from finevit.ops.merge import cell_centres, merge_neighbours
 from finevit.ops.patches import check_whole
+from finevit.origins import mark
 from finevit.registry import MODELS
 
 FINEST = 16
@@ -42,6 +43,7 @@ class MergeConnector(BaseModule):
         self.second = nn.Linear(hidden or joined, llm_dim)
         self.place = nn.Linear(4 * frequencies, llm_dim, bias=False) if frequencies else None
         self.frequencies = frequencies
+        mark(self)
 
     def forward(self, tokens: Tensor, images: PackedImages) -> Tensor:
         """``[patches, dim]`` of whole images -> ``[visual, llm_dim]``, a quarter as many, in raster order."""

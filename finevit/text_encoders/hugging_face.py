@@ -8,6 +8,7 @@ from torch.nn.functional import interpolate
 
 from finevit.contracts import PackedTexts, TextEncoder
 from finevit.locate import find_model, first_line
+from finevit.origins import mark, note, say
 from finevit.registry import MODELS
 from finevit.tokenizers import load_tokenizer
 
@@ -32,6 +33,8 @@ class HuggingFaceText(TextEncoder):
         pretrained: load the weights, or draw random ones for the model's config.
     """
 
+    random: bool
+
     def __init__(self, *, model: str, context: int | None = None, pretrained: bool = True) -> None:
         super().__init__()
         self.model = self.tokenizer = model
@@ -50,8 +53,15 @@ class HuggingFaceText(TextEncoder):
         self.pooled, self.padded = config.model_type in POOLED, config.model_type in PADDED
         self.dim = (self.pooled and getattr(config, "projection_size", None)) or config.hidden_size
         self.context, self.trained = _set_context(model, self.tower, context)
+        mark(self, random=not pretrained)
         if not self.pooled and getattr(self.tower, "pooler", None) is not None:
             self.tower.pooler = None  # of no use here: without gradients
+
+    def init_weights(self) -> None:
+        """Nothing; says where the weights are from, which are there already."""
+        note(self, f"drawn at random for the config of {self.model}" if self.random else f"loaded from {self.model}")
+        if not self.random:
+            say(f"text encoder: {len(self.state_dict())} tensors from {self.model!r}")
 
     def forward(self, texts: PackedTexts) -> Tensor:
         """``[texts, dim]``: the tower's own vector for each text, or the mean of its tokens."""
@@ -69,7 +79,8 @@ class HuggingFaceText(TextEncoder):
         """One line for people: which model, from where, how large."""
         size = sum(parameter.numel() for parameter in self.parameters()) / 1e6
         pool = "its own pooling" if self.pooled else "mean of the tokens"
-        kind = f"{type(self.tower).__name__} from {self.model}, {size:.1f} M parameters, {pool}, up to {self.context} tokens"
+        origin = f"random weights for the config of {self.model}" if self.random else f"from {self.model}"
+        kind = f"{type(self.tower).__name__} {origin}, {size:.1f} M parameters, {pool}, up to {self.context} tokens"
         return kind + (f", positions stretched from {self.trained}" if self.context > self.trained else "")
 
     def _pad(self, texts: PackedTexts) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """An own small text tower, for data whose captions need no large one (paper, Stage II, has SigLIP2's)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -8,8 +11,11 @@ from finevit.contracts import PackedTexts, TextEncoder
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
+from finevit.origins import mark
 from finevit.registry import MODELS
 from finevit.tokenizers import load_tokenizer
+
+HEADS, THETA = 3, 1000.0
 
 
 @MODELS.register_module()
@@ -38,11 +44,11 @@ class TextTransformer(BaseModule, TextEncoder):
         vocab: int | None = None,
         depth: int = 3,
         dim: int = 192,
-        heads: int = 3,
+        heads: int = HEADS,
         hidden: int | None = None,
         context: int = 256,
         pool: str = "mean",
-        rope_theta: float = 1000.0,
+        rope_theta: float = THETA,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -51,12 +57,19 @@ class TextTransformer(BaseModule, TextEncoder):
         hidden = hidden or 3 * dim
         self.tokenizer, self.dim, self.context = tokenizer, dim, context
         self.head_dim, self.rope_theta = dim // heads, rope_theta
+        self.function = {"heads": heads, "rope_theta": rope_theta}
         self.vocab = vocab or load_tokenizer(tokenizer).size
         self.embed = nn.Embedding(self.vocab, dim)
         self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)
         self._fill()
+        mark(self)
+
+    @staticmethod
+    def function_of(config: Mapping[str, Any]) -> dict[str, float]:
+        """What decides the tower's function and leaves no trace in the shapes of its weights, of a config."""
+        return {"heads": config.get("heads", HEADS), "rope_theta": config.get("rope_theta", THETA)}
 
     def forward(self, texts: PackedTexts) -> Tensor:
         """``[texts, dim]``: one vector for each text of the pack."""

@@ -10,6 +10,7 @@ from finevit.chat import load_chat
 from finevit.contracts import AlignmentLLM, PackedDialogues
 from finevit.locate import find_model, first_line
 from finevit.ops.dialogues import packed, padded, readable
+from finevit.origins import mark, note, say
 from finevit.suggest import did_you_mean
 from finevit.tokenizers import load_backend
 
@@ -33,6 +34,8 @@ class HuggingFaceLLM(AlignmentLLM):
         context: the most positions of a dialogue; None is what the model was made for.
         recompute: trade compute for memory by recomputing every block in the backward pass.
     """
+
+    random: bool
 
     def __init__(
         self,
@@ -79,6 +82,13 @@ class HuggingFaceLLM(AlignmentLLM):
         if recompute:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         self._choose(train, lora)
+        mark(self, random=not model)
+
+    def init_weights(self) -> None:
+        """Nothing; says where the weights are from, which are there already."""
+        note(self, f"drawn at random for {self.name}" if self.random else f"loaded from {self.name}")
+        if not self.random:
+            say(f"language model: {len(self.state_dict())} tensors, its own from {self.name!r}")
 
     def embed(self, tokens: Tensor) -> Tensor:
         """``[text]`` token ids -> ``[text, dim]``."""

@@ -1,6 +1,7 @@
 """A small decoder in plain PyTorch, without Hugging Face: shows that the contract of alignment LLMs does not lean on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,12 @@ from finevit.chat import load_chat
 from finevit.contracts import AlignmentLLM, PackedDialogues
 from finevit.ops.dialogues import packed, padded, readable
 from finevit.ops.rope2d import rope_table, rotate
+from finevit.origins import mark
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each block, ``[batch, heads, positions, dim]``."""
+
+HEADS = 4
 
 
 class _Block(nn.Module):
@@ -57,7 +61,7 @@ class PlainLLM(AlignmentLLM):
         tokenizer: str = "scenes-chat",
         depth: int = 4,
         dim: int = 256,
-        heads: int = 4,
+        heads: int = HEADS,
         hidden: int | None = None,
         context: int = 1024,
     ) -> None:
@@ -73,6 +77,13 @@ class PlainLLM(AlignmentLLM):
         self.blocks = nn.ModuleList(_Block(dim=dim, heads=heads, hidden=hidden or 3 * dim) for _ in range(depth))
         self.norm, self.predict = nn.LayerNorm(dim), nn.Linear(dim, self.embedding.num_embeddings, bias=False)
         self._fill()
+        self.function = {"heads": heads}
+        mark(self)
+
+    @staticmethod
+    def function_of(config: Mapping[str, Any]) -> dict[str, int]:
+        """What decides the decoder's function and leaves no trace in the shapes of its weights, of a config."""
+        return {"heads": config.get("heads", HEADS)}
 
     def embed(self, tokens: Tensor) -> Tensor:
         """``[text]`` token ids -> ``[text, dim]``."""

@@ -9,6 +9,7 @@ _base_ = [
     "mmpretrain::_base_/default_runtime.py",
 ]
 
+custom_hooks = [dict(type="finevit.OriginsHook")]
 model = dict(
     type="ImageClassifier",
     backbone=dict(type="finevit.FineViT", arch="large", init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone.")),

@@ -5,6 +5,7 @@ _base_ = "mmpretrain::_base_/default_runtime.py"
 _scenes = dict(type="CustomDataset", data_root="work_dirs/scenes/", with_label=True)
 _load = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(224, 224))]
 data_preprocessor = dict(num_classes=16, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+custom_hooks = [dict(type="finevit.OriginsHook")]
 model = dict(
     type="ImageClassifier",
     backbone=dict(type="finevit.FineViT", arch="tiny", init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone.")),

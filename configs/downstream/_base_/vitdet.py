@@ -1,5 +1,6 @@
 """What ViTDet's detectors share (Li et al. 2022, arXiv 2203.16527): the encoder at 1,024 pixels and layer-wise decay."""
 
+custom_hooks = [dict(type="finevit.OriginsHook")]
 _encoder = dict(
     type="finevit.FineViT",
     arch="large",

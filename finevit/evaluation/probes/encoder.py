@@ -1,5 +1,6 @@
 """A frozen encoder out of a checkpoint of any stage: the backbone alone, without teacher, text encoder or language model."""
 
+import logging
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from finevit.contracts import ImageEncoder
 from finevit.engine.config import config_of
+from finevit.origins import changes, say
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
@@ -31,6 +33,7 @@ class Checkpoint(NamedTuple):
     cfg: Config
     weights: dict[str, torch.Tensor]
     iteration: int
+    meta: dict[str, Any] = {}
 
 
 def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> Checkpoint:
@@ -40,7 +43,7 @@ def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> C
     cfg = config_of(path, meta, config, options)
     if not isinstance(cfg.get("model"), dict) or not cfg.model.get("backbone"):
         raise ValueError(f"{config or path}: its config has no model.backbone to probe; give that of a FineViT by --config FILE")
-    return Checkpoint(cfg, weights_of(content), meta.get("iter", 0))
+    return Checkpoint(cfg, weights_of(content), meta.get("iter", 0), meta)
 
 
 def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained: bool = False) -> Encoder:
@@ -57,6 +60,8 @@ def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained
         own, remedy = under(checkpoint.weights, "backbone."), "give the config that it was trained with by --config FILE"
         check_fit(backbone.state_dict(), own, where="checkpoint", remedy=remedy, prefix="backbone.")
         backbone.load_state_dict(own)
+        if other := changes(backbone, {"meta": checkpoint.meta}, "backbone"):  # of --config or --cfg-options
+            say(f"the encoder does other than it was trained to: {', '.join(other)}; restore the setting", logging.WARNING)
     preprocessor = MODELS.build({"type": "finevit.PackedPreprocessor", **(cfg.model.get("data_preprocessor") or {})})
     pixels = pixels or dataset_of(cfg).get("pixels", PIXELS)
     return Encoder(backbone.to(get_device()).eval(), preprocessor.to(get_device()).eval(), pixels, backbone.patch)
