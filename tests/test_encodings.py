@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import json
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from finevit.contracts import BadSample, ImageBudget, SampleRequest
 from finevit.datasets import NativeImages
 from finevit.datasets.captions import PickCaption
-from finevit.datasets.readers import ClipBenchmarkTars, Urban1k, open_source
+from finevit.datasets.readers import ClipBenchmarkTars, ShareGPT4V1k, Urban1k, open_source
 from finevit.datasets.readers.encodings import decode_text, encoding_of, text_lines
 from finevit.engine.captions_hook import summary
 
@@ -170,3 +171,15 @@ def test_lines_of_evaluation_sets_end_at_line_ends_alone(tmp_path):
     assert dict(source[0].captions) == {"caption-1": "one still one", "caption-2": "two still two"}
     with pytest.raises(BadSample, match=r"0/b\.txt is not UTF-8"):
         source[1]
+
+
+@pytest.mark.parametrize("codec", ["utf-8-sig", "utf-16", "latin-1"])
+def test_the_list_of_sharegpt4v_is_decoded_or_refused(tmp_path, codec):
+    entry = {"id": "1", "image": "1.png", "conversations": [{}, {"value": "café"}]}
+    (tmp_path / "1.png").write_bytes(picture())
+    (tmp_path / "list.json").write_bytes(json.dumps([entry], ensure_ascii=False).encode(codec))
+    if codec == "latin-1":
+        with pytest.raises(ValueError, match=r"list\.json: 'utf-8' codec can't decode byte 0xe9"):
+            ShareGPT4V1k(annotations=tmp_path / "list.json")
+    else:
+        assert dict(ShareGPT4V1k(annotations=tmp_path / "list.json")[0].captions) == {"long": "café"}

@@ -46,7 +46,8 @@ class ZeroShotHook(Hook):
         dataset = loop.dataloader.dataset
         encode = PromptEncoder(model.eval(), dataset.text_length or model.text_encoder.context, runner.logger)
         for metric in metrics:
-            metric.prepare(encode, getattr(dataset.source, "classes", ()), getattr(dataset.source, "templates", ()))
+            classes, templates = (getattr(dataset.source, name, ()) for name in ("classes", "templates"))
+            metric.prepare(encode, classes, templates, labels=getattr(dataset.source, "labels", ""))
         encode.finish()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from finevit.evaluation.metrics import different
 from finevit.evaluation.prompts import find_protocol, prompts, readable
 from finevit.evaluation.retrieval import DEPTHS, RETRIEVAL_PROTOCOL, by_length, count_words, distribution, ranks, recalls
-from finevit.evaluation.zero_shot import Encode, accuracy, class_ranks, classifier
+from finevit.evaluation.zero_shot import Encode, accuracy, best_ranks, classifier
 from finevit.registry import METRICS
 
 
@@ -86,7 +86,8 @@ class ZeroShot(BaseMetric):
 
     Keys for each protocol, such as ``openai80``: ``openai80_top1``, ``openai80_top5`` (where there are more than five classes) and
     ``openai80_balanced`` (top-1, mean over classes). Reads ``id``, ``image`` and ``label`` of each prediction: the transform
-    ``Label`` and the collate function's key ``label`` bring it there. Images that come twice count once.
+    ``Label`` and the collate function's key ``label`` bring it there. Images that come twice count once. Where labels are lists of
+    several true classes, any of them is right, and there is no ``_balanced``.
 
     Args:
         protocols: names out of :func:`finevit.evaluation.prompts.protocols`; ``own`` are the prompts that come with the data set.
@@ -110,8 +111,9 @@ class ZeroShot(BaseMetric):
         self.protocol = ", ".join(find_protocol(name, own=("{c}",)).id for name in self.protocols)
         self._classifiers: dict[str, Tensor] = {}
 
-    def prepare(self, encode: Encode, classes: Sequence[str], templates: Sequence[str] = ()) -> None:
-        """Makes the classifiers of an evaluation out of the data set's classes and, for ``own``, its templates."""
+    def prepare(self, encode: Encode, classes: Sequence[str], templates: Sequence[str] = (), labels: str = "") -> None:
+        """Makes the classifiers of an evaluation out of the data set's classes and, for ``own``, its templates; ``labels`` is the
+        name of labels that are not the set's usual ones, for the protocol."""
         names = readable(self.class_names or classes)
         if len(classes) and len(names) != len(classes):
             raise ValueError(f"ZeroShot.class_names: {len(names)} names for the {len(classes)} classes of the data set")
@@ -121,30 +123,33 @@ class ZeroShot(BaseMetric):
             said = f"ZeroShot: there is one class, {names[0]!r}: top-1 is 1 whatever the model has learned"
             print_log(f"{said}; evaluate on data of more classes", logger="current", level=logging.WARNING)
         chosen = {name: find_protocol(name, templates) for name in self.protocols}
+        self.protocol = ", ".join(protocol.id + (f"/{labels}" if labels else "") for protocol in chosen.values())
         self._classifiers = {name: classifier(encode, prompts(protocol, names)) for name, protocol in chosen.items()}
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         if not self._classifiers:
             raise RuntimeError("ZeroShot has no classifier: add dict(type='ZeroShotHook') to custom_hooks")
         image = torch.stack([sample["image"] for sample in data_samples]).float()
-        labels = torch.tensor([int(sample["label"]) for sample in data_samples], device=image.device)
+        labels = [_labels(sample["label"]) for sample in data_samples]
         classes = len(next(iter(self._classifiers.values())))
-        if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            wrong = next(sample for sample in data_samples if not 0 <= int(sample["label"]) < classes)
-            raise ValueError(f"{wrong['id']}: label {wrong['label']} is not one of the {classes} classes")
-        places = {name: class_ranks(image, weights, labels).tolist() for name, weights in self._classifiers.items()}
+        for sample, own in zip(data_samples, labels, strict=True):
+            if not own or not 0 <= min(own) <= max(own) < classes:
+                raise ValueError(f"{sample['id']}: label {sample['label']} is not one of the {classes} classes")
+        places = {name: best_ranks(image, weights, labels).tolist() for name, weights in self._classifiers.items()}
         for i, sample in enumerate(data_samples):
-            self.results.append({"id": sample["id"], "label": int(sample["label"]), **{name: places[name][i] for name in places}})
+            self.results.append({"id": sample["id"], "label": sample["label"], **{name: places[name][i] for name in places}})
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         samples = different(results)
         if not samples:
             return {}
-        labels = torch.tensor([sample["label"] for sample in samples])
+        several = any(isinstance(sample["label"], Sequence) for sample in samples)
+        labels = None if several else torch.tensor([int(sample["label"]) for sample in samples])
         values: dict[str, float] = {}
         for name, weights in self._classifiers.items():
+            told = {"top1", *(["top5"] if len(weights) > 5 else []), *([] if several else ["balanced"])}
             score = accuracy(torch.tensor([sample[name] for sample in samples]), labels)._asdict()
-            values |= {f"{name}_{key}": value for key, value in score.items() if key != "top5" or len(weights) > 5}
+            values |= {f"{name}_{key}": value for key, value in score.items() if key in told}
         return values
 
 
@@ -157,6 +162,11 @@ def _by_chance(images: int, texts: int) -> dict[str, float]:
     said = f"Retrieval: {images} images, {texts} captions: text -> image, {certain} is 1 whatever the model has learned"
     print_log(f"{said}, R@1 is {chances[1]:.2f} by chance; evaluate on more", logger="current", level=logging.WARNING)
     return {f"chance_r{k}": chance for k, chance in chances.items()}
+
+
+def _labels(label: int | Sequence[int]) -> tuple[int, ...]:
+    """The true classes of an image, of which there may be several."""
+    return tuple(label) if isinstance(label, Sequence) else (int(label),)
 
 
 def _pairs(samples: Sequence[dict]) -> Pairs:

@@ -43,16 +43,29 @@ def class_ranks(
     return (other & (~(scores <= truth) | (earlier & (scores == truth)))).sum(1) + 1
 
 
+def best_ranks(
+    image: Float[Tensor, "images embed"], weights: Float[Tensor, "classes embed"], labels: Sequence[Sequence[int]]
+) -> Int[Tensor, " images"]:
+    """Rank of the true class that ranks first, where an image has one or several (ReaL: the answer may be any of them)."""
+    counts = torch.tensor([len(own) for own in labels], device=image.device)
+    flat = torch.tensor([label for own in labels for label in own], device=image.device)
+    each = class_ranks(image.repeat_interleave(counts, dim=0), weights, flat)
+    return torch.stack([ranks.min() for ranks in each.split(counts.tolist())])
+
+
 class Accuracy(NamedTuple):
-    """Shares of images whose true class is the first, or among the first five; ``balanced``: top-1, mean over classes."""
+    """Shares of images whose true class is the first, or among the first five; ``balanced``: top-1, mean over classes, NaN where
+    images have several."""
 
     top1: float
     top5: float
     balanced: float
 
 
-def accuracy(ranks: Int[Tensor, " images"], labels: Int[Tensor, " images"]) -> Accuracy:
-    """Accuracies out of :func:`class_ranks`; classes without an image do not count."""
-    first = (ranks == 1).double()
+def accuracy(ranks: Int[Tensor, " images"], labels: Int[Tensor, " images"] | None) -> Accuracy:
+    """Accuracies out of ranks; classes without an image do not count. Without ``labels``, images have several."""
+    first, fifth = (ranks == 1).double(), float((ranks <= 5).double().mean())
+    if labels is None:
+        return Accuracy(float(first.mean()), fifth, float("nan"))
     per_class = [first[labels == label].mean() for label in labels.unique()]
-    return Accuracy(float(first.mean()), float((ranks <= 5).double().mean()), float(torch.stack(per_class).mean()))
+    return Accuracy(float(first.mean()), fifth, float(torch.stack(per_class).mean()))

@@ -1,54 +1,132 @@
 """Classification sets as one folder of images a class: ImageNet and its relatives (zero-shot protocols of the evaluation)."""
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+from finevit.evaluation.prompts import imagenet
 from finevit.registry import DATASETS
 
-from .files import IMAGE_SUFFIXES, Skipped, existing
+from .files import HEAD, IMAGE_SUFFIXES, Skipped, existing
 from .fixed import Entry, FixedSet, listed
+from .real_labels import REAL, labelled
+from .unread import Unread, ending_of
 
 _REMEDY = (
     "put the images of each class into a folder of its own, named by its WordNet id (n01440764) or its name; "
     "torchvision.datasets.ImageNet(root, split='val') does so from the original archives"
 )
+_WORDNET, _NUMBER = re.compile(r"n[0-9]{8}"), re.compile("[0-9]+")
+"""Folders that are classes even where they hold no image."""
+
+
+class Images(NamedTuple):
+    """Paths below the root of the set, sorted: ``read``; ``lost``, of formats that are not read; ``deeper``, where none is looked
+    for."""
+
+    read: list[str]
+    lost: list[str]
+    deeper: list[str]
 
 
 @DATASETS.register_module()
 class ImageNetFolder(FixedSet):
     """Images in one folder a class; ``facts["label"]`` is the place of the folder's name among all of them, sorted.
 
-    ``classes`` are the folders' names: WordNet ids for ImageNet, ImageNet-A or -R, any names for other sets. A folder without
-    images is no class, unless a WordNet id says that it should be: then the set is incomplete.
+    ``classes`` are the folders' names: WordNet ids for ImageNet, ImageNet-A or -R, any names for other sets. Folders that are
+    numbers, as ImageNet-V2's (``0`` to ``999``), are ImageNet's classes of these labels. The images of a class may also lie in its
+    folder ``images`` (Tiny-ImageNet). A folder without images is no class, unless its WordNet id or number says that it should be,
+    or its images are of formats that are not read: then the set is incomplete.
 
     Args:
         data_root: the folder of the classes' folders, or one with ``split`` in it.
         split: the subfolder to look for.
+        real: ``real.json`` of ReaL: ``facts["label"]`` are then all true classes of an image, and images without any are left
+            out. They are known by their original names (``ILSVRC2012_val_00000001.JPEG``), in any folders or none.
     """
 
-    def __init__(self, *, data_root: str | Path, split: str = "val") -> None:
-        root = existing(data_root)
+    def __init__(self, *, data_root: str | Path, split: str = "val", real: str | Path | None = None) -> None:
+        given, root, skipped, unread = str(data_root), existing(data_root), Skipped(), Unread()
         root = root / split if (root / split).is_dir() else root
-        found = {path.name: _images(path) for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] != "."}
-        found = {name: images for name, images in found.items() if images or re.fullmatch(r"n\d{8}", name)}
-        self.classes = tuple(found)
-        if sum(map(bool, found.values())) < 2:
-            flat = len(_images(root))
-            there = f"{flat:,} images in one folder, without their classes" if flat else listed(root)
-            raise ValueError(f"data_root={str(data_root)!r}: {root} holds {there}; {_REMEDY}")
-        entries = [
-            Entry(f"{name}/{image}", f"{name}/{image}", facts={"label": label})
-            for label, name in enumerate(self.classes)
-            for image in found[name]
-        ]
-        skipped = Skipped()
-        for name in (name for name, images in found.items() if not images):
-            skipped.add(f"{name}: its folder holds no image")
-        about = f"{root.name}, {len(self.classes):,} classes"
+        folders = {path.name: _within(path, root, unread) for path in _visible(root) if path.is_dir()}
+        flat = _images(root, root, unread)
+        if real is None:
+            self.labels, kept = "", _kept(folders, flat, root, given)
+            names, self.classes, about = _classes(list(kept))
+            entries = [Entry(image, image, facts={"label": label}) for label, name in enumerate(names) for image in kept[name].read]
+            _tell(folders, kept, flat, skipped)
+        else:
+            self.labels, self.classes = REAL, tuple(imagenet())
+            images = [image for found in (flat, *folders.values()) for image in found.read]
+            entries, about = labelled(images, existing(real, setting="real"), len(self.classes), skipped)
+        about = f"{root.name}, {about}"
         super().__init__(origin=root, image_root=root, setting="data_root", entries=entries, about=about, skipped=skipped)
 
 
-def _images(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+def _kept(folders: Mapping[str, Images], flat: Images, root: Path, given: str) -> dict[str, Images]:
+    """The folders that are classes; ``ValueError`` where there are none to tell apart."""
+    full = {name for name, images in folders.items() if images.read or images.lost}
+    classes = _NUMBER if all(map(_NUMBER.fullmatch, full)) else _WORDNET
+    kept = {name: images for name, images in folders.items() if name in full or classes.fullmatch(name)}
+    if sum(bool(images.read) for images in kept.values()) < 2:
+        there = f"{len(flat.read):,} images in one folder, without their classes" if flat.read else listed(root)
+        lost = next((f"; {images.lost[0]} is of a format that is not read" for images in kept.values() if images.lost), "")
+        raise ValueError(f"data_root={given!r}: {root} holds {there}{lost}; {_REMEDY}")
+    return kept
+
+
+def _classes(names: list[str]) -> tuple[list[str], tuple[str, ...], str]:
+    """The folders' names in the order of their labels, the classes that they mean, and what to say of them."""
+    count, known = f"{len(names):,}", list(imagenet())
+    if not all(map(_NUMBER.fullmatch, names)):
+        return names, tuple(names), f"{count} classes"
+    names = sorted(names, key=int)
+    numbers = [int(name) for name in names]
+    if numbers[-1] >= len(known) or len(set(numbers)) < len(numbers):
+        return names, tuple(names), f"{count} classes that have numbers for names, which are no labels of ImageNet"
+    return names, tuple(known[number] for number in numbers), f"{count} of ImageNet's {len(known):,} classes, by their labels"
+
+
+def _tell(folders: Mapping[str, Images], kept: Mapping[str, Images], flat: Images, skipped: Skipped) -> None:
+    """Note what is left out of classes, beside and below them."""
+    for name, (read, lost, deeper) in folders.items():
+        if deeper:
+            skipped.add(f"{name}: {len(deeper):,} images lie in folders within it ({deeper[0]}); move them up", len(deeper))
+        elif name not in kept and name != "__MACOSX":
+            skipped.note(f"{name}/, which holds no image and is no class")
+        if lost:
+            share = f"{len(lost):,} of its {len(read) + len(lost):,} images are" if read else f"all of its {len(lost):,} images are"
+            skipped.add(f"{name}: {share} of a format that is not read ({lost[0]}); convert them to .jpg or .png", len(lost))
+        elif name in kept and not read and not deeper:
+            skipped.add(f"{name}: its folder holds no image")
+    if beside := [*flat.read, *flat.lost]:
+        skipped.add(f"{len(beside):,} images beside the folders have no class ({beside[0]})", len(beside))
+
+
+def _within(folder: Path, root: Path, unread: Unread) -> Images:
+    """The images of a class, in its folder or in ``images`` there."""
+    own = _images(folder, root, unread)
+    inner = {path.name: _images(path, root, unread) for path in _visible(folder) if path.is_dir()}
+    found = own if own.read or own.lost else inner.pop("images", own)
+    return found._replace(deeper=[image for images in inner.values() for image in images.read])
+
+
+def _images(folder: Path, root: Path, unread: Unread) -> Images:
+    paths = [path for path in _visible(folder) if not path.is_dir()] if folder.is_dir() else []
+    read = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
+    lost = [path for path in others if unread.meet(path.name, ending_of(path.name), partial(_head, path))]
+    return Images([path.relative_to(root).as_posix() for path in read], [path.relative_to(root).as_posix() for path in lost], [])
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
+
+
+def _head(path: Path) -> bytes:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(HEAD)
+    return b""

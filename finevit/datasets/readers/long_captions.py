@@ -9,9 +9,9 @@ from typing import Any
 from finevit.contracts import BadSample
 from finevit.registry import DATASETS
 
-from .encodings import decode_caption, text_lines
+from .encodings import decode_caption, encoding_of, text_lines
 from .files import IMAGE_SUFFIXES, Skipped, clean, existing, read
-from .fixed import Entry, FixedSet, annotation_file, folder, listed, load_json
+from .fixed import Entry, FixedSet, annotation_file, expecting, folder, listed, load_json
 
 _CHUNK = 1 << 20  # characters of a JSON file that are read at a time
 
@@ -53,7 +53,9 @@ class ShareGPT4V1k(FixedSet):
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
         path, root = annotation_file(annotations, image_root)
         skipped, entries = Skipped(), []
-        for place, item in enumerate(first_of_list(path, 1000)):
+        with expecting(path, "an entry"):
+            items = list(first_of_list(path, 1000))
+        for place, item in enumerate(items):
             try:
                 entries.append(_conversation(item, place))
             except (TypeError, KeyError, IndexError, AttributeError):
@@ -95,7 +97,9 @@ class DCI(FixedSet):
 def first_of_list(path: Path, count: int) -> Iterator[object]:
     """The first ``count`` items of a JSON list, without the rest of the file, which may be gigabytes."""
     decoder = json.JSONDecoder()
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open("rb") as binary:
+        encoding = encoding_of(binary.read(_CHUNK))
+    with path.open(encoding=encoding) as file:
         text = file.read(_CHUNK).lstrip()
         if not text.startswith("["):
             raise ValueError(f"{path} must hold a list of entries; it starts with {text[:20]!r}")
