@@ -91,7 +91,7 @@ def _judge(setting: str, source: Source, asked: Mapping[int, Set[str]], seen: Se
             )
     absent = [task for task in TASKS if task in set().union(*asked.values()) - there]
     if absent:
-        _warn(f"{about}; no question is found of {', '.join(absent)} ({setting}, batch_sampler.mixture): they are not asked")
+        _warn(f"{about}; no question is found of {', '.join(absent)} ({setting}): they are not asked")
     step, most = max(((step, seen.without(tasks)) for step, tasks in asked.items()), key=lambda each: each[1])
     if most:
         _warn(

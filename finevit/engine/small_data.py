@@ -25,7 +25,7 @@ OFTEN = 50
 PLACES, RECORDS = 20_000, 100
 """Places of the training order, and records, that are looked at."""
 SPELT = 1.8
-"""Tokens a word: those of the embedded scenes take their own captions in about 1.2, and spell others letter by letter."""
+"""Tokens a word: those of the embedded scenes take their own captions in 1.2 to 1.6, and spell others in pieces."""
 
 
 @HOOKS.register_module()
@@ -87,7 +87,7 @@ def foreign(transform: Any, source: Source, data_root: str | None) -> str:
         return ""
     train = f"python tools/train_tokenizer.py --data-root {data_root or 'DATA'} --size 8192{chat} --out data/tokenizer"
     other = "model.llm.model=NAME of Hugging Face" if chat else "model.text_encoder.type=HuggingFaceText with model=NAME"
-    spelt = f"it takes {each:.1f} tokens for a word of these captions (of the scenes, 1.2), which are cut early and learned slowly"
+    spelt = f"it takes {each:.1f} tokens for a word of these captions (of the scenes, 1.2 to 1.6), which are cut early"
     remedy = f"train one, {train}, and set {setting}=data/tokenizer, or take {other}"
     return f"tokenizer={name!r} is that of the embedded scenes, of 1,024 ids: {spelt}; {remedy}"
 
