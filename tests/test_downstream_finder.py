@@ -10,7 +10,7 @@ import pytest
 
 from finevit.downstream import ops
 from finevit.downstream.finder import NAME, StandIn, install
-from finevit.downstream.ops.__main__ import write
+from finevit.downstream.ops.__main__ import write, write_first
 
 
 def test_the_finder_is_last_and_serves_one_module():
@@ -55,6 +55,26 @@ def test_the_written_file_gives_way_to_a_compiled_module(tmp_path):
     assert importlib.machinery.PathFinder.find_spec("_ext", [str(tmp_path)]).origin == str(compiled)
     with pytest.raises(ValueError, match="mmcv has its compiled operations"):
         write(tmp_path)
+
+
+def test_mmpretrain_loads_in_programs_that_never_name_finevit(tmp_path):
+    """In a folder of packages with a copy of what matters: it takes its own switch for what transformers is too new for."""
+    package = tmp_path / "mmpretrain"
+    for name, text in {
+        "__init__.py": "from mmpretrain import models",
+        "utils/__init__.py": "",
+        "utils/dependency.py": "WITH_MULTIMODAL = True",
+        "models/__init__.py": "from mmpretrain.utils.dependency import WITH_MULTIMODAL",
+    }.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(text)
+    code = f"import site; site.addsitedir({str(tmp_path)!r}); import mmpretrain; print(mmpretrain.models.WITH_MULTIMODAL)"
+    assert run(code, tmp_path) == "True"
+    first = write_first(tmp_path)
+    assert run(code, tmp_path) == "False"
+    assert run(code.replace("import site", "import sys; sys.modules['finevit'] = None; import site", 1), tmp_path) == "True"
+    first.unlink()
+    assert run(code, tmp_path) == "True"
 
 
 def test_a_file_of_somebody_else_is_left_alone(tmp_path):
