@@ -7,7 +7,7 @@ from mmengine.registry import MODELS as ROOT
 
 from finevit.backbones import FineViT
 from finevit.datasets.packing import pack
-from finevit.ops.dense import content_sizes, pack_dense, resample_dense, unpack_dense, window_order
+from finevit.ops.dense import content_sizes, pack_dense, unpack_dense, window_order
 from finevit.ops.patches import patchify
 from finevit.testing import fill
 
@@ -68,51 +68,6 @@ def test_packing_and_unpacking_are_inverse():
     assert packed.positions[15:18].tolist() == [[0, 0], [0, 1], [0, 2]]
     maps = unpack_dense(packed.pixels, packed, (7, 7))
     torch.testing.assert_close(maps[2].permute(1, 2, 0).reshape(49, -1), packed.pixels[29:78])
-
-
-def centres(side: int, cells: int, content: int, stride: int) -> torch.Tensor:
-    """Where cells of ``stride`` pixels lie, as far as there are patches of ``side`` to read it off; 0 beyond the content."""
-    first, last = side / 2, -(-content // side) * side - side / 2
-    places = ((torch.arange(cells) + 0.5) * stride).clamp(first, last).double()
-    return places.where(torch.arange(cells) < -(-content // stride), 0.0)
-
-
-@pytest.mark.parametrize(("patch", "stride"), [(14, 16), (16, 14), (14, 7), (14, 28), (14, 5)])
-def test_resampled_maps_lie_where_their_pixels_do(patch, stride):
-    """Features that are the pixel coordinates of patches become those of the new cells, in every image of a batch."""
-    batch, _ = padded()
-    packed, sizes = pack_dense(batch, patch=patch), content_sizes(batch)
-    cells = [(-(-height // stride), -(-width // stride)) for height, width in sizes]
-    grid = (-(-98 // stride), -(-98 // stride))
-    maps = resample_dense((packed.positions.double() + 0.5) * patch, packed, cells, grid, step=stride / patch)
-    assert maps.shape == (6, 2, *grid)
-    for map_, (height, width) in zip(maps, sizes, strict=True):
-        y, x = centres(patch, grid[0], height, stride), centres(patch, grid[1], width, stride)
-        there = (y > 0)[:, None] & (x > 0)
-        torch.testing.assert_close(map_[0], y[:, None] * there, rtol=0, atol=1e-5)
-        torch.testing.assert_close(map_[1], x * there, rtol=0, atol=1e-5)
-
-
-def test_an_image_has_its_resampled_features_in_a_batch_too():
-    encoder, (batch, images) = make(out_stride=16, out_layers=[0, -1]), padded()
-    together = encoder(batch)
-    assert encoder.strides == (16, 16)
-    assert [tuple(map_.shape) for map_ in together] == [(6, 48, 7, 7)] * 2
-    for index, image in enumerate(images):
-        for maps, (alone,) in zip(together, encoder(image[None]), strict=True):
-            rows, cols = alone.shape[1:]
-            assert (rows, cols) == (-(-image.shape[1] // 16), -(-image.shape[2] // 16))
-            torch.testing.assert_close(maps[index, :, :rows, :cols], alone, rtol=0, atol=1e-12)
-            assert maps[index, :, rows:].abs().sum() == maps[index, :, :, cols:].abs().sum() == 0
-
-
-def test_a_stride_of_the_patch_changes_nothing_and_others_are_bounded():
-    batch, _ = padded()
-    assert torch.equal(make(out_stride=14)(batch)[0], make()(batch)[0])
-    assert make(patch=16)(batch)[0].shape == (6, 48, 7, 7)
-    for stride in (0, 29, 16.0):
-        with pytest.raises(ValueError, match=f"out_stride={stride}: give a number of pixels from 1 to two patches, 28, or None"):
-            make(out_stride=stride)
 
 
 def test_windows_cover_every_patch_once():

@@ -16,6 +16,7 @@ from finevit.backbones import FineViT
 from finevit.datasets.layouts import run_lengths, write_layouts
 from finevit.datasets.scenes import Scenes
 from finevit.downstream.necks import SimpleFPN
+from finevit.ops.dense import resample_maps
 from finevit.registry import MODELS
 from finevit.testing import fill
 
@@ -44,6 +45,37 @@ def test_a_pyramid_of_unknown_scales_is_refused():
         SimpleFPN(in_channels=8, scales=[3])
     with pytest.raises(ValueError, match="num_outs=2: give at least the number of scales, 4"):
         SimpleFPN(in_channels=8, num_outs=2)
+
+
+@pytest.mark.parametrize(("patch", "cell"), [(14, 16), (16, 14), (14, 7), (14, 28), (14, 5)])
+def test_resampled_maps_lie_where_their_pixels_do(patch, cell):
+    """Features that are the pixel coordinates of cells become those of the new cells, edges but for the outermost half cells."""
+    x = (torch.arange(19).double() + 0.5) * patch
+    size = [-(-side * patch // cell) for side in (7, 19)]
+    maps = resample_maps(torch.stack([x[:7, None].expand(7, 19), x.expand(7, 19)])[None], size, step=cell / patch)
+    rows, cols = (((torch.arange(count) + 0.5) * cell).double() for count in size)
+    torch.testing.assert_close(maps[0, 0], rows.clamp(x[0], x[6])[:, None].expand(size), rtol=0, atol=1e-4)
+    torch.testing.assert_close(maps[0, 1], cols.clamp(x[0], x[18]).expand(size), rtol=0, atol=1e-4)
+
+
+def test_a_pyramid_of_standard_strides_has_their_sizes_and_the_same_weights():
+    neck, plain = (SimpleFPN(in_channels=48, out_channels=16, resample=each) for each in ((14, 16), None))
+    assert neck.state_dict().keys() == plain.state_dict().keys()
+    for side in (224, 448, 672):
+        outputs = neck([torch.randn(1, 48, side // 14, 16)])
+        assert [tuple(output.shape[2:]) for output in outputs] == [(-(-side // s), -(-224 // s)) for s in (4, 8, 16, 32, 64)]
+    neck.load_state_dict(plain.state_dict())
+    maps = [torch.randn(1, 48, 8, 8)]
+    same = SimpleFPN(in_channels=48, out_channels=16, resample=(14, 14))
+    same.load_state_dict(plain.state_dict())
+    for one, other in zip(same(maps), plain(maps), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_impossible_resampling_is_refused():
+    for resample in ((14,), (0, 16), (14, 29)):
+        with pytest.raises(ValueError, match=r"SimpleFPN.resample=.*: give the side of a patch and of a cell, at most two patches"):
+            SimpleFPN(in_channels=8, resample=resample)
 
 
 class Detector(nn.Module):

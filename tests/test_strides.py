@@ -27,9 +27,9 @@ def detector(name: str, *, backbone: dict | None = None, neck: dict | None = Non
 
 
 @pytest.mark.parametrize("name", [MASK_RCNN, "htc/htc_r50_fpn_1x_coco.py", "solo/solo_r50_fpn_1x_coco.py"])
-@pytest.mark.parametrize("backbone", [{"out_stride": 16}, {"patch": 16}, {"patch": 8, "out_stride": 16}])
-def test_a_standard_pyramid_is_what_stock_heads_are_set_for(name, backbone):
-    check_strides(detector(name, backbone=backbone))
+@pytest.mark.parametrize(("patch", "resample"), [(14, (14, 16)), (16, None), (8, (8, 16))])
+def test_a_standard_pyramid_is_what_stock_heads_are_set_for(name, patch, resample):
+    check_strides(detector(name, backbone={"patch": patch}, neck={"resample": resample}))
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_a_standard_pyramid_is_what_stock_heads_are_set_for(name, backbone):
     ],
 )
 def test_heads_of_other_kinds_are_read_too(name, neck):
-    check_strides(detector(name, backbone={"out_stride": 16}, neck=neck))
-    with pytest.raises(ValueError, match=r"(?s)strides=\[(4|8|32).*set model.backbone.out_stride=16"):
+    check_strides(detector(name, neck={**neck, "resample": (14, 16)}))
+    with pytest.raises(ValueError, match=r"(?s)strides=\[(4|8|32).*set model.neck.resample=\(14, 16\)"):
         check_strides(detector(name, neck=neck))
 
 
@@ -55,7 +55,7 @@ def test_heads_left_as_they_are_over_patches_of_14_are_refused():
     told = r"backbone and neck give maps of strides \[3.5, 7, 14, 28, 56\] pixels, for which heads are not set:"
     rpn = r"model.rpn_head.anchor_generator.strides=\[4, 8, 16, 32, 64\], where its maps have \[3.5, 7, 14, 28, 56\]"
     box, mask = (rf"model.roi_head.{part}_roi_extractor.featmap_strides=\[4, 8, 16, 32\], where .*" for part in ("bbox", "mask"))
-    remedy = "set model.backbone.out_stride=16, or these to the strides of their maps"
+    remedy = r"set model.neck.resample=\(14, 16\), or set these to the strides of their maps"
     with pytest.raises(ValueError, match=rf"^{told}\n  {rpn}\n  {box}\n  {mask}\n{remedy}$"):
         check_strides(detector(MASK_RCNN))
     true = [3.5, 7, 14, 28]
@@ -70,20 +70,27 @@ def test_heads_left_as_they_are_over_patches_of_14_are_refused():
 
 
 def test_one_wrong_setting_among_right_ones_is_the_one_named():
-    with pytest.raises(ValueError, match=r"not set:\n  model.roi_head.mask_\S+=\[4, 8, 16, 64\], .*\nset these") as caught:
+    with pytest.raises(
+        ValueError, match=r"not set:\n  model.roi_head.mask_\S+=\[4, 8, 16, 64\], .*\nchange the neck, or set these"
+    ) as caught:
         check_strides(detector(MASK_RCNN, backbone={"patch": 16}, roi_head__mask_roi_extractor__featmap_strides=[4, 8, 16, 64]))
     assert "bbox" not in str(caught.value)
     for outs, maps in ((4, "4, 8, 16, 32"), (6, "4, 8, 16, 32, 64, 128")):
         with pytest.raises(
-            ValueError, match=rf"rpn_head.anchor_generator.strides=\[4, 8, 16, 32, 64\], where .* \[{maps}\]\nset th"
+            ValueError, match=rf"rpn_head.anchor_generator.strides=\[4, 8, 16, 32, 64\], where .* \[{maps}\]\nchange th"
         ):
             check_strides(detector(MASK_RCNN, backbone={"patch": 16}, neck={"num_outs": outs}))
 
 
+def test_resampling_of_other_patches_than_the_encoders_is_seen():
+    with pytest.raises(ValueError, match=r"strides \[4.57143, .*\n(?s:.*)\nleave model.neck.resample out, or set these"):
+        check_strides(detector(MASK_RCNN, backbone={"patch": 16}, neck={"resample": (14, 16)}))
+
+
 def test_necks_of_others_are_measured():
     fpn = {"type": "FPN", "in_channels": [48] * 4, "out_channels": 256, "num_outs": 5, "_scope_": "mmdet"}
-    with pytest.raises(ValueError, match=r"maps of strides \[16, 16, 16, 16, 32\] pixels.*\n  model.rpn_head"):
-        check_strides(detector(MASK_RCNN, backbone={"out_stride": 16, "out_layers": [0, 0, 1, 1]}, neck=fpn))
+    with pytest.raises(ValueError, match=r"maps of strides \[14, 14, 14, 14, 28\] pixels.*\n  model.rpn_head"):
+        check_strides(detector(MASK_RCNN, backbone={"out_layers": [0, 0, 1, 1]}, neck=fpn))
 
 
 def test_adapters_hide_no_encoder():
@@ -92,7 +99,7 @@ def test_adapters_hide_no_encoder():
     model = detector(MASK_RCNN, backbone={"patch": 16})
     with DefaultScope.overwrite_default_scope("mmdet"):
         model.backbone = MODELS.build(adapted)
-    with pytest.raises(ValueError, match="out_stride=16"):
+    with pytest.raises(ValueError, match=r"set model.neck.resample=\(14, 16\)"):
         StrideHook().before_run(SimpleNamespace(model=model))
 
 

@@ -17,7 +17,7 @@ from finevit.backbones.padding import Watch
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
-from finevit.ops.dense import content_sizes, pack_dense, resample_dense, unpack_dense, window_order
+from finevit.ops.dense import pack_dense, unpack_dense, window_order
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
 from finevit.origins import changes, mark, note, say, share, warn_if_frozen
@@ -57,8 +57,6 @@ class FineViT(BaseModule, ImageEncoder):
             in a window stays as it is, so weights of one setting serve the other.
         global_blocks: blocks that attend to the whole image all the same (0 is the first, -1 the last).
         out_layers: blocks whose outputs become the feature maps of a padded batch.
-        out_stride: side in pixels of a cell of these maps, to which they are resampled; None: a patch. With 16, heads that were
-            made for strides of 4 to 64 stay as they are behind ``finevit.SimpleFPN``.
         frozen: train nothing of it, and keep it in evaluation mode.
         init_cfg: MMEngine's initialisation config, such as ``dict(type="Pretrained", checkpoint=FILE, prefix="backbone.")`` for the
             encoder of a checkpoint of any stage; it must fit whole. With ``checkpoint=None`` weights stay random.
@@ -87,7 +85,6 @@ class FineViT(BaseModule, ImageEncoder):
         window: int = 0,
         global_blocks: Sequence[int] = (),
         out_layers: Sequence[int] = (-1,),
-        out_stride: int | None = None,
         frozen: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -111,9 +108,6 @@ class FineViT(BaseModule, ImageEncoder):
         self._fill(locality)
         self.window, self.global_blocks = window, {self._block_index(block, "global_blocks") for block in global_blocks}
         self.out_layers = tuple(self._block_index(layer, "out_layers") for layer in out_layers)
-        if out_stride is not None and (not isinstance(out_stride, int) or not 1 <= out_stride <= 2 * self.patch):
-            raise ValueError(f"out_stride={out_stride!r}: give a number of pixels from 1 to two patches, {2 * self.patch}, or None")
-        self.out_stride = out_stride or self.patch
         self.frozen, self._watch = frozen, None
         self.requires_grad_(not frozen)
         mark(self)
@@ -121,7 +115,7 @@ class FineViT(BaseModule, ImageEncoder):
     @property
     def strides(self) -> tuple[int, ...]:
         """Side in pixels of a cell of each map that a padded batch becomes."""
-        return (self.out_stride,) * len(self.out_layers)
+        return (self.patch,) * len(self.out_layers)
 
     def init_weights(self) -> None:
         """MMEngine's initialisation; but where it would load what fits of a checkpoint, and go on, all must fit."""
@@ -197,18 +191,14 @@ class FineViT(BaseModule, ImageEncoder):
     def dense(self, images: Tensor) -> tuple[Tensor, ...]:
         """A padded, normalised batch ``[images, 3, height, width]`` -> maps ``[images, dim, rows, cols]`` of ``out_layers``.
 
-        Rows and columns are those of the batch in cells of ``out_stride`` pixels, rounded up. Attention never sees the padding
-        (what is 0 in all channels, to the right and below: :func:`finevit.ops.dense.content_sizes`), and maps are 0 there.
+        Rows and columns are those of the batch in patches, rounded up. Attention never sees the padding (what is 0 in all channels,
+        to the right and below: :func:`finevit.ops.dense.content_sizes`), and maps are 0 there.
         """
-        side, sizes = self.out_stride, content_sizes(images)
-        packed = pack_dense(images, patch=self.patch, sizes=sizes)
-        grid, *cells = ((-(-height // side), -(-width // side)) for height, width in (images.shape[2:], *sizes))
+        packed = pack_dense(images, patch=self.patch)
+        grid = (-(-images.shape[2] // self.patch), -(-images.shape[3] // self.patch))
         outputs = self.encode(packed, self.out_layers).layers
-        if side == self.patch:
-            maps = tuple(unpack_dense(tokens, packed, grid) for tokens in outputs)
-        else:
-            maps = tuple(resample_dense(tokens, packed, cells, grid, step=side / self.patch) for tokens in outputs)
-        self._watch_padding(maps, padded=any(own != grid for own in cells))
+        maps = tuple(unpack_dense(tokens, packed, grid) for tokens in outputs)
+        self._watch_padding(maps, padded=any(shape != grid for shape in packed.shapes))
         return maps
 
     def _watch_padding(self, maps: tuple[Tensor, ...], *, padded: bool) -> None:

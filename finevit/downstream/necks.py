@@ -1,5 +1,6 @@
 """Necks between a plain vision transformer and OpenMMLab's heads: ViTDet's pyramid (arXiv 2203.16527), pooling without padding."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,11 +8,15 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from finevit.ops.dense import content_cells
+from finevit.ops.dense import content_cells, resample_maps
 from finevit.registry import MODELS
 
 SCALES = (4.0, 2.0, 1.0, 0.5)
 """Resolutions relative to the patches': with patches of 14 pixels strides of 3.5, 7, 14 and 28 pixels."""
+
+
+CONVOLUTIONS = 4
+"""A level's last layers: two convolutions, with their norms."""
 
 
 @MODELS.register_module()
@@ -26,6 +31,8 @@ class SimpleFPN(BaseModule):
         out_channels: channels of every level.
         scales: resolutions relative to the input, from fine to coarse: of 4, 2, 1 and 0.5.
         num_outs: number of levels.
+        resample: side in pixels of a patch, and of a cell of the level of resolution 1: with ``(14, 16)``, levels have strides of
+            4, 8, 16, ... pixels, for which heads of stock configs are set. None: levels keep to the patches.
         init_cfg: MMEngine's initialisation config.
     """
 
@@ -36,6 +43,7 @@ class SimpleFPN(BaseModule):
         out_channels: int = 256,
         scales: Sequence[float] = SCALES,
         num_outs: int = 5,
+        resample: tuple[int, int] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -43,15 +51,27 @@ class SimpleFPN(BaseModule):
             raise ValueError(f"SimpleFPN.scales={tuple(scales)!r}: give some of {SCALES}")
         if num_outs < len(scales):
             raise ValueError(f"SimpleFPN.num_outs={num_outs}: give at least the number of scales, {len(scales)}")
-        self.num_outs = num_outs
+        if resample is not None and (len(resample) != 2 or min(resample) < 1 or resample[1] > 2 * resample[0]):
+            raise ValueError(
+                f"SimpleFPN.resample={resample!r}: give the side of a patch and of a cell, at most two patches: (14, 16)"
+            )
+        self.num_outs, self.scales, self.resample = num_outs, tuple(scales), resample
         self.levels = nn.ModuleList(_level(in_channels, out_channels, scale) for scale in scales)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The encoder's maps, of which the last one ``[images, in_channels, rows, cols]`` counts -> one map per level."""
-        outputs = [level(maps[-1]) for level in self.levels]
+        outputs = [self._level(level, scale, maps[-1]) for level, scale in zip(self.levels, self.scales, strict=True)]
         while len(outputs) < self.num_outs:
             outputs.append(max_pool2d(outputs[-1], 1, stride=2))
         return tuple(outputs)
+
+    def _level(self, level: nn.Module, scale: float, x: Tensor) -> Tensor:
+        """Scaled, then moved onto cells of other pixels where these are asked for, then through the level's convolutions."""
+        if self.resample is None:
+            return level(x)
+        (patch, cell), rows, cols = self.resample, *x.shape[2:]
+        size = [math.ceil(side * patch * scale / cell) for side in (rows, cols)]
+        return level[-CONVOLUTIONS:](resample_maps(level[:-CONVOLUTIONS](x), size, step=cell / patch))
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from finevit.backbones import FineViT
+from finevit.downstream.necks import SimpleFPN
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 
@@ -55,10 +56,10 @@ def check_strides(model: nn.Module) -> None:
         maps = None if encoder is None else _maps(part, encoder)
         if encoder is None or maps is None:
             continue
-        extent, place = CELLS * encoder.out_stride, f"model.{path}." if path else "model."
+        extent, place = CELLS * encoder.patch, f"model.{path}." if path else "model."
         claims = [Claim(place + where, told, _strides(seen, extent), whole) for where, told, seen, whole in _told(part, maps)]
         if faults := [claim for claim in claims if not claim.fits()]:
-            _refuse(faults, _strides(maps, extent), encoder)
+            _refuse(faults, _strides(maps, extent), getattr(part, "neck", None), encoder.patch)
 
 
 def _encoder(part: nn.Module) -> FineViT | None:
@@ -136,19 +137,23 @@ def _same(one: float, other: float) -> bool:
     return isclose(one, other, rel_tol=1e-3)
 
 
-def _refuse(faults: Sequence[Claim], levels: Sequence[float], encoder: FineViT) -> NoReturn:
+def _refuse(faults: Sequence[Claim], levels: Sequence[float], neck: Any, patch: int) -> NoReturn:
     """Raises the error with what would mend it."""
     lines = [f"{claim.setting}={_numbers(claim.told)}, where its maps have {_numbers(claim.true)}" for claim in faults]
-    ratios = [told / true for claim in faults for told, true in zip(claim.told, claim.true, strict=False)]
-    side, remedy = encoder.out_stride * ratios[0], "set these to the strides of their maps, or change the neck"
-    if (
-        all(_same(ratio, ratios[0]) for ratio in ratios[1:])
-        and side.is_integer()
-        and encoder.out_stride != side <= 2 * encoder.patch
-    ):
-        remedy = f"set model.backbone.out_stride={int(side)}, or these to the strides of their maps"
     head = f"backbone and neck give maps of strides {_numbers(levels)} pixels, for which heads are not set:"
-    raise ValueError("\n  ".join([head, *lines]) + f"\n{remedy}")
+    ratios = [told / true for claim in faults for told, true in zip(claim.told, claim.true, strict=False)]
+    alike = isinstance(neck, SimpleFPN) and all(_same(ratio, ratios[0]) and not _same(ratio, 1) for ratio in ratios)
+    remedy = _resampling(neck, patch, ratios[0]) if alike else "change the neck"
+    raise ValueError("\n  ".join([head, *lines]) + f"\n{remedy}, or set these to the strides of their maps")
+
+
+def _resampling(neck: SimpleFPN, patch: int, ratio: float) -> str:
+    """What has the pyramid's strides grow by a ratio."""
+    before, after = neck.resample or (1, 1)
+    cell = patch * ratio * after / before
+    if _same(cell, patch):
+        return "leave model.neck.resample out"
+    return f"set model.neck.resample=({patch}, {round(cell)})" if _same(cell, round(cell)) else "change the neck"
 
 
 def _numbers(strides: Sequence[float]) -> str:

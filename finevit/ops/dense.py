@@ -26,13 +26,12 @@ def content_sizes(images: Tensor) -> list[tuple[int, int]]:
     return [(h, w) if h and w else (height, width) for h, w in torch.stack(sides, 1).tolist()]
 
 
-def pack_dense(images: Tensor, *, patch: int, sizes: Sequence[tuple[int, int]] | None = None) -> PackedImages:
+def pack_dense(images: Tensor, *, patch: int) -> PackedImages:
     """A padded batch ``[images, channels, height, width]`` as a pack: of each image the patches that hold something of it.
 
-    A patch that an image fills only in part keeps the padding beside it, as it would if the image stood alone. ``sizes`` are those
-    of :func:`content_sizes`, where they are known.
+    A patch that an image fills only in part keeps the padding beside it, as it would if the image stood alone.
     """
-    sizes = content_sizes(images) if sizes is None else sizes
+    sizes = content_sizes(images)
     shapes = tuple((-(-h // patch), -(-w // patch)) for h, w in sizes)
     height, width = images.shape[2:]
     images = pad(images, (0, -width % patch, 0, -height % patch))
@@ -51,20 +50,13 @@ def unpack_dense(tokens: Tensor, images: PackedImages, grid: tuple[int, int]) ->
     return rearrange(maps, "b r s d -> b d r s")
 
 
-def resample_dense(
-    tokens: Tensor, images: PackedImages, sizes: Sequence[tuple[int, int]], grid: tuple[int, int], *, step: float
-) -> Tensor:
-    """As :func:`unpack_dense`, on a ``grid`` whose cells are ``step`` patches wide and high; zero where an image has no cell.
+def resample_maps(maps: Tensor, size: Sequence[int], *, step: float) -> Tensor:
+    """``[images, dim, rows, cols]`` on ``size`` cells, each ``step`` of the old ones wide and high, from the left upper corner on.
 
-    Bilinear between the centres of patches, each cell at its own centre, in every image by itself: its edge cells read neither
-    padding nor another image. ``sizes`` are those of the images in new cells.
+    Bilinear between the centres of cells, so each value lies where its pixels do; past the last centre, the last cells' own.
     """
-    maps = []
-    for part, shape, (height, width) in zip(tokens.split(list(images.lengths)), images.shapes, sizes, strict=True):
-        down, along = (_between(new, old, step, tokens) for new, old in zip((height, width), shape, strict=True))
-        cells = torch.einsum("hr,rsd,ws->dhw", down, part.unflatten(0, shape), along)
-        maps.append(pad(cells, (0, grid[1] - width, 0, grid[0] - height)))
-    return torch.stack(maps)
+    down, along = (_between(new, old, step, maps) for new, old in zip(size, maps.shape[2:], strict=True))
+    return down @ maps @ along.T
 
 
 def _between(new: int, old: int, step: float, like: Tensor) -> Tensor:
