@@ -175,10 +175,10 @@ def padded_batch() -> tuple[torch.Tensor, torch.Tensor]:
     return image, batch
 
 
-@pytest.mark.parametrize("stride", [14, 16])
+@pytest.mark.parametrize("patch", [14, 16])
 @pytest.mark.parametrize("kind", ["AveragePool", "AttentivePool"])
-def test_what_is_pooled_of_an_image_does_not_depend_on_its_neighbours(kind, stride):
-    encoder = FineViT(arch=SMALL, out_layers=[0, -1], out_stride=stride)
+def test_what_is_pooled_of_an_image_does_not_depend_on_its_neighbours(kind, patch):
+    encoder = FineViT(arch=SMALL, out_layers=[0, -1], patch=patch)
     neck = MODELS.build({"type": kind} if kind == "AveragePool" else {"type": kind, "in_channels": 48, "heads": 4})
     image, batch = padded_batch()
     alone, beside = neck(encoder(image)), neck(encoder(batch))
