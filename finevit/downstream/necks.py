@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -65,7 +66,7 @@ class SimpleFPN(BaseModule):
             outputs.append(max_pool2d(outputs[-1], 1, stride=2))
         return tuple(outputs)
 
-    def _level(self, level: nn.Module, scale: float, x: Tensor) -> Tensor:
+    def _level(self, level: Any, scale: float, x: Tensor) -> Tensor:
         """Scaled, then moved onto cells of other pixels where these are asked for, then through the level's convolutions."""
         if self.resample is None:
             return level(x)
