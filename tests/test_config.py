@@ -4,6 +4,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +12,13 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch.utils.data import DataLoader, Dataset
 
+from finevit.contracts import Record
+from finevit.datasets.readers.files import FileSource, Skipped
 from finevit.engine.check import check_config
 from finevit.engine.cli import Options, user_errors
 from finevit.engine.config import ConfigError, load_config
 from finevit.engine.shares import resolve_shares
+from finevit.engine.unseen import seen
 from finevit.plugins import load_plugins
 
 ROOT = Path(__file__).parent.parent
@@ -238,6 +242,137 @@ def test_data_root_replaces_the_embedded_scenes(tmp_path):
     assert cfg.train_dataloader.dataset.source == {"type": "OpenData", "data_root": str(tmp_path), "split": "train"}
     assert cfg.val_dataloader.dataset.source == {"type": "OpenData", "data_root": str(tmp_path), "split": "val"}
     check_config(cfg)
+
+
+def sources(file: Path = TINY, **given: object) -> dict[str, dict]:
+    """The sources of the dataloaders of a config with options; ``__`` stands for a dot."""
+    cfg = load_config(file, {name.replace("__", "."): value for name, value in given.items()})
+    check_config(cfg)
+    return {name: cfg[f"{name}_dataloader"].dataset.source.to_dict() for name in ("train", "val")}
+
+
+@pytest.fixture
+def places(tmp_path) -> list[str]:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    return [str(tmp_path / name) for name in ("a", "b", "c")]
+
+
+def own(path: str, split: str, **more: object) -> dict:
+    return {"type": "OpenData", "data_root": path, "split": split, **more}
+
+
+def test_what_was_said_of_the_source_stays_with_own_data(places):
+    a, b, _ = places
+    val = "val_dataloader__dataset__source__"
+    found = sources(data_root=a, train_dataloader__dataset__source__split="all", **{f"{val}holdout": 0.1})
+    assert found == {"train": own(a, "all"), "val": own(a, "val", holdout=0.1)}
+    assert sources(data_root=a, **{f"{val}data_root": b}) == {"train": own(a, "train"), "val": own(b, "all")}
+    assert sources(data_root=a, **{f"{val}data_root": b, f"{val}split": "val"})["val"] == own(b, "val")
+    found = sources(data_root=a, **{f"{val}type": "JsonLines", f"{val}data_root": b, f"{val}image_root": a})["val"]
+    assert found == {"type": "JsonLines", "data_root": b, "split": "val", "image_root": a}
+    assert sources(data_root=a, **{f"{val}type": "Karpathy", f"{val}annotations": b})["val"]["annotations"] == b
+
+
+def test_a_separate_validation_set_is_shown_whole(places):
+    a, b, _ = places
+    assert sources(data_root=a, val_data_root=b) == {"train": own(a, "train"), "val": own(b, "all")}
+    assert sources(data_root=a, val_data_root=b, val_dataloader__dataset__source__split="val")["val"] == own(b, "val")
+    found = sources(val_data_root=b)
+    assert (found["train"]["type"], found["val"]) == ("Scenes", own(b, "all"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("val_dataloader.dataset.source.holdot", 0.1, "OpenData has no argument 'holdot' (did you mean 'holdout'?)"),
+        ("train_dataloader.dataset.source.level", "hard", "OpenData has no argument 'level'; it takes data_root, holdout, split"),
+        ("train_dataloader.dataset.source.data_root", "/b", "both say where these images lie; leave one out"),
+    ],
+)
+def test_what_own_data_has_no_use_for_is_told(tmp_path, option, value, said):
+    with pytest.raises(ConfigError) as caught:
+        check_config(load_config(TINY, {"data_root": str(tmp_path), option: value}))
+    assert said in str(caught.value)
+
+
+def test_a_validation_source_of_a_config_file_is_not_overwritten(places, tmp_path, caplog):
+    a, b, c = places
+    source = "dict(_delete_=True, type='JsonLines', data_root={!r}, split={!r})"
+    lines = [
+        f"{name}_dataloader = dict(dataset=dict(source={source.format(*said)}))"
+        for name, said in (("train", (a, "all")), ("val", (b, "all")))
+    ]
+    file = tmp_path / "own.py"
+    file.write_text("\n".join([f"_base_ = [{str(TINY)!r}]", *lines]))
+    lines_of = {"type": "JsonLines", "split": "all"}
+    assert sources(file) == {"train": {**lines_of, "data_root": a}, "val": {**lines_of, "data_root": b}}
+    assert sources(file, data_root=c) == {"train": {**lines_of, "data_root": c}, "val": {**lines_of, "data_root": b}}
+    assert f"train_dataloader.dataset.source.data_root={a!r} gives way to data_root={c!r}" in caplog.text
+    assert sources(file, val_data_root=c)["val"] == {**lines_of, "data_root": c}
+    file.write_text(file.read_text() + f"\nval_data_root = {a!r}")
+    with pytest.raises(ConfigError, match=r"val_data_root=.*, but val_dataloader\.dataset\.source\.data_root=.* is set too"):
+        load_config(file)
+
+
+def test_a_saved_config_reads_as_it_was_and_follows_data_that_moved(places, tmp_path):
+    a, b, c = places
+    load_config(TINY, {"data_root": a, "val_data_root": b}).dump(tmp_path / "saved.py")
+    assert sources(tmp_path / "saved.py") == {"train": own(a, "train"), "val": own(b, "all")}
+    assert sources(tmp_path / "saved.py", data_root=c, val_data_root=a) == {"train": own(c, "train"), "val": own(a, "all")}
+    load_config(TINY, {"data_root": a}).dump(tmp_path / "saved.py")
+    assert sources(tmp_path / "saved.py", data_root=c) == {"train": own(c, "train"), "val": own(c, "val")}
+    assert sources(tmp_path / "saved.py", val_data_root=b) == {"train": own(a, "train"), "val": own(b, "all")}
+
+
+def test_paths_of_what_is_not_built_need_not_be_there(tmp_path, caplog):
+    file = tmp_path / "own.py"
+    data = "dict(type='mmpretrain.ImageNet', data_root='/none/imagenet')"
+    test = f"test_dataloader = dict(dataset={data}, sampler=dict(type='DefaultSampler'), batch_size=1)"
+    file.write_text(f"_base_ = [{str(TINY)!r}]\n{test}\ntest_cfg = dict()\ntest_evaluator = []")
+    with pytest.raises(ConfigError, match=r"test_dataloader\.dataset\.data_root='/none/imagenet': '/none' does not exist"):
+        check_config(load_config(file))
+    check_config(load_config(file), unused=["test_dataloader"])
+    plain = "default_scope = 'mmdet'\ndata_root = 'data/coco/'\nmodel = dict(type='unittest.mock.Mock')"
+    for text in (plain, plain.replace("mmdet", "finevit").replace("data/", "no/")):
+        file.write_text(text)
+        check_config(load_config(file))
+    assert "data_root='no/coco/': no dataloader of this config has a dataset with a source that could read it" in caplog.text
+    with pytest.raises(ConfigError, match="data_root='/x': no dataloader of this config"):
+        load_config(file, {"data_root": "/x"})
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        (("all", "all"), "SEEN IN TRAINING: 40 of 40 images"),
+        (("all", "val"), "SEEN IN TRAINING: 10 of 10 images"),
+        (("train", "val"), ""),
+        (("train", "all"), "SEEN IN TRAINING: 30 of 40 images"),
+    ],
+)
+def test_a_validation_on_trained_images_is_told(tmp_path, splits, said):
+    for index in range(40):
+        (tmp_path / f"{index}.png").touch()
+    train, val = (SimpleNamespace(source=Listed(tmp_path, split)) for split in splits)
+    assert seen(train, val) == said
+    (tmp_path / "val").mkdir()
+    inner = SimpleNamespace(source=Listed(tmp_path / "val", "all"))
+    assert seen(train, inner).startswith(f"PERHAPS SEEN IN TRAINING: {tmp_path / 'val'} and {tmp_path}, which is trained on")
+    assert seen(SimpleNamespace(source=Listed(tmp_path / "other", "all")), inner) == ""
+    assert seen(SimpleNamespace(source=object()), val) == ""
+
+
+class Listed(FileSource):
+    """Forty records of which none can be read."""
+
+    def __init__(self, root: Path, split: str) -> None:
+        super().__init__(
+            data_root=root, keys=[str(i) for i in range(40)], captioned=0, skipped=Skipped(), split=split, holdout=0.25
+        )
+
+    def record(self, row: int) -> Record:
+        return Record(id=str(row), image=b"")
 
 
 STAGE_2 = ROOT / "configs/finevit_tiny_stage2.py"

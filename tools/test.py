@@ -52,7 +52,8 @@ def configure(arguments: argparse.Namespace) -> Config:
     cfg.load_from, cfg.resume, cfg.visualizer = arguments.checkpoint, False, {"type": "Visualizer"}
     others = [hook for hook in cfg.get("custom_hooks", []) if not hook["type"].endswith("ZeroShotHook")]
     cfg.custom_hooks = [*others, {"type": "finevit.ZeroShotHook"}]
-    check_config(cfg)
+    unused = "val" if cfg.get("test_dataloader") and not arguments.benchmark else "test"
+    check_config(cfg, unused=("train_dataloader", f"{unused}_dataloader", f"{unused}_evaluator"))
     return cfg
 
 
@@ -78,7 +79,7 @@ def on_benchmark(cfg: Config, text: str) -> tuple[str, Config]:
     name, source = benchmarks.parse(text)
     cfg = Config(cfg.to_dict())
     cfg.val_dataloader.dataset.source = source
-    check_config(cfg)
+    check_config(cfg, unused=("train_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"))
     loader, metrics = benchmarks.configure(name, DATASETS.build(source), cfg.val_dataloader.to_dict())
     cfg.update(test_dataloader=loader, test_evaluator=metrics, test_cfg={"type": "TestLoop"})
     share_tokenizer(cfg)

@@ -72,7 +72,7 @@ def main() -> None:
         apply_flags(cfg, arguments)
         if not arguments.plan:
             check_launcher(cfg.launcher)
-        check_config(cfg)
+        check_config(cfg, unused=("test_dataloader", "test_evaluator"))
         check_writable(cfg.work_dir)
         if cfg.load_from:
             (check_resumable if cfg.resume else check_loadable)(cfg.load_from)

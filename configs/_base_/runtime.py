@@ -3,6 +3,7 @@
 default_scope = "finevit"
 work_dir = None  # work_dirs/<name of the config> unless given
 data_root = None  # your own data: a folder of images, a .jsonl file, or tars; None is the embedded set
+val_data_root = None  # images for validation alone, all of them; None: the part of data_root that is held out
 load_from = None
 resume = False
 launcher = "none"

@@ -5,7 +5,7 @@ components of packages with other conventions (``mmdet.X``), only what is certai
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import nn
 from finevit.engine.config import ConfigError, untold_tokenizers
 from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedules
 from finevit.engine.options import INPUTS
+from finevit.engine.own_data import SETTINGS, roots
 from finevit.engine.slots import IGNORED, PLAIN, RESERVED, ROOTS, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
 from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean, missing
@@ -29,12 +30,13 @@ VARIABLE = "; a variable of the config file itself begins with an underscore: re
 OUTPUTS = ("dir", "out", "save", "cache", "fix")
 
 
-def check_config(cfg: Config) -> None:
+def check_config(cfg: Config, *, unused: Collection[str] = ()) -> None:
     """Raise ``ConfigError`` with every mistake of a config.
 
+    Paths below the settings that are ``unused``, of which nothing will be built, need not be there.
     Call it after ``load_plugins``, so that the names of plugins are known.
     """
-    checker = _Checker(cfg.get("default_scope") or "mmengine")
+    checker = _Checker(cfg.get("default_scope") or "mmengine", unused)
     checker.whole(cfg.to_dict())
     checker.errors += untold_tokenizers(cfg)
     if checker.errors:
@@ -44,8 +46,8 @@ def check_config(cfg: Config) -> None:
 class _Checker:
     """Walks a config and collects what is wrong."""
 
-    def __init__(self, scope: str) -> None:
-        self.scope = scope
+    def __init__(self, scope: str, unused: Collection[str]) -> None:
+        self.scope, self.unused = scope, set(unused)
         self.errors: list[str] = []
         self.absent: set[str] = set()
 
@@ -53,6 +55,7 @@ class _Checker:
         """The top level."""
         if self.own():  # OpenMMLab's other configs keep variables of their own beside the settings
             self.keys("", cfg, TOP_LEVEL)
+        self.unused |= {name for name in SETTINGS if not self.own() or cfg.get(name) not in roots(cfg)}
         self.errors += wrong_numbers(cfg)
         for group in (("model",), *TOGETHER):
             absent = [name for name in group if cfg.get(name) is None]
@@ -167,9 +170,14 @@ class _Checker:
     def file(self, path: str, key: str, value: str) -> None:
         """Report an input file or folder that does not exist."""
         looks_like_path = value.startswith(("/", "./", "../", "~")) and not any(word in key for word in OUTPUTS)
-        if value in self.absent or "://" in value or not (looks_like_path or key in INPUTS):
+        if (
+            path.partition(".")[0] in self.unused
+            or value in self.absent
+            or "://" in value
+            or not (looks_like_path or key in INPUTS)
+        ):
             return
-        if not Path(value).expanduser().exists():
+        if path.partition(".")[0] not in self.unused and not Path(value).expanduser().exists():
             self.absent.add(value)
             self.errors.append(f"{path}={value!r}: {missing(Path(value))}")
 
@@ -179,7 +187,8 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
     if not strict and _package(component) not in STRICT[:2]:
         return []
     takes, (given, extra) = arguments(component), (slot.given, slot.extra) if slot else ((), ())
-    name, choices = getattr(component, "__name__", str(component)), takes.names - set(given)
+    kind, choices = value.get("type"), takes.names - set(given)
+    name = kind.rpartition(".")[2] if isinstance(kind, str) else getattr(component, "__name__", str(component))
     errors = []
     for key in () if takes.open else sorted(set(value) - RESERVED - takes.names - set(extra)):
         hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"

@@ -5,16 +5,17 @@ loaded config, so an override of it is refused like any unknown setting instead 
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS, TRANSFORMS, Registry
 
-from finevit.engine.options import Given
+from finevit.engine.options import ConfigError, Given
+from finevit.engine.own_data import LOADERS, SETTINGS, use_own_data
 from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.engine.texts import reader
@@ -22,9 +23,6 @@ from finevit.suggest import did_you_mean
 
 MODULE2PACKAGE["mmseg"] = "mmseg"
 """MMEngine looks for ``mmseg::`` configs in a distribution ``mmsegmentation``; the maintained one is ``onedl-mmsegmentation``."""
-DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-EMBEDDED_CAPTIONERS: dict[str, Any] = {"weights": {"long": 0.9, "short": 0.1}, "names": ["long"]}
-"""What the configs say of the captioners of the embedded scenes; other data has its own, which then weigh the same."""
 OF_WORKERS = ("persistent_workers", "prefetch_factor")
 """What torch refuses in a dataloader without workers."""
 
@@ -33,16 +31,11 @@ WITH_WEIGHTS = ("config", "tokenizer")
 """What weights of a language model bring along."""
 
 
-class ConfigError(ValueError):
-    """What is wrong with a config, one line for each mistake."""
-
-
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
     """Load the config file ``path`` and merge ``options`` (dotted name -> value, as ``--cfg-options`` gives them).
 
-    The top-level setting ``data_root`` leads every dataloader away from the embedded scenes: a source of type
-    ``Scenes`` becomes ``OpenData`` on that path with the same split, and the captioners of the embedded scenes give way; any other
-    source has its ``data_root`` set.
+    The top-level settings ``data_root`` and ``val_data_root`` lead the dataloaders away from the embedded scenes, as
+    :func:`~finevit.engine.own_data.use_own_data` says.
     An option that names another ``type`` drops the arguments that the new component does not take, and the tokenizer where it
     brings its own; ``model.llm.model`` drops ``config`` and ``tokenizer``, which its weights bring along; ``num_workers=0`` drops
     the settings of workers. A transform that takes a ``tokenizer`` and names none gets that of ``model.text_encoder`` or of
@@ -52,6 +45,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     cfg, options = _read(Path(path)), options if options is not None else {}
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
+    before = {name: cfg.get(name) for name in SETTINGS}
     for name in sorted(options, key=_turn):
         _override(cfg, name, options)
         if name.endswith(".type"):
@@ -59,11 +53,11 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         if name == "model.llm.model" and cfg.model.llm.model:
             for stale in WITH_WEIGHTS:
                 cfg.model.llm.pop(stale, None)
-    for loader in [cfg[name] for name in DATALOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
+    for loader in [cfg[name] for name in LOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
         for name in OF_WORKERS:
             loader.pop(name, None)
-    if cfg.get("data_root") is not None and not (cfg.get("default_scope") or "").startswith("mm"):  # theirs is a variable
-        _use_data_root(cfg, str(cfg.data_root), options)
+    if not (cfg.get("default_scope") or "").startswith("mm"):  # there, data_root is a variable
+        use_own_data(cfg, options, before)
     share_tokenizer(cfg)
     share_patch(cfg)
     resolve_shares(cfg)
@@ -134,38 +128,6 @@ def drop_stale_arguments(cfg: Config, path: str) -> None:
         node.pop("tokenizer", None)
 
 
-def _use_data_root(cfg: Config, data_root: str, options: Iterable[str]) -> None:
-    sources = dict(_sources(cfg))
-    for path, dataset in sources.items():
-        source = dataset["source"]
-        if source.get("type") in ("Scenes", "finevit.Scenes"):
-            kept = {name: source[name] for name in ("holdout",) if name in source}  # somebody's choice, no argument of the scenes
-            dataset["source"] = ConfigDict(type="OpenData", data_root=data_root, split=source.get("split", "train"), **kept)
-            _drop_embedded_captioners(f"{path}.transforms", dataset.get("transforms") or (), options)
-        else:
-            source["data_root"] = data_root
-    if not sources:
-        raise ConfigError(f"data_root={data_root!r}: no dataloader of this config has a dataset with a source that could read it")
-
-
-def _drop_embedded_captioners(path: str, transforms: Sequence[dict], options: Iterable[str]) -> None:
-    """Takes the captioners of the embedded scenes away, unless an option named them: other weights are somebody's choice."""
-    for index, transform in enumerate(transforms):
-        for choice, embedded in EMBEDDED_CAPTIONERS.items():
-            setting = f"{path}.{index}.{choice}."
-            named = any(setting.startswith(f"{option}.") or option.startswith(setting) for option in options)
-            if transform.get(choice) == embedded and not named:
-                del transform[choice]
-
-
-def _sources(cfg: Config) -> Iterator[tuple[str, ConfigDict]]:
-    """Dotted name and dataset of each dataloader that reads a source."""
-    for name in DATALOADERS:
-        dataset = (cfg.get(name) or {}).get("dataset") or {}
-        if isinstance(dataset.get("source"), dict):
-            yield f"{name}.dataset", dataset
-
-
 def share_tokenizer(cfg: Config) -> None:
     """The loaders read with the tokenizer of the text encoder or LLM: its ``tokenizer``, or the Hugging Face ``model`` itself."""
     model = cfg.get("model")
@@ -174,7 +136,7 @@ def share_tokenizer(cfg: Config) -> None:
         return
     component = _component(cfg, MODELS, encoder)
     tokenizer = encoder.get("tokenizer") or encoder.get("model") or _own_tokenizer(component)
-    for transform in [part for loader in DATALOADERS for part in _dicts(cfg.get(loader))]:
+    for transform in [part for loader in LOADERS for part in _dicts(cfg.get(loader))]:
         if tokenizer and not transform.get("tokenizer") and _takes_tokenizer(_component(cfg, TRANSFORMS, transform)):
             transform["tokenizer"] = tokenizer
 
@@ -186,7 +148,7 @@ def share_patch(cfg: Config) -> None:
     patch = backbone.get("patch") if isinstance(backbone, dict) else None
     if not isinstance(patch, int) or patch < 1:
         return
-    for transform in [part for loader in DATALOADERS for part in _dicts(cfg.get(loader))]:
+    for transform in [part for loader in LOADERS for part in _dicts(cfg.get(loader))]:
         component = _component(cfg, TRANSFORMS, transform)
         takes = inspect.signature(component).parameters if component else {}
         for name in {"patch", "snap"} & takes.keys():

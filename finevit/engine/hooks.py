@@ -18,6 +18,7 @@ from finevit.engine.numbers import NOT_NEGATIVE, WHOLE
 from finevit.engine.optim import BFloat16OptimWrapper
 from finevit.engine.plan import device_name
 from finevit.engine.shares import SCHEDULED
+from finevit.engine.unseen import seen
 from finevit.ops.attention import path
 from finevit.precision import bfloat16_helps
 from finevit.registry import HOOKS
@@ -200,12 +201,16 @@ class RunSummaryHook(Hook):
         model = unwrapped(runner.model)
         own = "" if runner.cfg.get("data_root") else " (for your own images: --cfg-options data_root=PATH)"
         lines = [*model.describe(), f"data: {runner.train_dataloader.dataset.describe()}{own}"]
+        if runner.val_loop is not None:
+            lines.append(f"validation: {runner.val_dataloader.dataset.describe()}")
         sampler, device = runner.train_dataloader.batch_sampler, next(model.parameters()).device
         images = runner.train_loop.max_iters * sampler.batch_size * runner.world_size
         lines.append(
             f"plan: {runner.train_loop.max_iters} iterations of {sampler.batch_size} images on {runner.world_size} rank(s), "
             f"{images:,} images in all, on {device}"
         )
+        if runner.val_loop is not None and (told := seen(runner.train_dataloader.dataset, runner.val_dataloader.dataset)):
+            runner.logger.warning(f"validation: {told}; val_data_root=PATH leads it to images of their own")
         end = f"device: {device_name(device)}; seed {runner.seed}; from step {runner.iter}; work dir: {runner.work_dir}"
         for line in (*lines, self._path(runner, device), end):
             say(line, runner.logger)

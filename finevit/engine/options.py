@@ -12,6 +12,10 @@ PATHS = INPUTS | {"work_dir"}
 QUOTES, OPENING, CLOSING = "'\"", "([{", ")]}"
 
 
+class ConfigError(ValueError):
+    """What is wrong with a config, one line for each mistake."""
+
+
 class Given(dict[str, Any]):
     """Options by name, read by :func:`value_of`; ``typed`` holds them as they were typed, for settings that take text."""
 

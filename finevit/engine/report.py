@@ -17,6 +17,7 @@ from torch import Tensor
 from finevit.console import say
 from finevit.engine.left_out import LeftOut
 from finevit.engine.loops import validate
+from finevit.engine.unseen import seen
 from finevit.evaluation.results import Results
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
@@ -90,6 +91,8 @@ class ReportHook(Hook):
         protocols = {type(metric).__name__: metric.protocol for metric in loop.evaluator.metrics if hasattr(metric, "protocol")}
         dataset, left_out = loop.dataloader.dataset, self._left_out
         data, images = dataset.describe() + left_out.said(), len(dataset) - len(left_out.unusable)
+        if told := seen(runner.train_dataloader.dataset, dataset):
+            data += f"; {told}"
         self.results.add(runner.iter, metrics or {}, protocols=protocols, data=data, images=images)
 
     def after_train(self, runner: Runner) -> None:

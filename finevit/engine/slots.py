@@ -160,6 +160,7 @@ def _names(function: Callable, without: str) -> frozenset[str]:
 
 TOP_LEVEL = _names(Runner.__init__, without="cfg") | {
     "data_root",
+    "val_data_root",
     "custom_imports",
     "model_wrapper_cfg",
     "sync_bn",
@@ -169,7 +170,7 @@ TOP_LEVEL = _names(Runner.__init__, without="cfg") | {
     "efficient_conv_bn_eval",
     "runner_type",
 }
-"""Settings of a whole config: the Runner's arguments, what it reads beside them, and our own ``data_root``."""
+"""Settings of a whole config: the Runner's arguments, what it reads beside them, and our ``data_root`` and ``val_data_root``."""
 
 DATALOADER = _names(DataLoader.__init__, without="self") | {"num_batch_per_epoch", "disable_subprocess_warning"}
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from finevit.backbones import FineViT
 from finevit.engine.check import check_config
 from finevit.engine.config import config_of
+from finevit.engine.own_data import LOADERS
 from finevit.engine.preprocess import PackedPreprocessor
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
@@ -66,7 +67,7 @@ def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Sou
     meta = content.get("meta") or {}
     cfg = config_of(path, meta, config)
     if config is not None:
-        check_config(cfg)
+        check_config(cfg, unused=LOADERS)
     kind = str(cfg.model.get("type", "")).rpartition(".")[2]
     if kind not in STAGES:
         raise ValueError(f"config: model.type={kind!r} is no stage of FineViT ({', '.join(STAGES)}); {REMEDY}")

@@ -14,6 +14,7 @@ from finevit.datasets.dialogues import TokenizeDialogue, pack_dialogues
 from finevit.datasets.transforms import Patchify, ResizeToBudget
 from finevit.engine.check import check_config
 from finevit.engine.config import load_config
+from finevit.engine.own_data import LOADERS
 from finevit.ops.dialogues import prompts
 from finevit.precision import bfloat16_helps
 from finevit.registry import MODELS, TRANSFORMS
@@ -65,7 +66,7 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
     Images have the pixels, and image and question the length, of the config's validation set.
     """
     cfg = load_config(config, {})
-    check_config(cfg)
+    check_config(cfg, unused=LOADERS)
     remedy = "serve it with the config that it was trained with"
     weights = weights_of(read_checkpoint(checkpoint, setting="checkpoint", remedy="give one of Stage III"))
     model = MODELS.build(cfg.model)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Record, Source
@@ -87,6 +88,11 @@ class FileSource(Source):
 
     def __getitem__(self, index: int) -> Record:
         return self.record(int(self._rows[index]))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Which of all records the split shows, ``int64 [records]``."""
+        return self._rows
 
     def size(self, index: int) -> tuple[int, int] | None:
         """By the beginning of the image's file; None where that cannot be read."""
