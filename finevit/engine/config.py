@@ -15,7 +15,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS, TRANSFORMS, Registry
 
 from finevit.engine.options import ConfigError, Given
-from finevit.engine.own_data import LOADERS, SETTINGS, use_own_data
+from finevit.engine.own_data import LOADERS, SETTINGS, sources, use_own_data
 from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.engine.texts import reader
@@ -175,7 +175,7 @@ def untold_tokenizers(cfg: Config) -> list[str]:
 
 def _transforms(cfg: Config) -> Iterator[tuple[str, dict]]:
     """Dotted name and config of the transforms of each dataloader."""
-    for path, dataset in _sources(cfg):
+    for path, dataset in sources(cfg):
         for index, transform in enumerate(dataset.get("transforms") or ()):
             yield f"{path}.transforms.{index}", transform
 

@@ -26,12 +26,12 @@ def use_own_data(cfg: Config, options: Mapping[str, Any], before: Mapping[str, A
     none. One that names its own keeps it in validation; in training it has to give way, which is said, to an option.
     ``options`` are those of the command line, ``before`` the roots that the config file had.
     """
-    sources = dict(_sources(cfg))
-    old = {*before.values(), *(dataset["source"].get("data_root") for path, dataset in sources.items() if _trains(path))}
+    found = dict(sources(cfg))
+    old = {*before.values(), *(dataset["source"].get("data_root") for path, dataset in found.items() if _trains(path))}
     for setting in [setting for setting in SETTINGS if cfg.get(setting) is not None]:
-        if setting not in (_setting(cfg, path) for path in sources):
+        if setting not in (_setting(cfg, path) for path in found):
             _unread(setting, cfg[setting], options)
-    for path, dataset in sources.items():
+    for path, dataset in found.items():
         if setting := _setting(cfg, path):
             root = _root(f"{path}.source.data_root", dataset["source"], setting, str(cfg[setting]), options, old)
             _lead(cfg, path, dataset, root, options)
@@ -39,7 +39,7 @@ def use_own_data(cfg: Config, options: Mapping[str, Any], before: Mapping[str, A
 
 def roots(cfg: Mapping) -> set[str]:
     """The paths that the sources of the dataloaders read."""
-    return {str(dataset["source"]["data_root"]) for _, dataset in _sources(cfg) if dataset["source"].get("data_root") is not None}
+    return {str(dataset["source"]["data_root"]) for _, dataset in sources(cfg) if dataset["source"].get("data_root") is not None}
 
 
 def _trains(path: str) -> bool:
@@ -113,7 +113,7 @@ def _drop_embedded_captioners(path: str, transforms: Sequence[dict], options: Ma
                 del transform[choice]
 
 
-def _sources(cfg: Mapping) -> Iterator[tuple[str, ConfigDict]]:
+def sources(cfg: Mapping) -> Iterator[tuple[str, ConfigDict]]:
     """Dotted name and dataset of each dataloader that reads a source."""
     for name in LOADERS:
         dataset = (cfg.get(name) or {}).get("dataset") or {}
