@@ -179,7 +179,7 @@ def add_test(results: Results, name: str, checkpoint: Path, *, data: str = "scen
     results.add_benchmark(name, checkpoint=checkpoint, **told)
 
 
-def test_an_entry_of_another_checkpoint_or_of_other_data_is_kept(tmp_path, caplog):
+def test_an_entry_of_another_checkpoint_or_of_other_data_is_kept(tmp_path):
     """Also where the other has the same name and iteration, in a folder of its own."""
     results = Results(tmp_path)
     add_test(results, "val", tmp_path / "iter_10.pth", value=0.1)
