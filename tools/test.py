@@ -52,9 +52,17 @@ def configure(arguments: argparse.Namespace) -> Config:
     cfg.load_from, cfg.resume, cfg.visualizer = arguments.checkpoint, False, {"type": "Visualizer"}
     others = [hook for hook in cfg.get("custom_hooks", []) if not hook["type"].endswith("ZeroShotHook")]
     cfg.custom_hooks = [*others, {"type": "finevit.ZeroShotHook"}]
+    begin_bare(cfg)
     unused = "val" if cfg.get("test_dataloader") and not arguments.benchmark else "test"
     check_config(cfg, unused=("train_dataloader", f"{unused}_dataloader", f"{unused}_evaluator"))
     return cfg
+
+
+def begin_bare(cfg: Config) -> None:
+    """All weights come from the tested checkpoint: that which the encoder of the run began from need not be there."""
+    backbone = cfg.model.get("backbone") or {}
+    if backbone.get("init_cfg") and str(backbone.get("type")).endswith("FineViT"):
+        backbone["init_cfg"] = None
 
 
 def on_own_data(cfg: Config) -> tuple[str, Config]:

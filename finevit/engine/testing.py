@@ -1,6 +1,9 @@
 """Tests a checkpoint with MMEngine's Runner and records what came out, beside what it was taken on."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, SupportsFloat
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -15,6 +18,8 @@ from finevit.weights import check_fit, weights_of
 
 REMEDY = "test it with the config that it was trained with"
 """Where a checkpoint does not fit."""
+UNSAID = ("type", "_scope_", "ann_file", "prefix", "collect_device", "outfile_prefix")
+"""Settings of a metric that are no part of how it measures."""
 
 
 class CheckpointTested(Hook):
@@ -42,10 +47,11 @@ def evaluate(name: str, cfg: Config, results: Results) -> None:
     runner.register_hook(hook, priority="VERY_HIGH")
     runner.register_hook(console)
     with console.closing(runner):
-        metrics = {key: float(value) for key, value in runner.test().items()}
+        found = runner.test()
+    metrics = {key: float(value) for key, value in found.items() if isinstance(value, SupportsFloat)}
     dataset = runner.test_loop.dataloader.dataset
     unusable = hook.left_out.unusable
-    data, images = dataset.describe() + hook.left_out.said(), len(dataset) - len(unusable)
+    data, images = described(dataset) + hook.left_out.said(), len(dataset) - len(unusable)
     if unusable:
         runner.logger.warning("unusable:\n" + "\n".join(unusable))
     results.add_benchmark(
@@ -54,11 +60,30 @@ def evaluate(name: str, cfg: Config, results: Results) -> None:
         iteration=hook.iteration,
         data=data,
         images=images,
-        protocols={
-            type(metric).__name__: metric.protocol for metric in runner.test_evaluator.metrics if hasattr(metric, "protocol")
-        },
+        protocols={type(metric).__name__: protocol_of(metric, cfg.test_evaluator) for metric in runner.test_evaluator.metrics},
         metrics=metrics,
     )
+
+
+def described(dataset: Any) -> str:
+    """What a data set says of itself; of another package's its kind, and the names of its files."""
+    if hasattr(dataset, "describe"):
+        return dataset.describe()
+    names = [Path(str(value)).name for value in (getattr(dataset, "data_root", ""), getattr(dataset, "ann_file", "")) if value]
+    return f"{type(dataset).__name__} of {type(dataset).__module__.partition('.')[0]} ({', '.join(names)})"
+
+
+def protocol_of(metric: Any, configs: Any) -> str:
+    """How a metric measures: FineViT's say so, of another package's it is the package, its version, and the settings."""
+    if hasattr(metric, "protocol"):
+        return metric.protocol
+    name, package = type(metric).__name__, type(metric).__module__.partition(".")[0]
+    given: dict = next(
+        (each for each in (configs if isinstance(configs, list) else [configs]) if str(each["type"]).endswith(name)), {}
+    )
+    said = ", ".join(f"{key}={value!r}" for key, value in given.items() if key not in UNSAID)
+    version = getattr(import_module(package), "__version__", "of an unknown version")
+    return f"{package} {version} {name}({said})"
 
 
 def table(benchmarks: Mapping[str, dict]) -> str:

@@ -10,6 +10,8 @@ import torch
 
 import finevit
 from finevit.evaluation.results import NAME
+from finevit.export import tuned
+from finevit.export.classifier import classifier_of
 from finevit.export.files import TEMPLATES
 from finevit.export.source import Source
 from finevit.export.usage import USAGES
@@ -20,6 +22,17 @@ STAGES = {
     "II": "contrastive learning with recaptions",
     "III": "alignment with a language model",
 }
+
+
+CLASSIFIER = """
+
+```python
+from transformers import AutoModelForImageClassification
+
+classifier = AutoModelForImageClassification.from_pretrained(FOLDER, trust_remote_code=True).eval()
+logits = classifier(**processor(images)).logits  # config.id2label names the classes
+```"""
+"""How a classifier is loaded from the export of ``hf``."""
 
 
 class Measured(NamedTuple):
@@ -37,15 +50,16 @@ def write(source: Source, folder: Path, target: str) -> None:
     """``README.md``, with the front matter that the hub reads."""
     usage = USAGES[target]
     facts = {
-        "name": f"finevit-{source.arch}-stage{len(source.stage)}",
+        "name": f"finevit-{source.arch}-{f'stage{len(source.stage)}' if source.stage else source.task.replace(' ', '-')}",
         "library": usage.library,
         "library_name": usage.name,
-        "pipeline": usage.pipeline,
+        "pipeline": "image-classification" if _classifies(source, target) else usage.pipeline,
         "tags": usage.tags,
-        "usage": usage.text.format(arch=source.arch).strip(),
-        "limits": usage.limits,
-        "stage": source.stage,
-        "stage_name": STAGES[source.stage],
+        "usage": usage.text.format(arch=source.arch).strip() + (CLASSIFIER if _classifies(source, target) else ""),
+        "limits": (*usage.limits, *_limits(source, target)),
+        "what": _what(source),
+        "prepared": _prepared(source.image),
+        "sizes": f"in training they were multiples of {source.image['snap']}" if source.stage else "others were padded in training",
         "arch": source.arch,
         "encoder": source.encoder,
         "image": source.image,
@@ -54,9 +68,40 @@ def write(source: Source, folder: Path, target: str) -> None:
         "command": f"python tools/export.py {source.path.name} --to {target} --out FOLDER",
         "made": _made(source),
         **_data(source),
+        "start": "" if source.stage else tuned.start_of(source.cfg) + "\n\n",
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     (folder / "README.md").write_text(environment.from_string((TEMPLATES / "card.txt").read_text()).render(facts))
+
+
+def _what(source: Source) -> str:
+    """What the encoder was trained for."""
+    if source.stage:
+        return f" after Stage {source.stage}, {STAGES[source.stage]}"
+    return f", as a model for {source.task} has it (`{tuned.kind_of(source.cfg.model)}`)"
+
+
+def _prepared(image: dict[str, Any]) -> str:
+    """To what size images are brought."""
+    if "size" not in image:
+        return f"reduced to {image['pixels']:,} pixels, never enlarged"
+    sides = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in image["size"].items())
+    return f"resized to {sides}" + (f", of which the middle {image['crop_size']} are taken" if "crop_size" in image else "")
+
+
+def _classifies(source: Source, target: str) -> bool:
+    """Whether the export holds a classifier's head."""
+    return target == "hf" and bool(classifier_of(source)[0])
+
+
+def _limits(source: Source, target: str) -> list[str]:
+    """What of a model for a task is not here."""
+    if source.stage:
+        return []
+    there = _classifies(source, target)
+    return ["Images were resized by the run's own pipeline, here they are resized by area."] + (
+        [] if there else ["What the model has beside the encoder, neck and heads, is not in this export."]
+    )
 
 
 def measured(source: Source) -> list[Measured]:
@@ -92,14 +137,17 @@ def _made(source: Source) -> str:
     types = {said: source.cfg.model[name].get("type") for name, said in parts.items() if source.cfg.model.get(name)}
     beside = "".join(f", {said} `{kind}`" for said, kind in types.items())
     run = f"The checkpoint `{source.path.name}` is from {steps} steps of tools/train.py with seed {seed}{beside}."
-    return f"{run} Exported with {versions}."
+    averaged = any(tuned.kind_of(hook) == "EMAHook" for hook in source.cfg.get("custom_hooks") or [])
+    mean = " Its weights are the exponential moving average (EMAHook)." if averaged else ""
+    return f"{run}{mean} Exported with {versions}."
 
 
 def _data(source: Source) -> dict[str, str]:
     """What the config says of the training data, and of whose terms hold for them."""
     loader = source.cfg.get("train_dataloader") or {}
     kept = (loader.get("dataset") or {}).get("source") or {}
-    kind = str(kept.get("type", "")).rpartition(".")[2]
+    kept = kept if source.stage else tuned.data_of(source.cfg)
+    kind = str(kept.get("kind") or kept.get("type", "")).rpartition(".")[2]
     if kind == "Scenes":
         level = kept.get("level", "easy")
         return {

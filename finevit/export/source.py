@@ -13,6 +13,7 @@ from finevit.engine.check import check_config
 from finevit.engine.config import config_of
 from finevit.engine.own_data import LOADERS
 from finevit.engine.preprocess import PackedPreprocessor
+from finevit.export import tuned
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
@@ -25,14 +26,15 @@ REMEDY = "give a whole checkpoint of tools/train.py, and with --config the confi
 class Source:
     """What there is to export.
 
-    ``path`` is the checkpoint's, ``cfg`` the config of its run, ``stage`` ``I``, ``II`` or ``III``, ``encoder`` the arguments of
-    the exported encoder, ``image`` how images are prepared (``mean``, ``std``, ``pixels``, ``snap``), ``weights`` all of the
-    checkpoint's by name, ``meta`` what it says of itself.
+    ``path`` is the checkpoint's, ``cfg`` the config of its run, ``stage`` ``I``, ``II`` or ``III``, empty where it was trained for
+    a ``task`` of OpenMMLab's models, ``encoder`` the arguments of the exported encoder, ``image`` how images are prepared
+    (``mean``, ``std``, ``pixels``, ``snap``), ``weights`` all of the checkpoint's by name, ``meta`` what it says of itself.
     """
 
     path: Path
     cfg: Config
     stage: str
+    task: str
     encoder: dict[str, Any]
     image: dict[str, Any]
     weights: dict[str, Tensor]
@@ -51,13 +53,14 @@ class Source:
     @property
     def arch(self) -> str:
         """Name of the architecture; ``custom`` where the config gives numbers."""
-        arch = self.cfg.model.backbone.get("arch", "large")
+        arch = tuned.encoder_of(self.cfg).get("arch", "large")
         return arch if isinstance(arch, str) else "custom"
 
     def need(self, stage: str, target: str) -> None:
         """``ValueError`` where a target needs a checkpoint of another stage."""
         if self.stage != stage:
-            raise ValueError(f"--to {target}: {self.path.name} is of Stage {self.stage}; give a checkpoint of Stage {stage}")
+            what = f"of Stage {self.stage}" if self.stage else f"a model for {self.task}"
+            raise ValueError(f"--to {target}: {self.path.name} is {what}; give a checkpoint of Stage {stage}")
 
 
 def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Source:
@@ -68,21 +71,40 @@ def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Sou
     cfg = config_of(path, meta, config)
     if config is not None:
         check_config(cfg, unused=LOADERS)
-    kind = str(cfg.model.get("type", "")).rpartition(".")[2]
-    if kind not in STAGES:
-        raise ValueError(f"config: model.type={kind!r} is no stage of FineViT ({', '.join(STAGES)}); {REMEDY}")
+    kind, task = tuned.kind_of(cfg.model), tuned.task_of(cfg)
+    if kind not in STAGES and not (task and tuned.encoder_of(cfg)):
+        raise ValueError(
+            f"config: model.type={kind!r} is no stage of FineViT ({', '.join(STAGES)}), nor a detector, segmenter or classifier of "
+            f"OpenMMLab with a backbone; {REMEDY}"
+        )
+    if config is not None and meta.get("cfg"):
+        _same_model(path, config_of(path, meta), kind)
     backbone = _backbone(cfg)
-    source = Source(path, cfg, STAGES[kind], _arguments(backbone), _image(cfg, backbone.patch), weights_of(content), meta)
+    image = _image(cfg, backbone.patch) if kind in STAGES else tuned.image_of(cfg, backbone.patch)
+    weights = tuned.with_adapters(cfg, weights_of(content), f"checkpoint={path.name!r}")
+    stage = STAGES.get(kind, "")
+    source = Source(path, cfg, stage, "" if stage else task, _arguments(backbone), image, weights, meta)
     source.check("backbone", backbone)
     return source
+
+
+def _same_model(path: Path, own: Config, kind: str) -> None:
+    """``ValueError`` where a config is of another model than the checkpoint's own: its card would not be true."""
+    if tuned.kind_of(own.model) != kind:
+        raise ValueError(
+            f"--config: model.type={kind!r}, but {path.name} was trained as {tuned.kind_of(own.model)!r}; leave --config out, or "
+            "give a copy of the config that it was trained with"
+        )
 
 
 def _backbone(cfg: Config) -> FineViT:
     """The encoder of a config, without memory for its weights."""
     with torch.device("meta"):
-        backbone = MODELS.build({**cfg.model.backbone, "init_cfg": None})
+        backbone = MODELS.build({**tuned.encoder_of(cfg), "init_cfg": None})
     if not isinstance(backbone, FineViT):
-        raise ValueError(f"model.backbone.type={cfg.model.backbone.get('type')!r} cannot be exported; exports are of FineViT alone")
+        raise ValueError(
+            f"model.backbone.type={tuned.encoder_of(cfg).get('type')!r} cannot be exported; exports are of FineViT alone"
+        )
     if backbone.window:
         raise ValueError(
             f"model.backbone.window={backbone.window}: exports attend to whole images; give with --config a copy of the "

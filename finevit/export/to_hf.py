@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from finevit.export.classifier import classifier_of
 from finevit.export.files import copy_code, save_json, save_weights
 from finevit.export.source import Source
 from finevit.export.to_safetensors import metadata
 
+CLASSIFIER = "FineViTForImageClassification"
 CLASSES = (
     ("AutoConfig", "configuration", "Config"),
     ("AutoModel", "modeling", "Model"),
@@ -21,10 +23,12 @@ PIPELINES = (
 
 def write(source: Source, folder: Path) -> None:
     """Config, weights, image processor, and the modules that ``auto_map`` names."""
-    save_json(folder / "config.json", _config(source.encoder))
+    head, classifier = classifier_of(source)
+    save_json(folder / "config.json", _config(source.encoder) | ({**head, "architectures": [CLASSIFIER]} if head else {}))
     save_json(folder / "preprocessor_config.json", _processor(source.image, source.encoder["patch"]))
-    weights = {f"encoder.{name}": value for name, value in source.part("backbone").items()}
-    save_weights(folder / "model.safetensors", weights, metadata(source))
+    prefix = "finevit.encoder" if head else "encoder"
+    weights = {f"{prefix}.{name}": value for name, value in source.part("backbone").items()}
+    save_weights(folder / "model.safetensors", weights | classifier, metadata(source))
     copy_code(folder, "encoder_finevit", "configuration_finevit", "modeling_finevit", "pipelines_finevit")
     copy_code(folder, "image_processing_finevit", "pixels_finevit")
 
@@ -55,4 +59,5 @@ def _processor(image: dict[str, Any], patch: int) -> dict[str, Any]:
         "pixels": image["pixels"],
         "snap": image["snap"],
         "patch_size": patch,
+        **{key: image[key] for key in ("size", "crop_size") if key in image},
     }

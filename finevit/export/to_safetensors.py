@@ -16,4 +16,4 @@ def write(source: Source, folder: Path) -> None:
 def metadata(source: Source) -> dict[str, str]:
     """``finevit_format``, ``stage``, and as JSON ``config`` (the encoder's arguments) and ``image`` (how images are prepared)."""
     settings = {name: json.dumps(value) for name, value in (("config", source.encoder), ("image", source.image))}
-    return {"finevit_format": FORMAT, "stage": source.stage, **settings}
+    return {"finevit_format": FORMAT, "stage": source.stage or source.task, **settings}
