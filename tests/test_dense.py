@@ -123,3 +123,18 @@ def test_gradients_flow_through_windows_to_the_pixels_they_belong_to():
     reached = batch.grad[0].abs().sum(0) > 0
     assert reached[:28, :28].all()
     assert not reached[28:].any()
+
+
+def test_torch_export_gives_the_maps_of_a_padded_batch() -> None:
+    model = FineViT(arch={"depth": 2, "dim": 32, "heads": 2, "hidden": 48}, out_layers=[0, -1]).eval()
+    fill(model, scale=0.3)
+    sides = {0: torch.export.Dim("batch", min=1, max=64), 2: 14 * torch.export.Dim("rows", min=1, max=99)}
+    sides[3] = 14 * torch.export.Dim("cols", min=1, max=99)
+    graph = torch.export.export(model, (torch.randn(2, 3, 56, 84),), dynamic_shapes=(sides,)).module()
+    images = torch.randn(3, 3, 28, 112)
+    images[0, :, 20:], images[1, :, :, 50:] = 0, 0
+    with torch.no_grad():
+        for found, wanted in zip(graph(images), model(images), strict=True):
+            assert found.shape == wanted.shape == (3, 32, 2, 8)
+            assert (found - wanted).abs().max() < 1e-5
+            assert wanted[1, :, :, 4:].abs().max() == 0

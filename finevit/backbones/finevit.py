@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from finevit.backbones.padding import Watch
+from finevit.backbones.whole import whole_maps
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
@@ -194,6 +195,8 @@ class FineViT(BaseModule, ImageEncoder):
         Rows and columns are those of the batch in patches, rounded up. Attention never sees the padding (what is 0 in all channels,
         to the right and below: :func:`finevit.ops.dense.content_sizes`), and maps are 0 there.
         """
+        if torch.compiler.is_exporting():
+            return whole_maps(self, images)
         packed = pack_dense(images, patch=self.patch)
         grid = (-(-images.shape[2] // self.patch), -(-images.shape[3] // self.patch))
         outputs = self.encode(packed, self.out_layers).layers
