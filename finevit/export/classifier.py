@@ -19,7 +19,7 @@ def classifier_of(source: Source) -> tuple[dict[str, Any], dict[str, Tensor]]:
     pool = {**dict.fromkeys(MEANS, "mean"), "AttentivePool": "attentive"}.get(kinds[0] if kinds else "")
     last = tuple(encoder.get("out_layers") or (-1,))[-1] in (-1, source.encoder["depth"] - 1)
     plain = last and kind_of(model.get("head")) == "LinearClsHead" and kinds[1:] in ([], ["ClsBatchNormNeck"])
-    if not (pool and plain and encoder.get("out_stride") in (None, source.encoder["patch"])):
+    if not (pool and plain):
         return {}, {}
     weight, bias = _folded(source, "neck.1.bn" if kinds[1:] else "")
     weights = {"classifier.weight": weight, "classifier.bias": bias}
