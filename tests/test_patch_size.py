@@ -78,13 +78,15 @@ def test_an_encoder_of_larger_patches_sees_in_enlarged_images_what_it_saw(traine
 
 
 def test_init_cfg_resamples_where_the_patch_is_set_and_says_so(trained, monkeypatch):
-    said = []
-    monkeypatch.setattr("finevit.backbones.finevit.print_log", lambda line, logger: said.append(line))
+    said: list[str] = []
+    monkeypatch.setattr("finevit.backbones.finevit.say", lambda line, *level: said.append(line))
     file, before = trained
     assert pretrained(file, patch=16).embed.weight.shape == (48, 768)
-    assert said == [f"init_cfg.checkpoint={file!r}, prefix='backbone.': patch embedding resampled from 14 x 14 to 16 x 16 pixels"]
+    told = f"init_cfg.checkpoint={file!r}, prefix='backbone.': patch embedding resampled from 14 x 14 to 16 x 16 pixels"
+    assert said.count(told) == 1
+    said.clear()
     assert torch.equal(pretrained(file, patch=14).embed.weight, before.embed.weight)
-    assert len(said) == 1
+    assert not any("resampled" in line for line in said)
 
 
 def test_a_patch_that_nobody_set_is_no_reason_to_resample(tmp_path):
@@ -98,14 +100,16 @@ def test_a_patch_that_nobody_set_is_no_reason_to_resample(tmp_path):
 
 
 @pytest.mark.parametrize("wrapped", ["", "module."])
-def test_load_from_resamples_too_and_resume_never(trained, wrapped):
+def test_load_from_resamples_too_and_resume_never(trained, wrapped, monkeypatch):
     weights = {f"{wrapped}{name}": value for name, value in torch.load(trained[0])["state_dict"].items()}
     model, said = nn.Module(), []
     model.backbone = FineViT(arch=SMALL, patch=16)
-    runner = SimpleNamespace(model=model, _resume=False, logger=SimpleNamespace(info=said.append))
+    monkeypatch.setattr("finevit.engine.checkpoints.say", lambda line, logger: said.append(line))
+    runner = SimpleNamespace(model=model, _resume=False, _load_from="c.pth", logger=None)
     checkpoint = {"meta": {}, "state_dict": dict(weights)}
     StreamingCheckpointHook().after_load_checkpoint(runner, checkpoint)
-    assert said == ["load_from: patch embedding resampled from 14 x 14 to 16 x 16 pixels; taken over: backbone"]
+    assert len(said) == 1
+    assert said[0].startswith("load_from: patch embedding resampled from 14 x 14 to 16 x 16 pixels; taken over: backbone; ")
     model.load_state_dict(checkpoint["state_dict"])
     runner._resume = True
     with pytest.raises(ValueError, match=r"resume: .*\n  backbone.embed.weight: is \[48, 588\], wanted \[48, 768\]"):
