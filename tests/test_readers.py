@@ -702,3 +702,44 @@ def test_images_that_no_line_of_json_names_are_told(tmp_path):
     assert "not read: 2 images beside the .jsonl (2.jpg)" in source.describe()
     write(root, {"rest.jsonl": '{"image": "2.jpg"}\n{"image": "3.PNG"}\n'})
     assert "not read" not in open_source(data_root=root, split="all").describe()
+
+
+def test_numbers_that_are_none_cost_their_region_and_no_more(tmp_path):
+    box, whole = {"box": [6, 4, 12, 20], "phrase": "x"}, {"box": [0, 0, 1, 1]}
+    entries = [
+        {"image": "ok.png", "id": 0, "regions": [{**whole, "class_id": 1e400}, {**whole, "kind": ["object"]}]},
+        {"image": "ok.png", "id": 1, "width": 10**400, "height": 40, "regions": [box]},
+        {"image": "ok.png", "id": 2, "width": 1e400, "height": 40, "regions": [box]},
+    ]  # fmt: skip
+    write(tmp_path, {"x.jsonl": lines(*entries), "ok.png": picture()})
+    source = JsonLines(data_root=tmp_path / "x.jsonl", split="all")
+    assert [(len(source[i].regions), len(source[i].unplaced), source.size(i)) for i in range(3)] == [
+        (0, 2, (3, 4)), (0, 1, (3, 4)), (0, 1, (3, 4)),
+    ]  # fmt: skip
+    assert "region 0: class_id must be a whole number, not inf" in source.describe()
+    assert "region 1: kind must be a text such as 'object' or 'text_line', not ['object']" in source.describe()
+
+
+def test_a_key_that_comes_twice_loses_nothing_in_silence(tmp_path):
+    text = '{"image": "ok.png", "caption": "one", "caption": "two"}\n' + lines({"image": "ok.png"})
+    source = JsonLines(data_root=write(tmp_path, {"x.jsonl": text, "ok.png": picture()}) / "x.jsonl", split="all")
+    assert source.skipped.listed == ["x.jsonl line 1: not valid JSON (the key 'caption' comes twice)"]
+    write_tar(tmp_path / "0.tar", {"a.png": picture(), "a.json": '{"regions": [{"box": [0, 0, 1, 1], "box": [0, 0, 1, 0.5]}]}'})
+    with pytest.raises(ValueError, match="the key 'box' comes twice"):
+        TarShards(data_root=tmp_path / "0.tar", split="all")
+
+
+def test_captions_phrases_and_questions_under_other_names_are_told(tmp_path):
+    entries = [
+        {"image": "ok.png", "id": 0, "TEXT": "a dog", "question": "What?"},
+        {"image": "ok.png", "id": 1, "caption": "a", "title": "b"},
+        {"image": "ok.png", "id": 2, "description": "a", "regions": [{"box": [0, 0, 1, 1], "label": "dog"}] * 2},
+        {"image": "ok.png", "id": 3, "text": "", "regions": [{"box": [0, 0, 1, 1], "label": "dog", "text": 0}]},
+    ]
+    source = JsonLines(data_root=write(tmp_path, {"x.jsonl": lines(*entries), "ok.png": picture()}) / "x.jsonl", split="all")
+    assert source.skipped.notes == {
+        "'question' of 1 entries": "questions and answers are not read yet",
+        "'TEXT' of 1 entries": "captions are read from 'caption', 'captions', 'text'",
+        "'description' of 1 entries": "captions are read from 'caption', 'captions', 'text'",
+        "'regions: label' of 1 entries": "what a region is called is read from its 'phrase'",
+    }

@@ -1,6 +1,8 @@
 """Captions and regions out of the JSON that people write beside their images."""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from itertools import chain, count
@@ -16,13 +18,23 @@ from .files import clean
 
 UNNAMED = "alt"
 """The captioner of a caption whose origin is not told. Several of them are ``alt``, ``alt-2``, ``alt-3``, ..."""
+_TEXTS = ("phrase", "caption", "text")
+"""What may be said of a region."""
 CAPTION_FIELDS = ("caption", "captions", "text")
 DIALOGUES = ("conversations", "messages")
 """Where LLaVA and others write questions and answers."""
-NOT_REGIONS = ("objects", "annotations", "boxes", "bbox", "bboxes")
-"""Where others write boxes: told, and not read."""
+_ELSEWHERE = {
+    **dict.fromkeys(("objects", "annotations", "boxes", "bbox", "bboxes"), "boxes are read from 'regions'"),
+    **dict.fromkeys(("conversation", "question", "questions", "qa", "qas"), "questions and answers are not read yet"),
+}
+"""Where others write boxes, questions and answers: told, and not read."""
+_NOT_CAPTIONS = ("caption", "captions", "text", "description", "prompt", "title", "alt", "alt_text")
+"""What others call a caption, in upper or lower case: told where an entry has no other."""
+_NOT_PHRASES = ("label", "name", "category", "category_name", "class", "class_name", "description", "expression")
+"""What others call a region: told where a region has neither phrase nor caption nor text."""
 _SHOWN = 60  # characters of a wrong value
 _ROUNDING = 0.02 + 1e-9  # boxes may pass the image's edge by so much, and are cut
+_MOST = 2**31  # pixels of a side
 _PIXELS = 2  # a box with a larger number is in pixels, if the entry says of how many
 NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
 """The box of a region that has no possible one."""
@@ -32,7 +44,7 @@ _NAMELESS = Region(NOWHERE)
 def parse_object(data: bytes | str) -> dict:
     """Return the JSON object in the bytes; ``ValueError`` for anything else."""
     try:
-        entry = json.loads(data)
+        entry = json.loads(data, object_pairs_hook=_unique)
     except UnicodeDecodeError as error:
         raise ValueError(f"not {error.encoding.upper()} ({error.reason}); {REMEDY}") from None
     except (ValueError, RecursionError) as error:
@@ -42,6 +54,15 @@ def parse_object(data: bytes | str) -> dict:
     return entry
 
 
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object, none of whose keys comes twice: of such a key JSON keeps the last value alone."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} comes twice")
+    return found
+
+
 def refuse_dialogues(entry: Mapping[str, object]) -> None:
     """``ValueError`` for questions and answers, which nothing here reads yet: they are not to be lost in silence."""
     if field := next((field for field in DIALOGUES if entry.get(field)), ""):
@@ -49,6 +70,20 @@ def refuse_dialogues(entry: Mapping[str, object]) -> None:
             f"holds {field!r}, and questions and answers are not read yet; write what they say as 'captions' and 'regions', or "
             "remove the field to train on the images alone"
         )
+
+
+def elsewhere(entry: Mapping[str, object]) -> dict[str, str]:
+    """Fields of an entry and of its regions that hold what is read from other fields, and from which."""
+    found = {field: remedy for field, remedy in _ELSEWHERE.items() if entry.get(field)}
+    if not any(field in entry for field in CAPTION_FIELDS):
+        named = [field for field, value in entry.items() if field.lower() in _NOT_CAPTIONS and value]
+        found |= dict.fromkeys(named, f"captions are read from {', '.join(map(repr, CAPTION_FIELDS))}")
+    regions = entry.get("regions")
+    for region in regions if isinstance(regions, list) else ():
+        if isinstance(region, Mapping) and all(_missing(region.get(field)) for field in _TEXTS):
+            named = [f"regions: {field}" for field in _NOT_PHRASES if region.get(field)]
+            found |= dict.fromkeys(named, "what a region is called is read from its 'phrase'")
+    return found
 
 
 def captions(entry: Mapping[str, object], *, text: str | None = None) -> dict[str, str]:
@@ -122,8 +157,8 @@ def _region(item: object, entry: Mapping[str, object], image: bytes | None) -> t
     try:
         if not isinstance(item, Mapping):
             raise ValueError(f"must be an object with a box, not {type(item).__name__} {_short(item)}")
-        texts = {field: _written(item.get(field), field) for field in ("phrase", "caption", "text")}
-        kind = str(item.get("kind") or ("text_line" if texts["text"] else "object"))
+        texts = {field: _written(item.get(field), field) for field in _TEXTS}
+        kind = _kind(item.get("kind") or ("text_line" if texts["text"] else "object"))
         said = Region(box=NOWHERE, kind=kind, class_id=_class(item.get("class_id")), **texts)
         return replace(said, box=_box(item, entry, image)), ""
     except ValueError as error:
@@ -139,12 +174,22 @@ def _written(value: object, field: str) -> str:
     return clean(str(value))
 
 
+def _kind(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"kind must be a text such as 'object' or 'text_line', not {_short(value)}")
+    return value
+
+
 def _class(value: object) -> int:
     if _missing(value):
         return -1
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _whole(value):
         raise ValueError(f"class_id must be a whole number, not {_short(value)}")
     return int(value)
+
+
+def _whole(value: float) -> bool:
+    return math.isfinite(value) and value == int(value)
 
 
 def _box(item: Mapping[str, object], entry: Mapping[str, object], image: bytes | None) -> Box:
@@ -155,7 +200,7 @@ def _box(item: Mapping[str, object], entry: Mapping[str, object], image: bytes |
         x1, y1, x2, y2 = map(float, value if isinstance(value, list) else ())
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"box {_short(value)} must be [x1, y1, x2, y2]") from None
-    if max(x1, y1, x2, y2) > _PIXELS and (size := _size(entry)):
+    if max(x1, y1, x2, y2) > _PIXELS and (size := size_of(entry)):
         height, width = size
         if min(x2 - x1, y2 - y1) < 1:
             raise ValueError(f"box {value!r} has no area in an image of {width} x {height} pixels; it must be [x1, y1, x2, y2]")
@@ -175,8 +220,8 @@ def _inside(box: Box, said: str, remedy: str) -> Box:
     return x1, y1, x2, y2
 
 
-def _size(entry: Mapping[str, object]) -> Size | None:
+def size_of(entry: Mapping[str, object]) -> Size | None:
     """Height and width in pixels, where an entry tells both."""
     height, width = entry.get("height"), entry.get("width")
-    told = [side for side in (height, width) if isinstance(side, int | float) and side >= 1 and side == int(side)]
+    told = [side for side in (height, width) if isinstance(side, int | float) and 1 <= side < _MOST and _whole(side)]
     return (int(told[0]), int(told[1])) if len(told) == 2 else None

@@ -12,7 +12,7 @@ import numpy as np
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
-from .annotations import NOT_REGIONS, captions, parse_object, refuse_dialogues, regions
+from .annotations import captions, elsewhere, parse_object, refuse_dialogues, regions, size_of
 from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing, read
 from .repeated import Repeats, fingerprint
 
@@ -48,7 +48,7 @@ class JsonLines(FileSource):
             raise ValueError(
                 f"repeated={repeated!r}: give the most images that may share a caption, at least 1, or None for any number"
             )
-        root, unread = existing(data_root), Counter[str]()
+        root, unread = existing(data_root), Counter[tuple[str, str]]()
         self._files = _files(root)
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")
         skipped, impossible, keys, lines, captioned, repeats = Skipped(), Skipped(), [], [], 0, Repeats()
@@ -59,7 +59,7 @@ class JsonLines(FileSource):
             keys.append(name)
             texts = _texts(entry)
             captioned += any(texts)
-            unread.update(field for field in NOT_REGIONS if entry.get(field))
+            unread.update(elsewhere(entry).items())
             for fault in regions(entry).faults:
                 impossible.add(f"{self._files[where[0]].name} line {where[1]}: {fault}")
             if repeated is not None:
@@ -69,8 +69,8 @@ class JsonLines(FileSource):
             raise ValueError(f"data_root={str(data_root)!r} holds no usable entries: {found}")
         if beside:
             skipped.note(f"{len(beside):,} images beside the .jsonl ({min(beside)})", "no entry names them")
-        for field, count in unread.items():
-            skipped.note(f"{field!r} of {count:,} entries", "boxes are read from 'regions'")
+        for (field, remedy), count in unread.items():
+            skipped.note(f"{field!r} of {count:,} entries", remedy)
         if impossible.count:
             skipped.note(f"{impossible.count:,} impossible regions ({impossible})")
         self._lines = np.array(lines, dtype=np.int64)
@@ -99,10 +99,7 @@ class JsonLines(FileSource):
             entry = self._entry(int(self._rows[index]))
         except ValueError:
             return None
-        height, width = entry.get("height"), entry.get("width")
-        if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
-            return height, width
-        return super().size(index)
+        return size_of(entry) or super().size(index)
 
     def image_at(self, row: int) -> tuple[Path, int, int] | None:
         """The whole of an image file."""
