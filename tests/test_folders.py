@@ -125,3 +125,19 @@ def test_only_the_first_files_of_an_ending_are_looked_into():
     for number in range(100):
         unread.meet(f"{number}.dat", ".dat", lambda: looked.append(1) or picture())
     assert (len(looked), unread.counts) == (8, {("misnamed", ".dat"): 100})
+
+
+def test_a_caption_with_the_ending_of_its_image_in_its_name_says_so(tmp_path):
+    source = opened(write(tmp_path, {"a.JPG": picture(), "a.JPG.txt": "one", "b.jpg": picture(), "c.txt": "lone"}))
+    assert source.skipped.listed == [
+        "a.JPG.txt has no image; name it without the image's ending (a.txt)",
+        "c.txt has no image; restore the image or remove the text",
+    ]
+
+
+def test_a_caption_that_cannot_be_read_costs_no_image(tmp_path):
+    write(tmp_path, {"a.jpg": picture(40), "b.jpg": picture(80), "b.txt": "b"})
+    (tmp_path / "a.txt").symlink_to("gone.txt")
+    record = opened(tmp_path)[0]
+    assert (record.id, dict(record.captions), decode(record.image, name="a")[0, 0, 0]) == ("a.jpg", {"alt": ""}, 40)
+    assert record.unread["alt"].startswith("a.txt: cannot read ")

@@ -253,3 +253,22 @@ def test_evaluation_sets_in_tars_say_that_they_are_incomplete(tmp_path):
     source = ClipBenchmarkTars(data_root=tmp_path)
     assert (source[0].id, source[0].facts["label"]) == ("0/0.5", 1)
     assert "; INCOMPLETE: 1 .heic (0.tar: 1.heic): images of a format" in source.describe()
+
+
+def test_devices_and_pipes_called_like_images_are_named(tmp_path):
+    members = {
+        "a.jpg": picture(40),
+        "a.txt": (tarfile.FIFOTYPE, ""),
+        "b.jpg": (tarfile.CHRTYPE, ""),
+        "c.dat": (tarfile.FIFOTYPE, ""),
+    }
+    source = opened(tar(tmp_path / "w.tar", members))
+    assert seen(source) == {"a": (40, "")}
+    assert source.skipped.listed == [
+        f"w.tar: {name} is no file but a device or a pipe; write the tar anew with the file itself" for name in ("a.txt", "b.jpg")
+    ]
+
+
+def test_a_caption_with_the_ending_of_its_image_in_its_name_is_told(tmp_path):
+    source = opened(tar(tmp_path / "w.tar", {"a.JPG": picture(), "a.JPG.txt": "one", "b.jpg": picture()}))
+    assert source.skipped.notes == {"1 .JPG.txt (w.tar: a.JPG.txt)": "name them without the image's ending (a.txt, a.json)"}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from finevit.contracts import Record
+from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
 
 from .annotations import UNNAMED
@@ -36,7 +36,13 @@ class ImageFolder(FileSource):
         self._texts = Strings(text for _, text in pairs)
         captioned = sum(bool(text) for _, text in pairs)
         for text in sorted(lone):
-            skipped.add(f"{text} has no image; restore the image or remove the text")
+            named = text[:-4].lower().endswith(IMAGE_SUFFIXES)
+            remedy = (
+                f"name it without the image's ending ({os.path.splitext(text[:-4])[0]}.txt)"
+                if named
+                else "restore the image or remove the text"
+            )
+            skipped.add(f"{text} has no image; {remedy}")
         unread.report(skipped)
         super().__init__(data_root=root, keys=self._images, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
 
@@ -46,7 +52,10 @@ class ImageFolder(FileSource):
         image = read(self.data_root / name, name=name)
         if not text:
             return Record(id=name, image=image)
-        caption, why = decode_caption(read(self.data_root / text, name=name), text)
+        try:
+            caption, why = decode_caption(read(self.data_root / text, name=text), text)
+        except BadSample as error:
+            caption, why = "", str(error)
         return Record(id=name, image=image, captions={UNNAMED: clean(caption)}, unread={UNNAMED: why} if why else {})
 
     def image_at(self, row: int) -> tuple[Path, int, int]:

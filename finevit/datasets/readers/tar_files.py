@@ -31,8 +31,8 @@ NOWHERE = Place(0, 0)
 class TarFiles:
     """What a tar holds.
 
-    ``files``: name and place of each, in their order. ``broken``: name -> why, of links that point out of the tar. ``behind``:
-    bytes after its end that are no tar. ``whole``: whether the listing came to the mark of the end.
+    ``files``: name and place of each, in their order. ``broken``: name -> why, of links that point out of the tar, and of devices.
+    ``behind``: bytes after its end that are no tar. ``whole``: whether the listing came to the mark of the end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,8 +81,10 @@ class TarFiles:
             )
             self._links[path], place = posixpath.normpath(pointed), None
             self._places.pop(path, None)
-        else:
+        elif member.isdir():
             return
+        else:
+            self.broken[name], place = f"{name} is no file but a device or a pipe; write the tar anew with the file itself", NOWHERE
         self._listed.append((name, place))
 
     def _place(self, member: tarfile.TarInfo) -> Place:

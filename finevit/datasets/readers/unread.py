@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from finevit.datasets.images import header_size
 
-from .files import Skipped
+from .files import IMAGE_SUFFIXES, Skipped
 
 IMAGES = (
     *(".heic", ".heif", ".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c", ".jxl", ".jxr", ".wdp", ".svg", ".svgz", ".psd", ".ico"),
@@ -95,7 +95,10 @@ class Unread:
         elif kind == "misnamed":
             skipped.add(f"{what}: images without the ending of one; rename them (.jpg, .png, ...)", count)
         elif kind == "part":
-            skipped.note(what, "parts of samples beside the image")
+            named = any(ending.lower().startswith(f"{suffix}.") for suffix in IMAGE_SUFFIXES)
+            skipped.note(
+                what, "name them without the image's ending (a.txt, a.json)" if named else "parts of samples beside the image"
+            )
         else:
             skipped.note(what, _REMEDIES.get(ending, ""))
 
