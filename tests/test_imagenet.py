@@ -177,3 +177,34 @@ def test_the_hook_and_the_tool_hand_the_labels_on(tmp_path, monkeypatch):
     loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric]), dataloader=SimpleNamespace(dataset=dataset))
     ZeroShotHook().before_test_epoch(SimpleNamespace(model=torch.nn.Identity(), logger=None, test_loop=loop))
     assert metric.protocol == "zero-shot/openai80-v1/real-labels-v1, zero-shot/siglip81-canonical-v1/real-labels-v1"
+
+
+def test_files_and_dead_links_in_place_of_classes_are_named(tmp_path):
+    root = write(tmp_path, "val/n01440764/a.jpg", "val/n01443537/b.jpg", "val/archive.tar")
+    for name in ("n01484850.tar", "n01491361"):
+        (root / "val" / name).write_bytes(b"no image")
+    (root / "val/n01494475").symlink_to("gone")
+    source = ImageNetFolder(data_root=root)
+    assert source.skipped.listed == [
+        "n01484850.tar: is a file, where a class has its folder; unpack it",
+        "n01491361: is a file, where a class has its folder; unpack it",
+        "n01494475: is a link to gone, which is not there",
+    ]
+    assert "val, 2 classes; 2 images; INCOMPLETE: 3 of 5 images left out" in source.describe()
+
+
+def test_numbers_beside_names_are_told(tmp_path):
+    source = ImageNetFolder(data_root=write(tmp_path, "0/a.jpg", "10/a.jpg", "2/a.jpg", "dog/a.jpg"))
+    assert "4 classes, of which 3 are called by numbers, and no labels of ImageNet beside folders with names" in source.describe()
+
+
+def test_real_labels_of_another_length_and_images_that_are_there_twice_are_named(tmp_path):
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in (1, 2, 3)]
+    write(tmp_path, *(f"val/a/{name}" for name in names), f"val/b/{names[0]}")
+    (tmp_path / "real.json").write_text("[[1], [2]]")
+    source = ImageNetFolder(data_root=tmp_path, real=tmp_path / "real.json")
+    assert labels(source) == {f"a/{names[0]}": (1,), f"a/{names[1]}": (2,)}
+    assert source.skipped.listed == [
+        f"a/{names[2]}: real.json ends at image 2; fetch it again",
+        f"b/{names[0]} is there already, as a/{names[0]}; an image counts once",
+    ]

@@ -58,6 +58,7 @@ class ImageNetFolder(FixedSet):
             names, self.classes, about = _classes(list(kept))
             entries = [Entry(image, image, facts={"label": label}) for label, name in enumerate(names) for image in kept[name].read]
             _tell(folders, kept, flat, skipped)
+            _tell_files(root, skipped)
         else:
             self.labels, self.classes = REAL, tuple(imagenet())
             images = [image for found in (flat, *folders.values()) for image in found.read]
@@ -82,7 +83,9 @@ def _classes(names: list[str]) -> tuple[list[str], tuple[str, ...], str]:
     """The folders' names in the order of their labels, the classes that they mean, and what to say of them."""
     count, known = f"{len(names):,}", list(imagenet())
     if not all(map(_NUMBER.fullmatch, names)):
-        return names, tuple(names), f"{count} classes"
+        mixed = sum(bool(_NUMBER.fullmatch(name)) for name in names)
+        told = f", of which {mixed:,} are called by numbers, and no labels of ImageNet beside folders with names" if mixed else ""
+        return names, tuple(names), f"{count} classes{told}"
     names = sorted(names, key=int)
     numbers = [int(name) for name in names]
     if numbers[-1] >= len(known) or len(set(numbers)) < len(numbers):
@@ -104,6 +107,15 @@ def _tell(folders: Mapping[str, Images], kept: Mapping[str, Images], flat: Image
             skipped.add(f"{name}: its folder holds no image")
     if beside := [*flat.read, *flat.lost]:
         skipped.add(f"{len(beside):,} images beside the folders have no class ({beside[0]})", len(beside))
+
+
+def _tell_files(root: Path, skipped: Skipped) -> None:
+    """Note files and dead links where a class should have its folder."""
+    for path in _visible(root):
+        if path.is_symlink() and not path.exists():
+            skipped.add(f"{path.name}: is a link to {path.readlink()}, which is not there")
+        elif path.is_file() and _WORDNET.match(path.name) and path.suffix.lower() not in IMAGE_SUFFIXES:
+            skipped.add(f"{path.name}: is a file, where a class has its folder; unpack it")
 
 
 def _within(folder: Path, root: Path, unread: Unread) -> Images:

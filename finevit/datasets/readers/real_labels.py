@@ -20,8 +20,13 @@ def labelled(images: Sequence[str], path: Path, classes: int, skipped: Skipped) 
     """
     truths = _load(path, classes)
     numbers = {image: int(match[1]) for image in images if (match := _NAME.match(image.rpartition("/")[2]))}
-    found = {number: image for image, number in numbers.items() if 0 < number <= len(truths)}
-    if strangers := [image for image in images if numbers.get(image) not in found]:
+    found = dict[int, str]()
+    for image, number in numbers.items():
+        if number > len(truths):
+            skipped.add(f"{image}: {path.name} ends at image {len(truths):,}; fetch it again")
+        elif number and found.setdefault(number, image) != image:
+            skipped.add(f"{image} is there already, as {found[number]}; an image counts once")
+    if strangers := [image for image in images if not numbers.get(image)]:
         skipped.add(f"{len(strangers):,} images are not called ILSVRC2012_val_ and their number ({strangers[0]})", len(strangers))
     wanted = [number for number, labels in enumerate(truths, start=1) if labels]
     if missing := [number for number in wanted if number not in found]:
