@@ -392,3 +392,12 @@ def test_headers_tell_the_size_of_what_is_decoded(format, orientation):
     data = encode(np.full((40, 60, 3), 90, np.uint8), format, exif=b"Exif\0\0" + entry(orientation))
     assert header_size(data) == decode(data, name="x").shape[:2] == ((60, 40) if orientation in range(5, 9) else (40, 60))
     assert header(data) == Header(40, 60, orientation if orientation in range(1, 9) else 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0"])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_transparent_colour_that_is_too_short_is_none(content, behind):
+    first, *rest, last = chunks(encode(RGB))
+    odd = (b"tRNS", content)
+    data = assembled(first, *rest, odd, last) if behind else assembled(first, odd, *rest, last)
+    assert np.array_equal(decode(data, name="x"), RGB)

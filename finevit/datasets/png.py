@@ -9,6 +9,8 @@ from typing import NamedTuple
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SEEN = (b"tRNS", b"eXIf")
 """Chunks that a decoder may do without, but that change what is seen: transparency and orientation."""
+_COLOURS = 25
+"""The byte that says of which kind a picture's colours are: 0 grey, 2 RGB."""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP, _RAW_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
 _ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)[0-9]')
@@ -33,7 +35,11 @@ def without_metadata(data: bytes) -> tuple[bytes, bool]:
     view, chunks = memoryview(data), list(_chunks(data))
     if not chunks or chunks[0].kind != b"IHDR":
         return data, False
-    kept = [chunk for chunk in chunks if not chunk.kind[0] & 0x20 or (chunk.kind in _SEEN and _sound(view, chunk))]
+    kept = [
+        chunk
+        for chunk in chunks
+        if not chunk.kind[0] & 0x20 or (chunk.kind in _SEEN and _sound(view, chunk) and _long(view, chunk))
+    ]
     body = [chunk for chunk in kept[1:] if chunk.kind != b"eXIf"]
     ended = chunks[-1].kind == b"IEND"
     if len(body) + 1 == len(chunks):
@@ -71,6 +77,12 @@ def _joined(view: memoryview, chunks: list[Chunk]) -> Iterator[memoryview]:
 def _sound(view: memoryview, chunk: Chunk) -> bool:
     """Whether a chunk's checksum is right."""
     return zlib.crc32(view[chunk.start + 4 : chunk.stop - 4]) == int.from_bytes(view[chunk.stop - 4 : chunk.stop], "big")
+
+
+def _long(view: memoryview, chunk: Chunk) -> bool:
+    """Whether a transparent colour is as long as the picture's colours are, which decoders else refuse."""
+    least = {0: 2, 2: 6}.get(view[_COLOURS], 1) if chunk.kind == b"tRNS" else 0
+    return chunk.stop - chunk.start - 12 >= least
 
 
 def _turning_texts(data: bytes, chunks: list[Chunk]) -> Iterator[bytes]:
