@@ -373,3 +373,56 @@ def test_labels_reach_the_batch(tmp_path):
     assert batch["label"] == [1, 0]
     assert "texts" not in batch
     assert np.array_equal(batch["images"].lengths, [4, 4])
+
+
+def test_images_without_a_usable_split_or_listed_twice_are_left_out_and_named(tmp_path):
+    images = [{"filename": "a.jpg", "split": split, "sentences": [{"raw": "one"}]} for split in ("test", ["test"], "test")]
+    write(tmp_path, {"a.jpg": picture(), "k.json": {"images": [5, *images, None]}})
+    source = Karpathy(annotations=tmp_path / "k.json")
+    assert source.skipped.listed == ["k.json: image 2: its split is ['test']", "a.jpg was there already; an image counts once"]
+    assert (
+        "1 images, 1 captions; INCOMPLETE: 2 of 3 images left out; not read: 2 of 'images' that are no objects" in source.describe()
+    )
+
+
+def test_ids_of_coco_captions_may_be_floats_and_name_one_image(tmp_path):
+    listed = [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2)] + [{"id": "2", "file_name": "other.jpg"}]
+    told = [
+        {"id": 3, "image_id": 1.0, "caption": "third"},
+        {"image_id": 1, "caption": None},
+        {"id": 2, "image_id": 1, "caption": "second"},
+    ]
+    write(
+        tmp_path,
+        {"1.jpg": picture(), "c.json": {"images": listed, "annotations": [*told, {"id": 4, "image_id": 2, "caption": "x"}]}},
+    )
+    source = CocoCaptions(annotations=tmp_path / "c.json")
+    assert [captions(source, i) for i in range(len(source))] == [["second", "third"]]
+    assert source.skipped.listed == [
+        "c.json: image 1: the file has several images of the id 2",
+        "c.json: image 2: the file has several images of the id 2",
+        "c.json: annotation 1: its caption is None",
+        "c.json: annotation 3: its image 2 is not in the file",
+    ]
+
+
+def test_urban_names_images_without_a_text_and_texts_that_cannot_be_read(tmp_path):
+    write(tmp_path, {f"image/{n}.jpg": picture() for n in (1, 2, 3)} | {"caption/1.TXT": "one", "caption/2.txt/x": "folder"})
+    source = Urban1k(data_root=tmp_path)
+    assert captions(source, 0) == ["one"]
+    assert source.skipped.listed[0].startswith("2.txt: cannot read ")
+    assert source.skipped.listed[1:] == [f"{tmp_path}/image/3.jpg: has no caption in {tmp_path}/caption"]
+    assert "INCOMPLETE: 2 of 3 images left out" in source.describe()
+
+
+def test_json_that_is_too_deep_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"deep\.json is not valid JSON \(maximum recursion depth"):
+        list(first_of_list(write(tmp_path, {"deep.json": "[" * 100_000}) / "deep.json", 10))
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000, "1.0", "0"])
+def test_a_number_of_tars_that_is_none_is_refused(tmp_path, number):
+    root = classification(tmp_path)
+    (root / "test/nshards.txt").write_text(number)
+    with pytest.raises(ValueError, match=r"nshards\.txt must hold the number of tars"):
+        ClipBenchmarkTars(data_root=root)

@@ -557,3 +557,83 @@ def test_docvqa_refuses_other_files(tmp_path):
         DocVQA(annotations=tmp_path / "b.json")
     with pytest.raises(ValueError, match="an entry is not a question with question, image and answers"):
         DocVQA(annotations=tmp_path / "c.json")
+
+
+# --- Ids and values of other types ------------------------------------------------------------------------------------
+
+
+def coco(root: Path, *annotations: dict, images: list | None = None, categories: list | None = None) -> CocoRegions:
+    images = images or [{"id": 1, "file_name": "1.png", "width": 40, "height": 20}]
+    content = {"images": images, "annotations": list(annotations), "categories": categories or [{"id": 1, "name": "x"}]}
+    write(root, {"instances.json": content, "1.png": picture(), "2.png": picture()})
+    return CocoRegions(annotations=root / "instances.json", image_root=root)
+
+
+def test_ids_agree_whatever_their_type_and_odd_categories_are_left_out(tmp_path):
+    categories = [
+        {"id": "b", "name": "named"}, {"id": 10, "name": "ten"}, {"id": 2.0, "name": "two"}, {"id": 2, "name": "other"},
+        {"id": [3], "name": "y"}, {"id": 4, "name": None}, {},
+    ]  # fmt: skip
+    told = [{"image_id": 1.0, "category_id": c, "bbox": [4, 2, 8, 4], "iscrowd": "0"} for c in ("2", 10.0, "b", 4)]
+    crowd = {"image_id": 1, "category_id": 2, "bbox": [4, 2, 8, 4], "iscrowd": "1"}
+    source = coco(tmp_path, *told, crowd, categories=categories)
+    assert source.names == ("two", "ten", "named")
+    assert [region.class_id for region in source[0].regions] == [0, 1, 2]
+    assert source.skipped.listed == [
+        "instances.json: category 3: category 2 was called 'two' before",
+        "instances.json: category 4: category [3] is called 'y'",
+        "instances.json: category 5: category 4 is called None",
+        "instances.json: category 6: an entry is not a category with id and name (KeyError: 'id')",
+        "instances.json: annotation 3: its category 4 is not in the file",
+    ]
+
+
+def test_an_id_of_several_images_or_objects_names_none(tmp_path):
+    images = [{"id": i, "file_name": f"{n}.png", "width": 40, "height": 20} for i, n in ((1, 1), (2, 1), ("2", 2), (1, 1))]
+    told = [{"id": i, "image_id": i, "category_id": 1, "bbox": [4, 2, 8, 4]} for i in (1, 2)]
+    source = coco(tmp_path, *told, images=images)
+    assert source.skipped.listed == ["instances.json: annotation 1: instances.json has several images of the id 2"]
+    assert len(source) == 1
+    twice = {"id": 1.0, "image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 4]}
+    coco(tmp_path, told[0], twice, {"id": 3, "image_id": 1, "category_id": 1, "bbox": [0, 0, 8, 4]})
+    asked_twice = [{**reference(0, "val", "x", image=1), "ann_id": number} for number in (1, 3.0)]
+    source = RefCOCO(data_root=write(tmp_path, {"refs(unc).p": pickle.dumps(asked_twice, 2)}))
+    assert asked(source, 0) == (where("x", 0.0, 0.0, 0.2, 0.2),)
+    assert source.skipped.listed == ["refs(unc).p: reference 0: instances.json has several annotations of the id 1"]
+
+
+def test_a_label_map_of_huge_numbers_is_refused(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(np.full((20, 40), 40_000, np.uint16)).save(file, "PNG")
+    write(tmp_path, {"images/v/a.png": picture(), "annotations/v/a.png": file.getvalue()})
+    with pytest.raises(ValueError, match="its label map has the class 40000; classes are numbers up to 32,767"):
+        LabelMaps(root=tmp_path, split="v")
+
+
+def test_answers_that_are_no_texts_are_left_out_and_named(tmp_path):
+    told = (["a"], 0, [0, 1.5], False, [["x"]], {"a": 1}, [None, ""])
+    write(
+        tmp_path, {"d.json": {"data": [5, *({"question": "q", "image": "1.png", "answers": a} for a in told)]}, "1.png": picture()}
+    )
+    source = DocVQA(annotations=tmp_path / "d.json")
+    assert [(question.answer, question.strings) for question in asked(source, 0)] == [("a", ()), ("0", ()), ("0", ("1.5",))]
+    assert source.skipped.listed[1:] == [
+        "d.json: question 4: the docvqa question 'q' has the answer False, which is no text",
+        "d.json: question 5: the docvqa question 'q' has the answer ['x'], which is no text",
+        "d.json: question 6: the docvqa question 'q' has the answer {'a': 1}, which is no text",
+        "d.json: question 7: the docvqa question 'q' has no answer",
+    ]
+
+
+def test_odd_numbers_and_images_of_countbench_are_left_out_and_named(tmp_path):
+    rows = [{"number": n, "image": "1.png", "text": "three dogs"} for n in (3, "3", 3.0, 3.7, True, None)]
+    rows += [{"number": 3, "image": {"bytes": "x"}, "text": "three dogs"}]
+    write(tmp_path, {"c.json": rows, "1.png": picture(), "q.json": [{}], "one.json": rows[:1]})
+    source = CountBench(annotations=tmp_path / "c.json")
+    assert [question.answer for i in range(len(source)) for question in asked(source, i)] == ["3", "3", "3"]
+    assert source.skipped.listed == [
+        *(f"c.json: row {row}: number is {n}; write a whole number" for row, n in ((3, 3.7), (4, True), (5, None))),
+        "c.json: row 6: the bytes of its image are str; give the path of a file",
+    ]
+    with pytest.raises(ValueError, match=r"q\.json' must hold a list of objects with a 'question'"):
+        CountBench(annotations=tmp_path / "one.json", questions=tmp_path / "q.json")

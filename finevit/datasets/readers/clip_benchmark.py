@@ -1,5 +1,6 @@
 """The WebDataset layout of CLIP_benchmark: classification and retrieval sets as tars, with their class names and prompts."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class ClipBenchmarkTars(FileSource):
 def _shards(split: Path) -> list[Path]:
     """The tars of a split, as many as ``nshards.txt`` says."""
     count = "".join(_lines(split / "nshards.txt"))
-    if not count.isdigit() or not int(count):
+    if not re.fullmatch("[0-9]{1,6}", count) or not int(count):
         raise ValueError(f"{split / 'nshards.txt'} must hold the number of tars; {split.name}/ holds {listed(split)}")
     paths = [split / f"{number}.tar" for number in range(int(count))]
     if absent := [path.name for path in paths if not path.is_file()]:

@@ -1,7 +1,9 @@
 """Retrieval sets with five short captions an image: COCO and Flickr30k (evaluation of Stage II)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
@@ -9,6 +11,7 @@ from finevit.suggest import did_you_mean
 from .docvqa import path_of
 from .files import Skipped, clean
 from .fixed import Entry, FixedSet, annotation_file, expecting, load_json, numbered, usable
+from .instances import by_id, key_of
 
 CAPTIONS = 5
 """Captions of an image that count: its first five, as usual; a few images of COCO have six or seven."""
@@ -30,16 +33,20 @@ class Karpathy(FixedSet):
         path, root = annotation_file(annotations, image_root)
         content = load_json(path)
         images = content.get("images") if isinstance(content, dict) else None
-        if not isinstance(images, list) or not any("sentences" in image for image in images if image):
+        if not isinstance(images, list) or not any(isinstance(image, Mapping) and "sentences" in image for image in images):
             raise ValueError(
                 f"annotations={str(annotations)!r} is no file of Karpathy's splits: looked for 'images' with 'sentences' in it; "
                 f"it holds {_keys(content)}. COCO's own captions_val2017.json is read by CocoCaptions, another set of images"
             )
-        splits = ("all", *sorted({_split(image) for image in images if isinstance(image, Mapping)}))
+        skipped, what = Skipped(), "an image with filename, split and sentences"
+        named = [(name, (name, image)) for name, image in numbered("image", images) if isinstance(image, Mapping)]
+        found = list(usable(named, _divided, skipped, path=path, of="images", what=what))
+        splits = ("all", *sorted({part for part, _ in found}))
         if split not in splits:
             raise ValueError(f"split={split!r} is not in {path.name}{did_you_mean(split, splits)}; it has {', '.join(splits)}")
-        skipped = Skipped()
-        chosen = [(name, image) for name, image in numbered("image", images) if split in ("all", _split(image))]
+        if strange := len(images) - len(named):
+            skipped.note(f"{strange:,} of 'images' that are no objects")
+        chosen = [image for part, image in found if split in ("all", part)]
         entries = list(_captioned(_karpathy(chosen, skipped, path), skipped))
         about = (
             f"{content.get('dataset', path.stem)}, Karpathy's split {split!r} of {len(images):,} images, first {CAPTIONS} captions"
@@ -67,30 +74,38 @@ class CocoCaptions(FixedSet):
         skipped, about = Skipped(), f"{path.stem}, first {CAPTIONS} captions"
         what = "an image with id and file_name, or a caption of one"
         with expecting(path, what):
-            listed, texted = numbered("image", content["images"]), list(numbered("annotation", content["annotations"]))
-        names = dict(usable(listed, _name, skipped, path=path, of="images", what=what))
-        if all(isinstance(annotation, Mapping) and isinstance(annotation.get("id"), int) for _, annotation in texted):
-            texted.sort(key=lambda named: named[1]["id"])
+            listed, texted = numbered("image", content["images"]), numbered("annotation", content["annotations"])
+        _, twice = by_id(content["images"])
+        names = dict(usable(listed, _name(twice), skipped, path=path, of="images", what=what))
         texts = dict[str, list[str]]((number, []) for number in names)
-        for number, text in usable(texted, _caption(names), skipped, path=path, of="captions", what=what):
+        found = list(usable(texted, _caption(names), skipped, path=path, of="captions", what=what))
+        if all(isinstance(place, int) for place, _, _ in found):
+            found.sort(key=itemgetter(0))
+        for _, number, text in found:
             texts[number].append(text)
         entries = list(_captioned(((names[number], names[number], found) for number, found in texts.items()), skipped))
         super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
 
 
-def _name(image: Mapping) -> tuple[str, str]:
-    """Number and file of an image."""
-    return str(image["id"]), path_of(image["file_name"])
+def _name(twice: Collection[str]) -> Callable[[Mapping], tuple[str, str]]:
+    """Reads an image as its number, which no other has, and its file."""
+
+    def read(image: Mapping) -> tuple[str, str]:
+        if (number := key_of(image["id"])) in twice:
+            raise ValueError(f"the file has several images of the id {number}")
+        return number, path_of(image["file_name"])
+
+    return read
 
 
-def _caption(names: Mapping[str, str]) -> Callable[[Mapping], tuple[str, str]]:
-    """Reads an annotation as the number of its image, which has one of the ``names``, and a caption."""
+def _caption(names: Mapping[str, str]) -> Callable[[Mapping], tuple[Any, str, str]]:
+    """Reads an annotation as its id, the number of its image, which has one of the ``names``, and a caption."""
 
-    def read(annotation: Mapping) -> tuple[str, str]:
-        number, text = str(annotation["image_id"]), annotation["caption"]
+    def read(annotation: Mapping) -> tuple[Any, str, str]:
+        number, text = key_of(annotation["image_id"]), annotation["caption"]
         if number not in names:
             raise ValueError(f"its image {annotation['image_id']!r} is not in the file")
-        return number, worded(text)
+        return annotation.get("id"), number, worded(text)
 
     return read
 
@@ -123,10 +138,12 @@ def _captioned(images: Iterable[tuple[str, str, list[str]]], skipped: Skipped) -
             skipped.add(f"{identity}: has no caption")
 
 
-def _split(image: Mapping) -> str:
-    """Karpathy's split of an image; what is left of COCO's validation images is trained on."""
-    split = str(image.get("split", "")) if isinstance(image, Mapping) else ""
-    return "train" if split == "restval" else split
+def _divided(named: tuple[str, Mapping]) -> tuple[str, tuple[str, Mapping]]:
+    """Karpathy's split of an image, and the image; what is left of COCO's validation images is trained on."""
+    split = named[1].get("split", "")
+    if not isinstance(split, str):
+        raise ValueError(f"its split is {split!r}")
+    return "train" if split == "restval" else split, named
 
 
 def _keys(content: object) -> str:

@@ -98,6 +98,8 @@ def _with_questions(rows: list[Any], questions: str | Path | None) -> list[Any]:
     if questions is None:
         return rows
     asked = load_json(existing(questions, setting="questions"))
+    if not isinstance(asked, list) or not all(isinstance(item, dict) and "question" in item for item in asked):
+        raise ValueError(f"questions={str(questions)!r} must hold a list of objects with a 'question'; fetch it again")
     if len(asked) != len(rows):
         raise ValueError(
             f"questions={str(questions)!r} has {len(asked):,} questions for {len(rows):,} rows; give the file that fits"
@@ -128,14 +130,19 @@ def _counted(path: Path, rows: Sequence[Any], root: Path, skipped: Skipped) -> I
 
 def _number(value: Any) -> int:
     try:
-        return int(value)
-    except (ValueError, OverflowError):
-        raise ValueError(f"number is {value!r}; write a whole number") from None
+        if not isinstance(value, bool) and int(value) == float(value):
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"number is {value!r}; write a whole number")
 
 
 def _image(row: Mapping[str, Any], root: Path) -> bytes | Path | None:
     image = next((row[field] for field in IMAGE_FIELDS if row.get(field)), None)
-    return image.get("bytes") if isinstance(image, dict) else root / image if image else None
+    image = image.get("bytes") if isinstance(image, dict) else root / image if image else None
+    if not isinstance(image, bytes | Path | None):
+        raise ValueError(f"the bytes of its image are {type(image).__name__}; give the path of a file")
+    return image
 
 
 def _blanked(caption: str, number: int) -> str:

@@ -1,6 +1,6 @@
 """DocVQA: questions about scanned documents, answered with the words that stand there (paper, evaluation of Stage III)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class DocVQA(FixedSet):
         content = load_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("data"), list):
             raise ValueError(f"annotations={str(annotations)!r} is no file of DocVQA: looked for 'data', a list of questions")
-        if content["data"] and not any("answers" in item for item in content["data"] if item):
+        if content["data"] and not any(isinstance(item, dict) and "answers" in item for item in content["data"]):
             raise ValueError(f"annotations={str(annotations)!r} holds no answers, like DocVQA's test split; give that of val")
         skipped, what = Skipped(), "a question with question, image and answers"
         entries = by_image(usable(numbered("question", content["data"]), _question, skipped, path=path, of="questions", what=what))
@@ -44,9 +44,11 @@ def by_image(asked: Iterable[tuple[str, Question]]) -> list[Entry]:
     return [Entry(image, image, facts={"asked": tuple(questions)}) for image, questions in found.items()]
 
 
-def answered(task: str, text: str, answers: str | Sequence[object]) -> Question:
+def answered(task: str, text: str, answers: object) -> Question:
     """A question with the first of its answers as ``answer`` and the others as ``strings``; ``ValueError`` where all are empty."""
-    given = [answers] if isinstance(answers, str) else answers
+    given = answers if isinstance(answers, list | tuple) else [answers]
+    if wrong := [answer for answer in given if isinstance(answer, bool) or not isinstance(answer, str | int | float | None)]:
+        raise ValueError(f"the {task} question {text!r} has the answer {wrong[0]!r}, which is no text")
     found = [stripped for answer in given if answer is not None and (stripped := str(answer).strip())]
     if not text.strip():
         raise ValueError(f"the {task} question has no words")

@@ -104,12 +104,15 @@ def usable(
 
 
 def present(entries: Iterable[Entry], root: Path, skipped: Skipped) -> list[Entry]:
-    """The entries whose image is below ``root``; the others are noted in ``skipped``. Every folder is listed once."""
+    """The entries whose image is below ``root``, each once; the others are noted in ``skipped``. Every folder is listed once."""
     names = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
-    found = []
+    found, seen = [], set[str]()
     for entry in entries:
         path = root / entry.image
-        if path.name in names(path.parent):
+        if entry.id in seen:
+            skipped.add(f"{entry.id} was there already; an image counts once")
+        elif path.name in names(path.parent):
+            seen.add(entry.id)
             found.append(entry)
         else:
             skipped.add(f"{entry.id}: {path} is missing")

@@ -1,7 +1,7 @@
 """An instances file of COCO, as RefCOCO, LVIS and probes use it: which image an annotation is of, and where its box lies."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ class Instances:
         self.path, self._root = path, image_root
         self.content = load_json(path)
         with expecting(path, "an instances file with lists of images and annotations"):
-            self._images = {
-                _key(image["id"]): image for image in self.content["images"] if isinstance(image, Mapping) and "id" in image
-            }
+            self._images, self._twice = by_id(self.content["images"])
             self.annotations = list[Mapping](self.content["annotations"])
         self.paths: dict[str, str] = {}
         self._sizes: dict[str, Size | None] = {}
@@ -29,7 +27,10 @@ class Instances:
 
     def located(self, annotation: Mapping[str, Any]) -> tuple[str, Box]:
         """Name of the image and canonical box, turned as ``annotation`` has it; ``ValueError`` says what is wrong."""
-        image = self._images.get(_key(annotation.get("image_id")))
+        number = key_of(annotation.get("image_id"))
+        image = self._images.get(number)
+        if number in self._twice:
+            raise ValueError(f"{self.path.name} has several images of the id {number}")
         if image is None:
             raise ValueError(f"its image {annotation.get('image_id')!r} is not in {self.path.name}")
         name = self._named(image)
@@ -69,9 +70,20 @@ class Instances:
         return found.upright
 
 
-def _key(value: object) -> Hashable:
-    """Ids agree whether they are written as numbers or as text."""
-    return str(value)
+def by_id(entries: Iterable[object]) -> tuple[dict[str, Mapping], set[str]]:
+    """Entries by their ids, and the ids that several different entries have."""
+    found, twice = dict[str, Mapping](), set[str]()
+    for entry in entries:
+        if isinstance(entry, Mapping) and entry.get("id") is not None:
+            number = key_of(entry["id"])
+            if found.setdefault(number, entry) != entry:
+                twice.add(number)
+    return found, twice
+
+
+def key_of(value: object) -> str:
+    """Ids agree whether they are written as numbers, as 7.0 by tables, or as text."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _size(image: Mapping[str, Any]) -> Size | None:

@@ -29,14 +29,19 @@ class Urban1k(FixedSet):
         images, texts = folder(root, "image", "images"), folder(root, "caption", "captions")
         files = {path.stem: path.name for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
         skipped, entries = Skipped(), []
-        for path in sorted(texts.glob("*.txt"), key=_natural):
+        for path in sorted(
+            (path for path in texts.iterdir() if path.suffix.lower() == ".txt" and path.name[0] != "."), key=_natural
+        ):
             text, why = _first_line(path)
+            image = files.pop(path.stem, f"{path.stem}.jpg")
             if text:
-                entries.append(Entry(path.stem, files.get(path.stem, f"{path.stem}.jpg"), {"long": text}))
+                entries.append(Entry(path.stem, image, {"long": text}))
             else:
                 skipped.add(why or f"{path}: its first line is empty")
         if not entries:
             raise ValueError(f"data_root={str(data_root)!r}: {texts} holds no captions (*.txt); it holds {listed(texts)}")
+        for name in sorted(files.values()):
+            skipped.add(f"{images / name}: has no caption in {texts}")
         about = "first line of each text"
         super().__init__(origin=root, image_root=images, setting="data_root", entries=entries, about=about, skipped=skipped)
 
@@ -53,7 +58,7 @@ class ShareGPT4V1k(FixedSet):
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
         path, root = annotation_file(annotations, image_root)
         skipped, entries = Skipped(), []
-        with expecting(path, "an entry"):
+        with expecting(path, "an entry"):  # or of another encoding
             items = list(first_of_list(path, 1000))
         for place, item in enumerate(items):
             try:
@@ -110,6 +115,8 @@ def first_of_list(path: Path, count: int) -> Iterator[object]:
                 return
             try:
                 item, end = decoder.raw_decode(text)
+            except RecursionError as error:
+                raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
             except ValueError as error:
                 if not (more := file.read(_CHUNK)):
                     raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
@@ -137,11 +144,11 @@ def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
 
 
 def _first_line(path: Path) -> tuple[str, str]:
-    """The first line of a text, and why there is none where the text cannot be decoded."""
+    """The first line of a text, and why there is none where the text cannot be read or decoded."""
     try:
         text, why = decode_caption(read(path, name=path.name), str(path))
     except BadSample as error:
-        raise ValueError(f"data_root: {error}") from None
+        return "", str(error)
     return clean(next(iter(text_lines(text)), "")), why
 
 

@@ -16,7 +16,7 @@ from finevit.suggest import did_you_mean
 from .docvqa import by_image
 from .files import Skipped, clean, existing
 from .fixed import Entry, FixedSet, listed, numbered, usable
-from .instances import Instances
+from .instances import Instances, by_id, key_of
 
 USUAL = ("unc", "umd", "google")
 """Whose division into splits is taken where none is named: each set is reported with the first of these that it has."""
@@ -115,10 +115,12 @@ def _questions(
     references: Iterable[tuple[str, Mapping]], instances: Instances, skipped: Skipped, path: Path
 ) -> Iterator[tuple[str, Question]]:
     """Image and question of every expression of the named references that can be asked; the others are noted."""
-    objects = {str(annotation.get("id")): annotation for annotation in instances.annotations if isinstance(annotation, Mapping)}
+    objects, twice = by_id(instances.annotations)
 
     def question(expression: tuple[Mapping, Mapping]) -> tuple[str, Question]:
         reference, sentence = expression
+        if key_of(reference["ann_id"]) in twice:
+            raise ValueError(f"instances.json has several annotations of the id {reference['ann_id']}")
         name, box = instances.located(_object(reference["ann_id"], objects))
         if not (text := clean(sentence.get("sent") or "")):
             raise ValueError(f"annotation {reference['ann_id']} has an expression without words")
@@ -142,9 +144,9 @@ def _object(number: object, objects: Mapping[str, Mapping]) -> Mapping:
     """The annotation of that number."""
     if isinstance(number, list | tuple) or number in (None, -1):
         raise ValueError(f"ann_id is {number}: expressions of several objects or of none (gRefCOCO) are not read")
-    if str(number) not in objects:
+    if key_of(number) not in objects:
         raise ValueError(f"annotation {number} is not in instances.json")
-    return objects[str(number)]
+    return objects[key_of(number)]
 
 
 def _file(root: Path, split_by: str | None) -> Path:

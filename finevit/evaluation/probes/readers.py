@@ -1,7 +1,9 @@
 """Readers of what dense probes learn from: label maps as ADE20K has them, and objects as COCO has them."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from finevit.datasets.frames import said, turn_of, turned, turned_map
 from finevit.datasets.images import decode, header, opened, orientation_of, turn
 from finevit.datasets.readers.files import IMAGE_SUFFIXES, Skipped, read
 from finevit.datasets.readers.fixed import Entry, FixedSet, expecting, numbered, usable
-from finevit.datasets.readers.instances import Instances
+from finevit.datasets.readers.instances import Instances, key_of
 
 
 class LabelMaps(FixedSet):
@@ -55,10 +57,11 @@ class CocoRegions(FixedSet):
         what = "a category with id and name"
         with expecting(annotations, what):
             listed = numbered("category", instances.content["categories"])
-            named = usable(listed, lambda one: (one["id"], str(one["name"])), skipped, path=annotations, of="categories", what=what)
-            categories = sorted(named)
-        self.names = tuple(name for _, name in categories)
-        places = {number: place for place, (number, _) in enumerate(categories)}
+            named = dict[str, str]()
+            read = partial(_category, named)
+            categories = sorted(set(usable(listed, read, skipped, path=annotations, of="categories", what=what)), key=_numbered)
+        self.names = tuple(named[number] for number in categories)
+        places = {number: place for place, number in enumerate(categories)}
         found = _regions(instances, places, skipped)
         turns = instances.turns(found, skipped)
         self._regions = {
@@ -90,6 +93,8 @@ def _label_map(data: bytes, name: str) -> np.ndarray:
             values = np.asarray(turn(image, orientation_of(image))).astype(np.int32)
     except Exception as error:  # damaged files raise nearly anything
         raise BadSample(f"{name}: its label map cannot be read ({error}); fetch it again") from None
+    if values.max(initial=0) > np.iinfo(np.int16).max:
+        raise BadSample(f"{name}: its label map has the class {values.max()}; classes are numbers up to {np.iinfo(np.int16).max:,}")
     if values.ndim != 2:
         raise BadSample(
             f"{name}: its label map has colours, not classes; give a PNG of one channel, 0 for none, 1 for the first class"
@@ -97,13 +102,28 @@ def _label_map(data: bytes, name: str) -> np.ndarray:
     return np.where((values == 0) | (values == 255), -1, values - 1).astype(np.int16)
 
 
-def _regions(instances: Instances, places: Mapping[int, int], skipped: Skipped) -> dict[str, list[Region]]:
+def _category(named: dict[str, str], category: Mapping) -> str:
+    """Takes down the name of a category; its id."""
+    number, name = key_of(category["id"]), category["name"]
+    if not isinstance(category["id"], int | float | str) or not isinstance(name, int | str):
+        raise ValueError(f"category {category['id']!r} is called {name!r}")
+    if named.setdefault(number, str(name)) != str(name):
+        raise ValueError(f"category {number} was called {named[number]!r} before")
+    return number
+
+
+def _numbered(number: str) -> tuple[int, str]:
+    """Sorts ids that are numbers by them, before others."""
+    return (int(number), "") if number.isascii() and number.isdigit() else (sys.maxsize, number)
+
+
+def _regions(instances: Instances, places: Mapping[str, int], skipped: Skipped) -> dict[str, list[Region]]:
     """Regions by the name of their image."""
 
     def read(annotation: Mapping) -> tuple[str, Region]:
         name, box = instances.located(annotation)
-        if (category := annotation["category_id"]) not in places:
-            raise ValueError(f"its category {category!r} is not in the file")
+        if (category := key_of(annotation["category_id"])) not in places:
+            raise ValueError(f"its category {category} is not in the file")
         return name, Region(box, class_id=places[category])
 
     found: dict[str, list[Region]] = {}
@@ -115,4 +135,4 @@ def _regions(instances: Instances, places: Mapping[int, int], skipped: Skipped) 
 
 
 def _crowd(annotation: object) -> bool:
-    return isinstance(annotation, Mapping) and bool(annotation.get("iscrowd"))
+    return isinstance(annotation, Mapping) and str(annotation.get("iscrowd") or 0) not in ("0", "0.0")
