@@ -743,3 +743,14 @@ def test_captions_phrases_and_questions_under_other_names_are_told(tmp_path):
         "'description' of 1 entries": "captions are read from 'caption', 'captions', 'text'",
         "'regions: label' of 1 entries": "what a region is called is read from its 'phrase'",
     }
+
+
+def test_other_files_of_lines_beside_those_that_are_read_are_told(tmp_path):
+    files = {"x.jsonl": lines({"image": "ok.png"}), "ok.png": picture()}
+    write(tmp_path, {**files, "b.jsonl.gz": "x", "c.ndjson": "{}", "d.jsonl": "", "e.csv.gz": "x"})
+    source = JsonLines(data_root=tmp_path, split="all")
+    assert (source.skipped.count, source.skipped.listed) == (3, [
+        "b.jsonl.gz is compressed and not read; decompress it (gunzip, ...)",
+        "c.ndjson is not read; rename it to .jsonl",
+        "d.jsonl is empty; fetch it again or remove it",
+    ])  # fmt: skip

@@ -15,6 +15,7 @@ from finevit.registry import DATASETS
 from .annotations import captions, elsewhere, parse_object, refuse_dialogues, regions, size_of
 from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing, read
 from .repeated import Repeats, fingerprint
+from .unread import COMPRESSED
 
 IMAGE_FIELDS = ("image", "file_name", "path")
 """Where an entry names its image; the first of these that it has."""
@@ -52,6 +53,8 @@ class JsonLines(FileSource):
         self._files = _files(root)
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")
         skipped, impossible, keys, lines, captioned, repeats = Skipped(), Skipped(), [], [], 0, Repeats()
+        if root.is_dir():
+            _look_beside(root, skipped)
         beside = _images_beside(root) if root.is_dir() and image_root is None else set()
         for where, entry, name in _entries(self._files, skipped):
             beside.discard(_path(Path(), name).as_posix())
@@ -125,6 +128,18 @@ def _files(root: Path) -> list[Path]:
     if not files:
         raise ValueError(f"data_root={str(root)!r} holds no .jsonl files")
     return files
+
+
+def _look_beside(root: Path, skipped: Skipped) -> None:
+    """Tell what else a folder holds that people may think is read."""
+    for path in sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_file()):
+        inner = Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSED else path.suffix.lower()
+        if inner in (".jsonl", ".ndjson") and inner != path.suffix.lower():
+            skipped.add(f"{path.name} is compressed and not read; decompress it (gunzip, ...)")
+        elif inner == ".ndjson":
+            skipped.add(f"{path.name} is not read; rename it to .jsonl")
+        elif inner == ".jsonl" and not path.stat().st_size:
+            skipped.add(f"{path.name} is empty; fetch it again or remove it")
 
 
 def _images_beside(root: Path) -> set[str]:

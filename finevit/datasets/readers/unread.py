@@ -20,6 +20,7 @@ _REMEDIES = {
     **dict.fromkeys((".csv", ".tsv", ".parquet", ".arrow", ".xlsx"), "captions in tables are read from .jsonl; convert them"),
     ".json": "captions beside images are read from .txt or one .jsonl; convert them",
     ".jsonl": "give its path, or its folder, as data_root",
+    ".ndjson": "rename it to .jsonl",
     ".tar": "give the folder that holds the tars as data_root",
     ".txt": "no image there has the same name; captions of several images are read from .jsonl",
 }
