@@ -401,3 +401,16 @@ def test_a_transparent_colour_that_is_too_short_is_none(content, behind):
     odd = (b"tRNS", content)
     data = assembled(first, *rest, odd, last) if behind else assembled(first, odd, *rest, last)
     assert np.array_equal(decode(data, name="x"), RGB)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", r"a pointer of Git LFS \(git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photograph"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML page"),
+    ],
+)
+def test_files_that_are_known_to_be_no_images_are_told_by_name(data, said):
+    with pytest.raises(BadSample, match=f"^x: not an image but {said}"):
+        decode(data, name="x")

@@ -40,7 +40,16 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
-_NOT_IMAGES = {b"<svg": "an SVG drawing", b"<html": "an HTML page", b"<!doctype html": "an HTML page", b"%pdf": "a PDF"}
+_NOT_IMAGES = {
+    **{b"<svg": "an SVG drawing", b"<html": "an HTML page", b"<!doctype html": "an HTML page", b"%pdf": "a PDF"},
+    **{
+        b"<?xml": "an XML page",
+        b"ftyphei": "a HEIC photograph",
+        b"ftypmif1": "a HEIF photograph",
+        b"ftypjp2": "a JPEG 2000 picture",
+    },
+    b"git-lfs.github.com/spec": "a pointer of Git LFS (git lfs pull fetches what it points at)",
+}
 
 
 def decode(
