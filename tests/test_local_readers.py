@@ -637,3 +637,12 @@ def test_odd_numbers_and_images_of_countbench_are_left_out_and_named(tmp_path):
     ]
     with pytest.raises(ValueError, match=r"q\.json' must hold a list of objects with a 'question'"):
         CountBench(annotations=tmp_path / "one.json", questions=tmp_path / "q.json")
+
+
+def test_label_maps_without_an_image_are_named(tmp_path):
+    file = io.BytesIO()
+    Image.new("L", (40, 20), 3).save(file, "PNG")
+    write(tmp_path, {"images/v/a.jpg": picture()} | {f"annotations/v/{name}.png": file.getvalue() for name in "ab"})
+    source = LabelMaps(root=tmp_path, split="v")
+    assert source.skipped.listed == [f"b.png: its image is not in {tmp_path}/images/v"]
+    assert "INCOMPLETE: 1 of 2 images left out" in source.describe()

@@ -28,6 +28,9 @@ class LabelMaps(FixedSet):
                 entries.append(Entry(name, name))
             else:
                 skipped.add(f"{name}: has no {Path(name).with_suffix('.png')} in {self._maps}")
+        stems = {Path(name).stem for name in names}
+        for path in sorted(path for path in self._maps.glob("*.png") if path.stem not in stems):
+            skipped.add(f"{path.name}: its image is not in {folder}")
         about = f"label maps of {root.name}, {split}"
         super().__init__(origin=root, image_root=folder, setting="--data", entries=entries, about=about, skipped=skipped)
 
