@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from finevit.contracts import Record, Source
+from finevit.datasets.readers import open_source
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.datasets.scenes.source import Scenes
 from finevit.engine.config import load_config
@@ -50,6 +52,14 @@ class Captions(Source):
         return "captions"
 
 
+class Scored:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __len__(self) -> int:
+        return 3
+
+
 def evaluated(images: int) -> dict[str, float]:
     metric, vectors = Retrieval(), torch.nn.functional.normalize(torch.randn(images, 8), dim=-1)
     for index, vector in enumerate(vectors):
@@ -86,6 +96,24 @@ def test_few_images_to_validate_on():
     assert "train_dataloader.dataset.source.holdout=0.2 val_dataloader.dataset.source.holdout=0.2" in said
     assert few("val_dataloader", [0] * 20).startswith("val_dataloader: 20 images, too few for scores that say much (each is 5% of")
     assert few("val_dataloader", [0] * 50) == ""
+
+
+def test_few_images_are_told_with_what_helps_this_source(tmp_path):
+    for name in range(3):
+        Image.new("RGB", (28, 28)).save(tmp_path / f"{name}.png")
+    own, kept = (open_source(data_root=tmp_path, split=split, holdout=0.5) for split in ("all", "train"))
+    remedies = [
+        few("val_dataloader", Scored(source), retrieval=False).rpartition("; ")[2] for source in (own, kept, Scenes(length=3))
+    ]
+    assert remedies[0] == "give more"  # of a set for validation alone nothing can be held out
+    assert remedies[1].startswith("hold out more of own data, by --cfg-options train_dataloader.dataset.source.holdout=0.2 ")
+    assert remedies[2] == "draw more scenes, by --cfg-options val_dataloader.dataset.source.length=256"
+
+
+def test_where_no_captions_are_looked_for_nothing_is_said_of_them():
+    assert "R@1" in few("val_dataloader", [0])
+    assert few("val_dataloader", [0], retrieval=False).partition("; ")[0].endswith("(each is 100% of them)")
+    assert "R@1" not in few("val_dataloader", [0], retrieval=False)
 
 
 def test_the_remedy_of_few_images_is_a_setting(tmp_path):

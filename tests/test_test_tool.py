@@ -281,6 +281,18 @@ def test_wrong_names_settings_and_paths_are_told_before_the_test(tool, tmp_path)
         assert re.search(told, output), output
 
 
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_model_that_knows_no_texts_is_not_asked_for_them(stage, tool, tmp_path):
+    annotations, _, _ = write_coco(tmp_path)
+    picture(tmp_path / "classes/tench/1.png", 1)
+    config, images = ROOT / f"configs/finevit_tiny_stage{stage}.py", tmp_path / "images"
+    for benchmark in (f"coco-karpathy={annotations},image_root={images}", f"imagenet={tmp_path / 'classes'}"):
+        output, status, results = tool("--benchmark", benchmark, config=config)
+        assert (status, results) == (2, {}), output
+        assert f"--benchmark {benchmark}: this set compares images with texts, but model.type='" in output
+        assert "test a checkpoint of Stage II, with its config, or what the encoder alone knows: python tools/probe.py" in output
+
+
 def test_a_checkpoint_of_another_model_is_refused(trained, tool, tmp_path):
     whole = torch.load(trained.checkpoint)
     images_alone = {name: value for name, value in whole["state_dict"].items() if name.startswith("backbone.")}

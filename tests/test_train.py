@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from PIL import Image
 
@@ -447,6 +449,20 @@ def test_checkpoints_that_go_elsewhere_are_moved_aside_too(tmp_path):
     runner = a_runner(tmp_path / "run", hooks=[hook])
     EarlierRunHook().before_train(runner)
     assert sorted(path.name for path in (tmp_path / "large/run").iterdir()) == ["before_20260102_030405", "pretrained.pth"]
+
+
+@pytest.mark.parametrize("flag", ["--work-dir=~/run", "--cfg-options=work_dir=~/run"])
+def test_the_home_folder_is_none_that_is_called_tilde(tmp_path, monkeypatch, flag):
+    tool = runpy.run_path(str(ROOT / "tools/train.py"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["train.py", "config.py", flag])
+    arguments = tool["parse_arguments"]()
+    cfg = Config({**arguments.cfg_options, "load_from": "~/w/iter_4.pth"})
+    tool["apply_flags"](cfg, arguments)
+    assert (cfg.work_dir, cfg.load_from) == (f"{tmp_path}/run", f"{tmp_path}/w/iter_4.pth")
+    cfg.load_from = "https://host/iter_4.pth"
+    tool["apply_flags"](cfg, arguments)
+    assert cfg.load_from == "https://host/iter_4.pth"
 
 
 def test_a_work_dir_that_is_a_file_is_refused(tmp_path):

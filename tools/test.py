@@ -35,7 +35,7 @@ def folder_of(arguments: argparse.Namespace, cfg: Config) -> Path:
     given = arguments.work_dir or (cfg.work_dir if "work_dir" in arguments.cfg_options else None)
     if not given and "://" in arguments.checkpoint:
         raise ValueError(f"checkpoint={arguments.checkpoint!r} is an address; say by --work-dir where its results go")
-    return Path(given or Path(arguments.checkpoint).parent)
+    return Path(given or Path(arguments.checkpoint).parent).expanduser()
 
 
 def configure(arguments: argparse.Namespace) -> Config:
@@ -89,6 +89,7 @@ def on_benchmark(cfg: Config, text: str) -> tuple[str, Config]:
     cfg.val_dataloader.dataset.source = source
     check_config(cfg, unused=("train_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"))
     loader, metrics = benchmarks.configure(name, DATASETS.build(source), cfg.val_dataloader.to_dict())
+    benchmarks.check_model(text, metrics[0], cfg.model)
     cfg.update(test_dataloader=loader, test_evaluator=metrics, test_cfg={"type": "TestLoop"})
     share_tokenizer(cfg)
     return name, cfg

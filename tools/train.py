@@ -1,6 +1,7 @@
 """Trains a config: ``python tools/train.py configs/finevit_tiny_stage1.py``."""
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,8 @@ def parse_arguments() -> argparse.Namespace:
 def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
     """Writes the flags into the config, which stays the whole truth of the run."""
     cfg.launcher = arguments.launcher or arguments.cfg_options.get("launcher", "none")
-    cfg.work_dir = arguments.work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(arguments.config).stem)
+    work_dir = arguments.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(arguments.config).stem
+    cfg.work_dir = str(Path(work_dir).expanduser())
     if arguments.amp and cfg.get("optim_wrapper"):
         from finevit.engine.config import drop_stale_arguments
 
@@ -42,6 +44,8 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
         checkpoint = newest(cfg.work_dir) if arguments.resume == "auto" else arguments.resume
         if checkpoint:
             cfg.resume, cfg.load_from = True, checkpoint
+    if cfg.get("load_from"):
+        cfg.load_from = os.path.expanduser(cfg.load_from)  # as text: an address stays one
 
 
 def plan(cfg: Config, name: str) -> None:

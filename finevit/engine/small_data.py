@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from finevit.contracts import BadSample, Source, TextEncoder
 from finevit.datasets.captions import cleaned
 from finevit.datasets.dialogues import TokenizeDialogue
+from finevit.datasets.readers.files import FileSource
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
 from finevit.datasets.scenes.source import Scenes
 from finevit.registry import HOOKS
@@ -39,22 +40,32 @@ class SmallDataHook(Hook):
         for transform in getattr(getattr(loader.dataset, "transforms", None), "transforms", ()):
             _warn(foreign(transform, loader.dataset.source, runner.cfg.get("data_root")))
         if runner.val_loop is not None:
-            _warn(few("val_dataloader", runner.val_dataloader.dataset))
+            _warn(few("val_dataloader", runner.val_dataloader.dataset, retrieval=isinstance(encoder, TextEncoder)))
 
     def before_test(self, runner: Runner) -> None:
-        _warn(few("test_dataloader", runner.test_dataloader.dataset))
+        encoder = getattr(unwrapped(runner.model), "text_encoder", None)
+        _warn(few("test_dataloader", runner.test_dataloader.dataset, retrieval=isinstance(encoder, TextEncoder)))
 
 
-def few(loader: str, dataset: Any) -> str:
-    """What is to be said of an evaluation set's size."""
+def few(loader: str, dataset: Any, *, retrieval: bool = True) -> str:
+    """What is to be said of an evaluation set's size; ``retrieval`` where captions are looked for among its images."""
     if len(dataset) >= FEW:
         return ""
     number = "1 image" if len(dataset) == 1 else f"{len(dataset)} images"
-    option = "dataset.source.holdout=0.2"
-    remedy = f"hold out more of own data, by --cfg-options train_dataloader.{option} val_dataloader.{option}, or give more"
-    alone = "; of one image its own caption is always found: R@1 is 1 whatever the model has learned" if len(dataset) == 1 else ""
-    share = 1 / max(1, len(dataset))
-    return f"{loader}: {number}, too few for scores that say much (each is {share:.0%} of them){alone}; {remedy}"
+    certain = "; of one image its own caption is always found: R@1 is 1 whatever the model has learned"
+    alone = certain if len(dataset) == 1 and retrieval else ""
+    share = f"{1 / max(1, len(dataset)):.0%}"
+    return f"{loader}: {number}, too few for scores that say much (each is {share} of them){alone}; {_more(loader, dataset)}"
+
+
+def _more(loader: str, dataset: Any) -> str:
+    """How an evaluation set gets more images."""
+    source, option = getattr(dataset, "source", None), "dataset.source.holdout=0.2"
+    if isinstance(source, Scenes):
+        return f"draw more scenes, by --cfg-options {loader}.dataset.source.length=256"
+    if source is not None and (not isinstance(source, FileSource) or source.split == "all"):
+        return "give more"
+    return f"hold out more of own data, by --cfg-options train_dataloader.{option} val_dataloader.{option}, or give more"
 
 
 def repeats(batches: Any, steps: int) -> str:

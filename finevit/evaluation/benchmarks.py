@@ -82,6 +82,15 @@ def configure(label: str, source: Source, val: Mapping[str, Any]) -> tuple[dict,
     return test, [metric]
 
 
+def check_model(text: str, metric: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` where a set compares images with texts and a config's model has no vectors of texts."""
+    if metric["type"] in ("finevit.Retrieval", "finevit.ZeroShot") and not model.get("text_encoder"):
+        raise ValueError(
+            f"--benchmark {text}: this set compares images with texts, but model.type={model['type']!r} has no text_encoder; "
+            "test a checkpoint of Stage II, with its config, or what the encoder alone knows: python tools/probe.py CHECKPOINT"
+        )
+
+
 def _retrieval(source: Source, kept: list[dict]) -> tuple[list[dict], dict, dict]:
     return [*kept, {"type": "finevit.AllCaptions"}], _pack("captions_list", "truncated"), {"type": "finevit.Retrieval"}
 

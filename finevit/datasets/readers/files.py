@@ -69,7 +69,7 @@ class FileSource(Source):
     """
 
     def __init__(self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float):
-        self.data_root, self.skipped = data_root, skipped
+        self.data_root, self.skipped, self.split = data_root, skipped, split
         skipped.seen = len(keys) + skipped.count
         self._rows = select(keys, split=split, holdout=holdout)
         self._about = f"{len(keys):,} images, {captioned:,} with a caption; split {split!r} shows {len(self._rows):,}"

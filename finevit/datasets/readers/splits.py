@@ -50,7 +50,10 @@ def select(keys: Sequence[str], *, split: str, holdout: float) -> np.ndarray:
         return np.arange(len(keys))
     rows = np.flatnonzero(_held_out(keys, holdout) == (split != "train"))
     if len(keys) and not len(rows):
-        raise ValueError(f"split={split!r} is empty with holdout={holdout} of {len(keys)} records; add records or change holdout")
+        apart = "" if split == "train" else ", or give images of their own (a run: val_data_root=PATH)"
+        raise ValueError(
+            f"split={split!r} is empty with holdout={holdout} of {len(keys)} records; add records or change holdout{apart}"
+        )
     return rows
 
 
