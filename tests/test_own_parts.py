@@ -1,6 +1,7 @@
 """Parts that people write themselves: the examples of the documentation keep their contracts; what lacks something is named."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from finevit.backbones import FineViT
 from finevit.contracts import AlignmentLLM, EncoderOutput, ImageEncoder, Teacher
 from finevit.engine.check import check_config
 from finevit.engine.config import ConfigError, load_config
+from finevit.engine.options import Given
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import check_image_encoder, check_teacher, random_pack
@@ -39,6 +41,8 @@ def example(tmp_path, monkeypatch):
     yield put
     for name in set(MODELS.module_dict) - set(known):
         del MODELS.module_dict[name]
+    for name in dict(BLOCKS):
+        sys.modules.pop(name, None)
 
 
 def test_the_teacher_of_the_documentation_trains(example):
@@ -68,6 +72,22 @@ def test_the_encoder_of_the_documentation_trains_out_of_a_config(example, tmp_pa
     sum(model.train().loss(images._replace(pixels=images.pixels.float())).values()).backward()
     assert model.backbone.blocks[0].weight.grad.abs().max() > 0
     assert "MyEncoder, 2 blocks of width 64" in model.describe()[1]
+
+
+def test_an_option_imports_own_parts_too(example, tmp_path, monkeypatch):
+    example("my_encoder")
+    options = {"custom_imports.imports": "[my_encoder]", "model.backbone.type": "MyEncoder"}
+    cfg = load_config(ROOT / "configs/finevit_tiny_stage1.py", Given(dict(reversed(options.items()))))
+    check_config(cfg)
+    assert cfg.model.backbone == {"type": "MyEncoder"}
+    (tmp_path / "my_broken_part.py").write_text("import a_package_that_is_not_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, cause in (("my_absent_part", "my_absent_part"), ("my_broken_part", "a_package_that_is_not_there")):
+        with pytest.raises(ConfigError, match=f"imports={module}: .*No module named '{cause}'.*; put the folder .* on PYTHONPATH"):
+            load_config(ROOT / "configs/finevit_tiny_stage1.py", Given({"custom_imports.imports": module}))
+        (tmp_path / "config.py").write_text(f"custom_imports = dict(imports=['{module}'])\n")
+        with pytest.raises(ConfigError, match=f"(?s)config.py cannot be read: .*PYTHONPATH.*No module named '{cause}'"):
+            load_config(tmp_path / "config.py")
 
 
 class Faulty(FineViT):

@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS, TRANSFORMS, Registry
+from mmengine.utils import import_modules_from_strings
 
 from finevit.engine.options import ConfigError, Given
 from finevit.engine.own_data import LOADERS, SETTINGS, sources, use_own_data
@@ -48,6 +49,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     before = {name: cfg.get(name) for name in SETTINGS}
     for name in sorted(options, key=_turn):
         _override(cfg, name, options)
+        if name == "custom_imports.imports":
+            _import_custom(cfg)
         if name.endswith(".type"):
             drop_stale_arguments(cfg, name.removesuffix(".type"))
         if name == "model.llm.model" and cfg.model.llm.model:
@@ -86,12 +89,29 @@ def _read(path: Path) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:
-        raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}{_first_cause(error)}") from error
+
+
+def _import_custom(cfg: Config) -> None:
+    """The modules that an option names; MMEngine imports those of the file alone."""
+    try:
+        import_modules_from_strings(**cfg.custom_imports)
+    except Exception as error:  # modules are programs
+        told = f"--cfg-options custom_imports.imports={cfg.custom_imports.imports}: {type(error).__name__}: {error}"
+        raise ConfigError(f"{told}{_first_cause(error)}; put the folder of the module on PYTHONPATH, or install it") from error
+
+
+def _first_cause(error: BaseException) -> str:
+    """What MMEngine's message about an import leaves out."""
+    first = error
+    while (before := first.__cause__ or first.__context__) is not None:
+        first = before
+    return "" if first is error else f" ({type(first).__name__}: {first})"
 
 
 def _turn(option: str) -> int:
-    """Options that name another component come first, since they change what the others are set of."""
-    return 0 if option.endswith(".type") else 1 if option == "model.llm.model" else 2
+    """Options that import or name another component come first, since they change what the others are set of."""
+    return -1 if option.startswith("custom_imports") else 0 if option.endswith(".type") else 1 if option == "model.llm.model" else 2
 
 
 def _override(cfg: Config, name: str, options: Mapping[str, Any]) -> None:
