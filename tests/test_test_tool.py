@@ -284,7 +284,8 @@ def test_wrong_names_settings_and_paths_are_told_before_the_test(tool, tmp_path)
 @pytest.mark.parametrize("stage", [1, 3])
 def test_a_model_that_knows_no_texts_is_not_asked_for_them(stage, tool, tmp_path):
     annotations, _, _ = write_coco(tmp_path)
-    picture(tmp_path / "classes/tench/1.png", 1)
+    for name in ("tench", "goldfish"):
+        picture(tmp_path / f"classes/{name}/1.png", 1)
     config, images = ROOT / f"configs/finevit_tiny_stage{stage}.py", tmp_path / "images"
     for benchmark in (f"coco-karpathy={annotations},image_root={images}", f"imagenet={tmp_path / 'classes'}"):
         output, status, results = tool("--benchmark", benchmark, config=config)
