@@ -272,3 +272,28 @@ def test_devices_and_pipes_called_like_images_are_named(tmp_path):
 def test_a_caption_with_the_ending_of_its_image_in_its_name_is_told(tmp_path):
     source = opened(tar(tmp_path / "w.tar", {"a.JPG": picture(), "a.JPG.txt": "one", "b.jpg": picture()}))
     assert source.skipped.notes == {"1 .JPG.txt (w.tar: a.JPG.txt)": "name them without the image's ending (a.txt, a.json)"}
+
+
+def test_labels_of_volumes_are_passed_over_and_unknown_kinds_named(tmp_path):
+    source = opened(tar(tmp_path / "w.tar", {"backup": (b"V", ""), "a.jpg": picture(40), "b.jpg": (b"Q", "")}))
+    assert seen(source) == {"a": (40, "")}
+    assert source.skipped.listed == [
+        "w.tar: b.jpg is no file but of the unknown kind 'Q'; write the tar anew with the file itself"
+    ]  # fmt: skip
+
+
+def test_a_tar_of_tars_says_what_it_holds(tmp_path):
+    tar(tmp_path / "w.tar", {"inner.tar.gz": "x"})
+    with pytest.raises(ValueError, match=r"no samples with an image: 1 \.gz \(w\.tar: inner\.tar\.gz\): decompress it"):
+        opened(tmp_path / "w.tar")
+
+
+def test_unfinished_tars_and_images_that_are_not_read_beside_the_tars_are_told(tmp_path):
+    tar(tmp_path / "0.tar", {"a.jpg": picture()})
+    for name in ("1.tar.part", "2.tar.1", "c.heic"):
+        (tmp_path / name).write_bytes(b"x")
+    assert opened(tmp_path).skipped.listed == [
+        "1.tar.part is not read; complete it, or rename it so that it ends in .tar",
+        "2.tar.1 is not read; complete it, or rename it so that it ends in .tar",
+        "1 images beside the tars (c.heic) are not read; give them a folder of their own",
+    ]

@@ -51,7 +51,9 @@ class ClipBenchmarkTars(FileSource):
         self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
         self._spans = np.concatenate([index.spans for index in indices])
         if not len(self._ids):
-            raise ValueError(f"data_root={str(data_root)!r}: the tars of split {split!r} hold no images: {skipped}")
+            raise ValueError(
+                f"data_root={str(data_root)!r}: the tars of split {split!r} hold no images: {skipped.said() or 'empty'}"
+            )
         super().__init__(data_root=root, keys=self._ids, captioned=0, skipped=skipped, split="all", holdout=0.0)
         self._about = f"CLIP_benchmark, split {split!r}, {self._kind()}; {len(self._ids):,} images in {len(self._files):,} tars"
         self._about += (f"; INCOMPLETE: {skipped}" if skipped.count else "") + not_read(skipped)

@@ -56,6 +56,11 @@ class Skipped:
         """Say what is not read, though it may be none of the data."""
         self.notes[printable(what)] = remedy
 
+    def said(self) -> str:
+        """What was left out and what is not read, with the remedies; empty where neither is."""
+        notes = [f"{what}: {remedy}" if remedy else what for what, remedy in self.notes.items()]
+        return "; ".join([*([str(self)] if self.count else []), *notes])
+
     def __str__(self) -> str:
         more = f"; and {self.count - self._named:,} more" if self.count > self._named else ""
         return "; ".join(self.listed[: self.named]) + more

@@ -12,6 +12,7 @@ from finevit.contracts import BadSample
 from .files import read
 
 _CHUNK = 2**20
+_LABEL = b"V"  # how GNU tar writes the name of a volume
 _LINKS = 40  # so many symbolic links are followed one after another
 
 
@@ -81,10 +82,11 @@ class TarFiles:
             )
             self._links[path], place = posixpath.normpath(pointed), None
             self._places.pop(path, None)
-        elif member.isdir():
+        elif member.isdir() or member.type == _LABEL:
             return
         else:
-            self.broken[name], place = f"{name} is no file but a device or a pipe; write the tar anew with the file itself", NOWHERE
+            kind = "a device or a pipe" if member.isdev() else f"of the unknown kind {member.type.decode('latin-1')!r}"
+            self.broken[name], place = f"{name} is no file but {kind}; write the tar anew with the file itself", NOWHERE
         self._listed.append((name, place))
 
     def _place(self, member: tarfile.TarInfo) -> Place:

@@ -15,6 +15,7 @@ from .splits import Strings
 from .tar_files import Place, read_place
 from .tar_index import TarIndex, load_indices
 from .unread import COMPRESSED
+from .unread import IMAGES as UNREAD
 
 
 @DATASETS.register_module()
@@ -36,9 +37,7 @@ class TarShards(FileSource):
         indices = load_indices(self._files, skipped)
         self._ids = Strings(_ids(self._files, indices))
         if not len(self._ids):
-            raise ValueError(
-                f"data_root={str(data_root)!r} holds no samples with an image: {skipped if skipped.count else 'empty'}"
-            )
+            raise ValueError(f"data_root={str(data_root)!r} holds no samples with an image: {skipped.said() or 'empty'}")
         self._shards = np.repeat(np.arange(len(indices)), [len(index.keys) for index in indices])
         self._spans = np.concatenate([index.spans for index in indices])
         captioned = int((self._spans[:, 1:3, 1] != 0).any(axis=1).sum())
@@ -85,9 +84,11 @@ def _look_beside(root: Path, skipped: Skipped) -> None:
     paths = sorted(path for path in root.iterdir() if path.name[0] != ".")
     for path in (path for path in paths if path.suffix.lower() in COMPRESSED):
         skipped.add(f"{path.name} is compressed and not read; decompress it (gunzip, ...)")
+    for path in (path for path in paths if ".tar." in path.name.lower() and path.suffix.lower() not in COMPRESSED):
+        skipped.add(f"{path.name} is not read; complete it, or rename it so that it ends in .tar")
     for inner in (inner for path in paths if path.is_dir() for inner in sorted(path.iterdir()) if is_tar(inner)):
         skipped.add(f"{inner.relative_to(root)} lies one folder deeper and is not read; move it beside the others")
-    if images := [path.name for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]:
+    if images := [path.name for path in paths if path.suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD)]:
         skipped.add(
             f"{len(images):,} images beside the tars ({images[0]}) are not read; give them a folder of their own", len(images)
         )
