@@ -6,9 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from sample_pages import Outline
+
+from finevit.contracts import Record
+from finevit.visualization.records import page
+from finevit.visualization.report import write
 
 
 def test_show_data_draws_a_page(tmp_path):
@@ -76,3 +81,10 @@ def test_show_data_writes_pdf_and_tells_errors_without_a_traceback(tmp_path):
     done = shown("--out", str(tmp_path / "page.tar"))
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "--columns: '0': give a whole number, at least 1" in shown("--columns", "0").stderr
+
+
+def test_names_that_utf8_cannot_hold_are_escaped_on_the_page(tmp_path):
+    record = Record(id="caf\udce9.jpg", image=np.zeros((30, 40, 3), np.uint8), captions={"alt": "half \ud83d a pair"})
+    text = write(page([record], about="one"), tmp_path / "page.html").read_text(encoding="utf-8")
+    assert r"caf\udce9.jpg" in text
+    assert r"half \ud83d a pair" in text

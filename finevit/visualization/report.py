@@ -64,9 +64,9 @@ def render(page: Page) -> str:
 
 
 def write(page: Page, path: str | Path) -> Path:
-    """Renders the page into a file and returns its absolute path."""
+    """Renders the page into a file and returns its absolute path; what UTF-8 cannot hold, as in names of files, is escaped."""
     target = Path(path).absolute()
-    target.write_text(render(page), encoding="utf-8")
+    target.write_text(render(page), encoding="utf-8", errors="backslashreplace")
     return target
 
 
