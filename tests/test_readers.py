@@ -754,3 +754,10 @@ def test_other_files_of_lines_beside_those_that_are_read_are_told(tmp_path):
         "c.ndjson is not read; rename it to .jsonl",
         "d.jsonl is empty; fetch it again or remove it",
     ])  # fmt: skip
+
+
+def test_texts_of_regions_hold_no_signs_that_nothing_can_write(tmp_path):
+    regions = [{"box": [0, 0, 1, 1], "text": "EX\0IT \ud83d", "phrase": "\x1b[31mdog"}]
+    write(tmp_path, {"x.jsonl": lines({"image": "ok.png", "regions": regions}), "ok.png": picture()})
+    (region,) = JsonLines(data_root=tmp_path / "x.jsonl", split="all")[0].regions
+    assert (region.text, region.phrase) == ("EXIT \ufffd", "[31mdog")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import chain
 
 from finevit.contracts import BadSample, Source
-from finevit.datasets.captions import check_captioners, cleaned, most_tokens
+from finevit.datasets.captions import check_captioners, most_tokens
 from finevit.datasets.packing import pack_samples
-from finevit.datasets.text import pack_texts
+from finevit.datasets.text import cleaned, pack_texts
 from finevit.registry import FUNCTIONS, TRANSFORMS
 from finevit.tokenizers import load_tokenizer
 

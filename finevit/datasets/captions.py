@@ -11,23 +11,14 @@ from typing import Protocol, runtime_checkable
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Source
+from finevit.datasets.text import cleaned
 from finevit.registry import TRANSFORMS
 from finevit.suggest import did_you_mean
 from finevit.tokenizers import load_tokenizer
 
-_SPOILT: dict[int, str | None] = {
-    **{code: None for code in (*range(32), *range(127, 160)) if not chr(code).isspace()},
-    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
-}
-"""Null bytes and control characters go, half a surrogate pair becomes the replacement character."""
 _LOOKED_AT = 200  # records that are asked for a captioner before it counts as unknown
 _GRAM, _WORDS = 4, 20
 """A caption loops if most of its runs of 4 words occur more than once; one of fewer than 20 words is too short to tell."""
-
-
-def cleaned(text: str) -> str:
-    """The text on one line, without characters that no tokenizer should see."""
-    return " ".join(text.translate(_SPOILT).split())
 
 
 def loops(text: str) -> bool:

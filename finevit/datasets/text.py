@@ -8,6 +8,12 @@ import torch
 
 from finevit.contracts import PackedTexts
 
+_SPOILT: dict[int, str | None] = {
+    **{code: None for code in (*range(32), *range(127, 160)) if not chr(code).isspace()},
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
+}
+"""Null bytes and control characters go, half a surrogate pair becomes the replacement character."""
+
 
 def pack_texts(ids: Sequence[Sequence[int]], limit: int) -> PackedTexts:
     """Token ids of texts, at most ``limit`` each -> one :class:`~finevit.contracts.PackedTexts`."""
@@ -19,6 +25,11 @@ def pack_texts(ids: Sequence[Sequence[int]], limit: int) -> PackedTexts:
         lengths=lengths,
         limit=limit,
     )
+
+
+def cleaned(text: str) -> str:
+    """The text on one line, without characters that no tokenizer should see."""
+    return " ".join(text.translate(_SPOILT).split())
 
 
 def printable(text: str) -> str:

@@ -10,11 +10,11 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from finevit.contracts import BadSample, Source, TextEncoder
-from finevit.datasets.captions import cleaned
 from finevit.datasets.dialogues import TokenizeDialogue
 from finevit.datasets.readers.files import FileSource
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
 from finevit.datasets.scenes.source import Scenes
+from finevit.datasets.text import cleaned
 from finevit.registry import HOOKS
 from finevit.tokenizers import OWN, Tokenizer
 from finevit.unwrap import unwrapped

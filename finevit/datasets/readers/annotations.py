@@ -12,6 +12,7 @@ from finevit.boxes import Box
 from finevit.contracts import Region
 from finevit.datasets.frames import Size, turn_of, turned
 from finevit.datasets.images import header
+from finevit.datasets.text import cleaned
 
 from .encodings import REMEDY
 from .files import clean
@@ -171,7 +172,7 @@ def _written(value: object, field: str) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"{field!r} must be a text, not {type(value).__name__} {_short(value)}")
-    return clean(str(value))
+    return cleaned(str(value))
 
 
 def _kind(value: object) -> str:

@@ -13,7 +13,7 @@ _MARKS = {
 """Byte order marks and their codecs: UTF-32's first, since the mark of UTF-16 begins it."""
 _CONTROL = re.compile("[\0-\b\x0e-\x1f]")
 _SPOILT = 1 / 8
-"""A text of which more is control characters is none; below, they are stray, and ``captions.cleaned`` removes them."""
+"""A text of which more is control characters is none; below, they are stray, and ``text.cleaned`` removes them."""
 REMEDY = "save it as UTF-8, for instance by iconv -f LATIN1 -t UTF-8 (or -f GBK, whatever it was written in)"
 
 
