@@ -19,6 +19,7 @@ from finevit.contracts import BadSample, Region
 from finevit.datasets.images import decode
 from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
 from finevit.datasets.readers.splits import Strings, select
+from finevit.datasets.tasks import drafts
 from finevit.registry import DATASETS
 
 
@@ -761,3 +762,14 @@ def test_texts_of_regions_hold_no_signs_that_nothing_can_write(tmp_path):
     write(tmp_path, {"x.jsonl": lines({"image": "ok.png", "regions": regions}), "ok.png": picture()})
     (region,) = JsonLines(data_root=tmp_path / "x.jsonl", split="all")[0].regions
     assert (region.text, region.phrase) == ("EXIT \ufffd", "[31mdog")
+
+
+@pytest.mark.parametrize("odd", [{"kind": 3}, {"class_id": "x"}, {"text": False}])
+def test_a_region_that_is_read_in_part_leaves_no_question_that_it_might_answer(tmp_path, odd):
+    dogs = [{"box": [0, 0, 0.4, 1], "phrase": "dog"}, {"box": [0.5, 0, 1, 1], "phrase": "dog", **odd}]
+    write(tmp_path, {"x.jsonl": lines({"image": "ok.png", "regions": dogs}), "ok.png": picture()})
+    record = JsonLines(data_root=tmp_path / "x.jsonl", split="all")[0]
+    assert [region.phrase for region in record.unplaced] == ["dog"]
+    found, dropped = drafts((*record.regions, *record.unplaced), "", {})
+    assert [draft.task for draft in found] == ["box2text"]
+    assert dropped["text2box of an impossible box"] == 1

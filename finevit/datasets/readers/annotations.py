@@ -158,6 +158,8 @@ def _region(item: object, entry: Mapping[str, object], image: bytes | None) -> t
     try:
         if not isinstance(item, Mapping):
             raise ValueError(f"must be an object with a box, not {type(item).__name__} {_short(item)}")
+        phrase, caption, text = (cleaned(value) if isinstance(value := item.get(field), str) else "" for field in _TEXTS)
+        said = Region(NOWHERE, phrase=phrase, caption=caption, text=text)
         texts = {field: _written(item.get(field), field) for field in _TEXTS}
         kind = _kind(item.get("kind") or ("text_line" if texts["text"] else "object"))
         said = Region(box=NOWHERE, kind=kind, class_id=_class(item.get("class_id")), **texts)
