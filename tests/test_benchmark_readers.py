@@ -426,3 +426,11 @@ def test_a_number_of_tars_that_is_none_is_refused(tmp_path, number):
     (root / "test/nshards.txt").write_text(number)
     with pytest.raises(ValueError, match=r"nshards\.txt must hold the number of tars"):
         ClipBenchmarkTars(data_root=root)
+
+
+def test_captions_of_dci_that_are_no_texts_are_left_out_and_named(tmp_path):
+    told = [{"image": "1.jpg", "short_caption": text, "extra_caption": "b"} for text in ("a", None, 5, ["x"])]
+    write(tmp_path, {"photos/1.jpg": picture()} | {f"annotations/{i}.json": entry for i, entry in enumerate(told)})
+    source = DCI(data_root=tmp_path)
+    assert [captions(source, i) for i in range(len(source))] == [["a b"], ["b"]]
+    assert [said.rpartition("/")[2] for said in source.skipped.listed] == ["2.json: 5 is no caption", "3.json: ['x'] is no caption"]

@@ -646,3 +646,13 @@ def test_label_maps_without_an_image_are_named(tmp_path):
     source = LabelMaps(root=tmp_path, split="v")
     assert source.skipped.listed == [f"b.png: its image is not in {tmp_path}/images/v"]
     assert "INCOMPLETE: 1 of 2 images left out" in source.describe()
+
+
+def test_names_that_no_file_can_have_are_missing_files(tmp_path):
+    names = ("x" * 5000, "d/" + "x" * 5000, "d/\0", "1.png")
+    rows = [{"number": 3, "image": name, "text": "three"} for name in names]
+    write(tmp_path, {"c.json": rows, "d/a": b"", "1.png": picture()})
+    assert CountBench(annotations=tmp_path / "c.json").describe().endswith("1 images; INCOMPLETE: 3 of 4 images left out")
+    images = [{"id": i, "file_name": name, "width": 40, "height": 20} for i, name in enumerate(names)]
+    source = coco(tmp_path, *({"image_id": i, "category_id": 1, "bbox": [4, 2, 8, 4]} for i in range(4)), images=images)
+    assert source.describe().endswith("1 images; INCOMPLETE: 3 of 4 images left out")

@@ -773,3 +773,10 @@ def test_a_region_that_is_read_in_part_leaves_no_question_that_it_might_answer(t
     found, dropped = drafts((*record.regions, *record.unplaced), "", {})
     assert [draft.task for draft in found] == ["box2text"]
     assert dropped["text2box of an impossible box"] == 1
+
+
+def test_a_path_of_windows_that_is_too_long_is_a_bad_sample(tmp_path):
+    write(tmp_path, {"x.jsonl": lines({"image": "ok.png"}, {"image": "a\\" + "x" * 5000}), "ok.png": picture()})
+    source = JsonLines(data_root=tmp_path / "x.jsonl", split="all")
+    with pytest.raises(BadSample, match="File name too long"):
+        source[1]

@@ -1,5 +1,6 @@
 """CountBench: how many objects of a kind an image shows, two to ten of them (paper, evaluation of Stage III)."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,7 +116,7 @@ def _counted(path: Path, rows: Sequence[Any], root: Path, skipped: Skipped) -> I
         place, row = placed
         number, image = _number(row["number"]), _image(row, root)
         text = clean(row.get("question") or "") or _blanked(row["text"], number)
-        if image is None or (isinstance(image, Path) and not image.is_file()):
+        if image is None or (isinstance(image, Path) and not os.path.isfile(image)):
             raise ValueError(f"{image or 'its image'} is missing")
         if not text:
             raise ValueError(f"its caption {row['text']!r} does not say {number}; give a question")

@@ -1,6 +1,7 @@
 """An instances file of COCO, as RefCOCO, LVIS and probes use it: which image an annotation is of, and where its box lies."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class Instances:
     def _path(self, name: str, image: Mapping[str, Any]) -> str:
         """Where the image is: a name with a folder may begin beside ``image_root``, and an address anywhere."""
         places = [name, *([f"../{name}"] if "/" in name else []), *([] if image.get("file_name") else [Path(name).name])]
-        return next((place for place in places if len(places) > 1 and (self._root / place).is_file()), name)
+        return next((place for place in places if len(places) > 1 and os.path.isfile(self._root / place)), name)
 
     def _own(self, name: str) -> Size:
         """The upright size that the image's file tells, where the annotations tell none."""

@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -225,7 +226,7 @@ def _whole(files: Sequence[Path]) -> str:
 def _path(root: Path, image: str) -> Path:
     """Where an image is; a path that Windows wrote is one of folders too."""
     path = root / image
-    return root / image.replace("\\", "/") if "\\" in image and not path.is_file() else path
+    return root / image.replace("\\", "/") if "\\" in image and not os.path.isfile(path) else path
 
 
 def _image(entry: Mapping[str, object]) -> str:

@@ -137,7 +137,10 @@ def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
     content = load_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("image"), str):
         raise ValueError(f"{path}: has no 'image'")
-    caption = clean(" ".join(str(content.get(field) or "") for field in fields))
+    texts = [content.get(field) or "" for field in fields]
+    if wrong := [text for text in texts if not isinstance(text, str)]:
+        raise ValueError(f"{path}: {wrong[0]!r} is no caption")
+    caption = clean(" ".join(texts))
     if not caption:
         raise ValueError(f"{path}: has no {' and no '.join(fields)}")
     return Entry(path.stem, content["image"], {"long": caption})
