@@ -1,11 +1,13 @@
 """Folders of images as people keep them: other endings, captions in other files, leavings of programs; nothing vanishes unnamed."""
 
 import io
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from finevit.contracts import BadSample
 from finevit.datasets.images import decode
 from finevit.datasets.readers import ImageFolder, open_source
 from finevit.datasets.readers.files import Skipped
@@ -141,3 +143,13 @@ def test_a_caption_that_cannot_be_read_costs_no_image(tmp_path):
     record = opened(tmp_path)[0]
     assert (record.id, dict(record.captions), decode(record.image, name="a")[0, 0, 0]) == ("a.jpg", {"alt": ""}, 40)
     assert record.unread["alt"].startswith("a.txt: cannot read ")
+
+
+def test_a_pipe_among_images_is_an_empty_file_and_not_waited_for(tmp_path):
+    write(tmp_path, {"a.jpg": picture(40)})
+    for name in ("b.jpg", "c.xyz"):
+        os.mkfifo(tmp_path / name)
+    source = opened(tmp_path)
+    assert source.size(1) is None
+    with pytest.raises(BadSample, match=r"b\.jpg: the file is empty"):
+        decode(source[1].image, name=source[1].id)

@@ -10,7 +10,7 @@ from finevit.registry import DATASETS
 
 from .annotations import UNNAMED
 from .encodings import decode_caption
-from .files import HEAD, IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, read
+from .files import HEAD, IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, opened_at_once, read
 from .splits import Strings
 from .unread import Unread
 
@@ -93,7 +93,7 @@ def _head(folder: str, name: str) -> Callable[[], bytes]:
     """Reads the first bytes of a file, none where that cannot be done."""
 
     def head() -> bytes:
-        with suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+        with suppress(OSError), opened_at_once(os.path.join(folder, name)) as file:
             return file.read(HEAD)
         return b""
 

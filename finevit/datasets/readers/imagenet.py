@@ -10,7 +10,7 @@ from typing import NamedTuple
 from finevit.evaluation.prompts import imagenet
 from finevit.registry import DATASETS
 
-from .files import HEAD, IMAGE_SUFFIXES, Skipped, existing
+from .files import HEAD, IMAGE_SUFFIXES, Skipped, existing, opened_at_once
 from .fixed import Entry, FixedSet, listed
 from .real_labels import REAL, labelled
 from .unread import Unread, ending_of
@@ -139,6 +139,6 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _head(path: Path) -> bytes:
-    with suppress(OSError), path.open("rb") as file:
+    with suppress(OSError), opened_at_once(path) as file:
         return file.read(HEAD)
     return b""
