@@ -111,7 +111,7 @@ def test_hugging_face_processor_keeps_to_its_settings(read) -> None:
     assert said["sizes"] == {name: [1, 3, *sides] for name, sides in shapes.items()}
     assert said["raw"] == 0
     assert said["floats"] < 1e-6
-    assert said["types"] == ["Tensor", "ndarray", "list"]
+    assert said["types"] == ["Tensor", "ndarray", "ndarray"]
     assert said["arrays"] == [(3, 56, 56), (3, 84, 112), (3, 196, 112)]
     assert said["forms"] == [[2, 3, 56, 56]] * 2 + [[1, 3, 56, 56]]
     assert said["chosen"] == [[1, 3, 56, 84]] * 2

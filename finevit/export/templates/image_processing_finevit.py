@@ -100,7 +100,8 @@ class FineViTImageProcessor(BaseImageProcessor):
 
         Images that come out at one size become ``pixel_values [batch, 3, height, width]``. Others, or all with ``packed=True``,
         become patches ``pixel_values [patches, 3 * patch * patch]`` with their ``grids [images, 2]``; the model reads both.
-        ``square`` gives all images one size. ``return_tensors`` is ``pt``, ``np``, or None for a list of arrays.
+        ``square`` gives all images one size. ``return_tensors`` is ``pt``, ``np``, or None for NumPy arrays: one batch of images
+        that come out at one size, else a list.
         ``input_data_format`` says where arrays have their channels, ``channels_first`` or ``channels_last``. The other arguments
         take the place of the processor's own settings.
         """
@@ -172,7 +173,7 @@ class FineViTImageProcessor(BaseImageProcessor):
             patches = torch.cat([patchify(image[None], self.patch_size)[0] for image in ready])
             grids = torch.tensor([[side // self.patch_size for side in image.shape[1:]] for image in ready])
             return BatchFeature({"pixel_values": patches, "grids": grids} | ({} if kind == "pt" else _numpy(patches, grids)))
-        if kind is None:
+        if kind is None and len(sizes) > 1:
             return BatchFeature({"pixel_values": [image.numpy() for image in ready]})
         if len(sizes) > 1:
             raise ValueError(f"packed=False: images come out at sizes {sizes}; give square=True, or leave packed out")
