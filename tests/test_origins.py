@@ -1,6 +1,7 @@
 """Where weights come from: what is loaded is told, and what is frozen and random, or does other than it was trained to."""
 
 import logging
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -23,15 +24,14 @@ IMAGES = torch.rand(1, 3, 28, 28) + 0.1
 
 @contextmanager
 def told():
-    """The lines of MMEngine's logger, which does not hand them on."""
-    lines, handler = [], logging.Handler()
+    """The lines of a logger of MMEngine, which does not hand them on; a new one, without the files of other runs."""
+    lines, handler, name = [], logging.Handler(), f"told-{time.time_ns()}"
     handler.emit = lambda record: lines.append(record.getMessage())
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
+    MMLogger.get_instance(name).addHandler(handler)
     try:
         yield lines
     finally:
-        logger.removeHandler(handler)
+        MMLogger._instance_dict.pop(name)
 
 
 def saved(path, **settings) -> str:

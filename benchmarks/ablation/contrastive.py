@@ -8,4 +8,5 @@ val_dataloader = {
     "collate_fn": {"keys": ["captions_list", "truncated", "label"]},
 }
 val_evaluator = [{"type": "Retrieval"}, {"type": "ZeroShot", "protocols": ["scenes"]}]
-custom_hooks = [*_base_.custom_hooks[:-1], {"type": "ZeroShotHook"}, {"type": "ReportHook", "before": False}]
+_others = [hook for hook in _base_.custom_hooks if hook["type"] != "ReportHook"]
+custom_hooks = [*_others, {"type": "ZeroShotHook"}, {"type": "ReportHook", "before": False}]
