@@ -208,3 +208,8 @@ def test_real_labels_of_another_length_and_images_that_are_there_twice_are_named
         f"a/{names[2]}: real.json ends at image 2; fetch it again",
         f"b/{names[0]} is there already, as a/{names[0]}; an image counts once",
     ]
+
+
+def test_one_class_is_told_to_be_too_few(tmp_path):
+    with pytest.raises(ValueError, match=r"holds images of one class alone, 'cat'; two are the least; put the images"):
+        ImageNetFolder(data_root=write(tmp_path, "val/cat/a.jpg"))

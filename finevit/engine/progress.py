@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from finevit.console import say, screen, take_over
+from finevit.engine.checkpoints import newest
 from finevit.table import aligned
 
 if TYPE_CHECKING:
@@ -116,10 +117,9 @@ class ConsoleHook(Hook):
             yield
         except KeyboardInterrupt:
             self._close()
-            say(
-                f"interrupted at step {runner.iter}; to go on from the newest checkpoint: the same command with --resume",
-                runner.logger,
-            )
+            going_on = "to go on from the newest checkpoint: the same command with --resume"
+            kept = going_on if newest(runner.work_dir) else "there is no checkpoint yet: the same command starts anew"
+            say(f"interrupted at step {runner.iter}; {kept}", runner.logger)
             raise SystemExit(128 + signal.SIGINT) from None
         except Exception:
             runner.logger.info(f"the run ended by an error\n{traceback.format_exc()}")

@@ -8,7 +8,7 @@ from finevit.evaluation.results import Results
 from finevit.visualization.plots import Series, line_chart
 from finevit.visualization.report import Chart, Figure
 
-COUNTERS = {"time", "data_time", "memory", "patches_per_s", "base_lr"}
+COUNTERS = {"time", "data_time", "memory", "patches_per_s", "base_lr", "fill", "attention_share"}
 """Logged values that tell nothing about learning, or what another chart already tells."""
 
 

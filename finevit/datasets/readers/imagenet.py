@@ -75,7 +75,8 @@ def _kept(folders: Mapping[str, Images], flat: Images, root: Path, given: str) -
     if sum(bool(images.read) for images in kept.values()) < 2:
         there = f"{len(flat.read):,} images in one folder, without their classes" if flat.read else listed(root)
         lost = next((f"; {images.lost[0]} is of a format that is not read" for images in kept.values() if images.lost), "")
-        raise ValueError(f"data_root={given!r}: {root} holds {there}{lost}; {_REMEDY}")
+        alone = next((f"images of one class alone, {name!r}; two are the least" for name in kept if kept[name].read), there)
+        raise ValueError(f"data_root={given!r}: {root} holds {there if flat.read else alone}{lost}; {_REMEDY}")
     return kept
 
 
