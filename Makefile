@@ -3,9 +3,10 @@
 #   make train PYTHON=python3.12                              chooses the interpreter
 PYTHON ?= python3
 ARGS ?=
+SHARE ?= 1
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help environment train learning tricks ablation downstream bench ops test test-slow check format scenes pins
+.PHONY: help environment train learning tricks ablation downstream bench reliability ops test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,10 +36,13 @@ ops: environment ## build mmcv's compiled operations once, cache the wheel and i
 	@$(RUN) tools/build_ops.py $(ARGS)
 
 test: environment ## run the tests that take minutes at most
-	@$(RUN) -m pytest -m "not slow" $(ARGS)
+	@$(RUN) -m pytest -m "not slow and not reliability" $(ARGS)
 
 test-slow: environment ## run the long tests too
-	@$(RUN) -m pytest -m slow $(ARGS) || [ $$? -eq 5 ]
+	@$(RUN) -m pytest -m "slow and not reliability" $(ARGS) || [ $$? -eq 5 ]
+
+reliability: environment ## kills, power cuts, hostile files, floods: the full counts; SHARE=0.1 for a tenth; prints the table
+	@$(RUN) -m pytest tests/reliability -m reliability --share $(SHARE) $(ARGS)
 
 check: environment ## formatting, lint, types, who may import whom
 	@$(RUN) -m ruff format --check --quiet --output-format concise . || { echo "run: make format"; exit 1; }

@@ -11,6 +11,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from finevit.durable import check_digest
 from finevit.locate import first_line
 from finevit.suggest import missing
 
@@ -37,6 +38,8 @@ def _load(file: str) -> Any:
     if "://" in file:
         return CheckpointLoader.load_checkpoint(file, map_location="cpu", logger="silent")
     path = Path(file).expanduser()
+    if path.is_file() and (damage := check_digest(path)):
+        raise ValueError(damage)
     return torch.load(path, map_location="cpu", weights_only=False, mmap=zipfile.is_zipfile(path))
 
 

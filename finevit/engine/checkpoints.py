@@ -1,6 +1,5 @@
 """Checkpoints that a kill cannot tear and that need no memory of their own."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from mmengine.runner import Runner, runner, save_checkpoint
 from torch import Tensor
 
 from finevit.console import say
+from finevit.durable import write_file
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
@@ -150,10 +150,8 @@ def _streaming() -> Iterator[None]:
 
 
 def write(checkpoint: dict, filename: str, *arguments: Any, **options: Any) -> None:
-    """Writes a checkpoint to ``filename``, completely or not at all."""
+    """Writes a checkpoint to ``filename``, completely or not at all, and its SHA-256 beside it."""
     if "://" in filename:
         save_checkpoint(checkpoint, filename, *arguments, **options)
         return
-    unfinished = f"{filename}.unfinished"
-    torch.save(checkpoint, unfinished)
-    os.replace(unfinished, filename)
+    write_file(filename, lambda file: torch.save(checkpoint, file), digest=True)
