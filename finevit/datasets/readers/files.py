@@ -2,12 +2,10 @@
 
 import contextlib
 import logging
-import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from mmengine.logging import print_log
@@ -15,6 +13,7 @@ from mmengine.logging import print_log
 from finevit.contracts import BadSample, Record, Source
 from finevit.datasets.images import Header, header
 from finevit.datasets.text import printable
+from finevit.regular import open_regular
 from finevit.suggest import did_you_mean
 
 from .splits import select
@@ -140,14 +139,9 @@ def not_read(skipped: Skipped) -> str:
     return f"; not read: {'; '.join(skipped.notes)}" if skipped.notes else ""
 
 
-def opened_at_once(path: str | Path) -> BinaryIO:
-    """A file for reading; a pipe to which nobody writes is empty, and not waited for."""
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
-
-
 def header_of(path: Path, offset: int = 0, size: int = -1) -> Header | None:
     """What an image file, or a part of ``size`` bytes of a file, says of itself at its beginning; None where it cannot be read."""
-    with contextlib.suppress(OSError, ValueError), opened_at_once(path) as file:
+    with contextlib.suppress(OSError, ValueError), open_regular(path) as file:
         for most in (HEAD // 16, HEAD, size):
             file.seek(offset)
             if found := header(file.read(most if size < 0 else min(most, size)), whole=most == size):
@@ -155,10 +149,17 @@ def header_of(path: Path, offset: int = 0, size: int = -1) -> Header | None:
     return None
 
 
+def head(path: str | Path) -> bytes:
+    """The first bytes of a file, none where they cannot be read."""
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        return file.read(HEAD)
+    return b""
+
+
 def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:
     """Return ``size`` bytes of a file from ``offset``, by default all; ``BadSample`` calls the sample ``name``."""
     try:
-        with opened_at_once(path) as file:
+        with open_regular(path) as file:
             if offset:
                 file.seek(offset)
             data = file.read(size)

@@ -1,8 +1,8 @@
 """A folder of images, each with an optional caption in a text file of the same stem."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from finevit.contracts import BadSample, Record
@@ -10,7 +10,7 @@ from finevit.registry import DATASETS
 
 from .annotations import UNNAMED
 from .encodings import decode_caption
-from .files import HEAD, IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, opened_at_once, read
+from .files import IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, head, read
 from .splits import Strings
 from .unread import Unread
 
@@ -80,21 +80,12 @@ def _pairs(root: Path, unread: Unread, lone: list[str]) -> Iterator[tuple[str, s
             if ending.lower() in IMAGE_SUFFIXES:
                 stems.add(stem)
                 yield prefix + stem + ending, prefix + texts[stem] if stem in texts else ""
-            elif ending.lower() != ".txt" and unread.meet(prefix + stem + ending, ending.lower(), _head(folder, stem + ending)):
+            elif ending.lower() != ".txt" and unread.meet(
+                prefix + stem + ending, ending.lower(), partial(head, os.path.join(folder, stem + ending))
+            ):
                 stems.add(stem)
         for stem in sorted(texts.keys() - stems):
             if stems:
                 lone.append(prefix + texts[stem])
             else:
                 unread.add("file", ".txt", prefix + texts[stem])
-
-
-def _head(folder: str, name: str) -> Callable[[], bytes]:
-    """Reads the first bytes of a file, none where that cannot be done."""
-
-    def head() -> bytes:
-        with suppress(OSError), opened_at_once(os.path.join(folder, name)) as file:
-            return file.read(HEAD)
-        return b""
-
-    return head

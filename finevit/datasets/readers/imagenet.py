@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from finevit.evaluation.prompts import imagenet
 from finevit.registry import DATASETS
 
-from .files import HEAD, IMAGE_SUFFIXES, Skipped, existing, opened_at_once
+from .files import IMAGE_SUFFIXES, Skipped, existing, head
 from .fixed import Entry, FixedSet, listed
 from .real_labels import REAL, labelled
 from .unread import Unread, ending_of
@@ -131,15 +130,9 @@ def _images(folder: Path, root: Path, unread: Unread) -> Images:
     paths = [path for path in _visible(folder) if not path.is_dir()] if folder.is_dir() else []
     read = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     others = [path for path in paths if path.suffix.lower() not in IMAGE_SUFFIXES]
-    lost = [path for path in others if unread.meet(path.name, ending_of(path.name), partial(_head, path))]
+    lost = [path for path in others if unread.meet(path.name, ending_of(path.name), partial(head, path))]
     return Images([path.relative_to(root).as_posix() for path in read], [path.relative_to(root).as_posix() for path in lost], [])
 
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name[0] != ".")
-
-
-def _head(path: Path) -> bytes:
-    with suppress(OSError), opened_at_once(path) as file:
-        return file.read(HEAD)
-    return b""
