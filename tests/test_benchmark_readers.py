@@ -175,12 +175,12 @@ def test_one_impossible_entry_of_a_retrieval_set_is_left_out_and_named(tmp_path)
     source = Karpathy(annotations=tmp_path / "k.json")
     assert [captions(source, i) for i in range(len(source))] == [["one", "four"]]
     assert source.skipped.listed == [
-        "k.json: image 0: an entry is not an image with filename and sentences (KeyError: 'sentences')",
+        "k.json: image 0: an entry is not an image with filename and sentences: it has no 'sentences'",
         "k.json: a.jpg: sentence 1: its caption is ' '",
         "k.json: a.jpg: sentence 2: its caption is None",
         "a.jpg: has no caption",
         "k.json: image 3: image is '', no path",
-        "k.json: a.jpg: sentence 0: an entry is not a sentence with its raw text (KeyError: 'raw')",
+        "k.json: a.jpg: sentence 0: an entry is not a sentence with its raw text: it has no 'raw'",
         "a.jpg: has no caption",
     ]
     assert "INCOMPLETE: 4 of 5 images, 3 captions left out" in source.describe()
@@ -192,7 +192,7 @@ def test_one_impossible_entry_of_a_retrieval_set_is_left_out_and_named(tmp_path)
     assert source.skipped.listed[1:4] == [
         "c.json: annotation 1: its image 9 is not in the file",
         "c.json: annotation 2: its caption is ''",
-        "c.json: annotation 3: an entry is not an image with id and file_name, or a caption of one (KeyError: 'image_id')",
+        "c.json: annotation 3: an entry is not an image with id and file_name, or a caption of one: it has no 'image_id'",
     ]
     assert "INCOMPLETE: 2 of 3 images, 4 captions left out" in source.describe()
 

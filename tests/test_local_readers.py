@@ -162,15 +162,15 @@ def test_impossible_references_are_left_out_and_named(tmp_path):
     source = RefCOCO(data_root=tmp_path)
     assert asked(source, 0) == (where("left man", 0.2, 0.25, 0.6, 0.75), where("x", 0.5, 0.5, 1.0, 1.0))
     assert [said.removeprefix("refs(unc).p: reference ") for said in source.skipped.listed] == [
-        "7: an entry is not a reference with split, ann_id and sentences (KeyError: 'split')",
-        "8: an entry is not a reference with split, ann_id and sentences (TypeError: 'NoneType' object is not subscriptable)",
+        "7: an entry is not a reference with split, ann_id and sentences: it has no 'split'",
+        "8: an entry is not a reference with split, ann_id and sentences: it is null, not an object with 'split'",
         "9: its split is 3",
         "0: annotation 100 has an expression without words",
         "1: annotation 100 has an expression without words",
         "2: annotation 99 is not in instances.json",
         "3: ann_id is [100, 102]: expressions of several objects or of none (gRefCOCO) are not read",
         "5: annotation 100 has an expression without words",
-        "5: an entry is not a reference with split, ann_id and sentences (AttributeError: 'float' object has no attribute 'split')",
+        "5: an entry is not a reference with split, ann_id and sentences: its 'sent' is a number, 2.0, not a text",
         "6: annotation 100 has an expression without words",
     ]
     assert source.describe().endswith("; INCOMPLETE: 3 references, 7 expressions left out")
@@ -303,15 +303,14 @@ def test_objects_that_are_none_are_left_out_and_named(tmp_path):
     write(root, {"instances.json": content})
     source = CocoRegions(annotations=root / "instances.json", image_root=root)
     assert [region.box for region in source[0].regions] == [(0.1, 0.1, 0.4, 0.4), (0.0, 0.0, 0.5, 0.5)]
-    assert source.skipped.listed[0] == "instances.json: category 1: an entry is not a category with id and name (KeyError: 'name')"
+    assert source.skipped.listed[0] == "instances.json: category 1: an entry is not a category with id and name: it has no 'name'"
     assert [said.removeprefix("instances.json: annotation ") for said in source.skipped.listed[1:]] == [
         "1: annotation 100 has bbox []: it needs four numbers",
         "2: annotation 100 has no bbox",
         "3: its category 9 is not in the file",
         "4: its image 7 is not in instances.json",
         "5: annotation 100 has bbox [50, 50, -10, 10] in 100 x 60 pixels: x2 <= x1; give the left edge first",
-        "6: an entry is not an annotation with image_id, category_id and bbox "
-        "(AttributeError: 'NoneType' object has no attribute 'get')",
+        "6: an entry is not an annotation with image_id, category_id and bbox: it is null, not an object with 'image_id'",
         "8: image 5 has the file_name of image 0, but another size",
     ]
     assert source.describe().endswith("1 categories; 1 images; INCOMPLETE: 1 categories, 7 objects left out")
@@ -583,7 +582,7 @@ def test_ids_agree_whatever_their_type_and_odd_categories_are_left_out(tmp_path)
         "instances.json: category 3: category 2 was called 'two' before",
         "instances.json: category 4: category [3] is called 'y'",
         "instances.json: category 5: category 4 is called None",
-        "instances.json: category 6: an entry is not a category with id and name (KeyError: 'id')",
+        "instances.json: category 6: an entry is not a category with id and name: it has no 'id'",
         "instances.json: annotation 3: its category 4 is not in the file",
     ]
 

@@ -15,6 +15,7 @@ from finevit.datasets.images import header
 from finevit.datasets.text import cleaned
 
 from .encodings import REMEDY
+from .fields import short
 from .files import clean
 
 UNNAMED = "alt"
@@ -33,9 +34,8 @@ _NOT_CAPTIONS = ("caption", "captions", "text", "description", "prompt", "title"
 """What others call a caption, in upper or lower case: told where an entry has no other."""
 _NOT_PHRASES = ("label", "name", "category", "category_name", "class", "class_name", "description", "expression")
 """What others call a region: told where a region has neither phrase nor caption nor text."""
-_SHOWN = 60  # characters of a wrong value
 _ROUNDING = 0.02 + 1e-9  # boxes may pass the image's edge by so much, and are cut
-_MOST = 2**31  # pixels of a side
+MOST = 2**31  # pixels of a side
 _PIXELS = 2  # a box with a larger number is in pixels, if the entry says of how many
 NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
 """The box of a region that has no possible one."""
@@ -112,7 +112,7 @@ def _missing(text: object) -> bool:
 def _text(text: object, field: str) -> str:
     if not isinstance(text, str):
         remedy = "write a string, a list of strings, or an object of captioners with these; null where there is none"
-        raise ValueError(f"{field!r} must hold text, not {type(text).__name__} {_short(text)}; {remedy}")
+        raise ValueError(f"{field!r} must hold text, not {type(text).__name__} {short(text)}; {remedy}")
     return clean(text)
 
 
@@ -120,11 +120,6 @@ def _free(captioner: str, taken: Container[str]) -> str:
     """``alt``, or the first of ``alt-2``, ``alt-3``, ... that is not taken."""
     names = chain([captioner], (f"{captioner}-{number}" for number in count(2)))
     return next(name for name in names if name not in taken)
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
 
 
 class Parts(NamedTuple):
@@ -157,7 +152,7 @@ def _region(item: object, entry: Mapping[str, object], image: bytes | None) -> t
     said = _NAMELESS
     try:
         if not isinstance(item, Mapping):
-            raise ValueError(f"must be an object with a box, not {type(item).__name__} {_short(item)}")
+            raise ValueError(f"must be an object with a box, not {type(item).__name__} {short(item)}")
         phrase, caption, text = (cleaned(value) if isinstance(value := item.get(field), str) else "" for field in _TEXTS)
         said = Region(NOWHERE, phrase=phrase, caption=caption, text=text)
         texts = {field: _written(item.get(field), field) for field in _TEXTS}
@@ -173,13 +168,13 @@ def _written(value: object, field: str) -> str:
     if _missing(value):
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{field!r} must be a text, not {type(value).__name__} {_short(value)}")
+        raise ValueError(f"{field!r} must be a text, not {type(value).__name__} {short(value)}")
     return cleaned(str(value))
 
 
 def _kind(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"kind must be a text such as 'object' or 'text_line', not {_short(value)}")
+        raise ValueError(f"kind must be a text such as 'object' or 'text_line', not {short(value)}")
     return value
 
 
@@ -187,7 +182,7 @@ def _class(value: object) -> int:
     if _missing(value):
         return -1
     if isinstance(value, bool) or not isinstance(value, int | float) or not _whole(value):
-        raise ValueError(f"class_id must be a whole number, not {_short(value)}")
+        raise ValueError(f"class_id must be a whole number, not {short(value)}")
     return int(value)
 
 
@@ -202,7 +197,7 @@ def _box(item: Mapping[str, object], entry: Mapping[str, object], image: bytes |
     try:
         x1, y1, x2, y2 = map(float, value if isinstance(value, list) else ())
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"box {_short(value)} must be [x1, y1, x2, y2]") from None
+        raise ValueError(f"box {short(value)} must be [x1, y1, x2, y2]") from None
     if max(x1, y1, x2, y2) > _PIXELS and (size := size_of(entry)):
         height, width = size
         if min(x2 - x1, y2 - y1) < 1:
@@ -226,5 +221,5 @@ def _inside(box: Box, said: str, remedy: str) -> Box:
 def size_of(entry: Mapping[str, object]) -> Size | None:
     """Height and width in pixels, where an entry tells both."""
     height, width = entry.get("height"), entry.get("width")
-    told = [side for side in (height, width) if isinstance(side, int | float) and 1 <= side < _MOST and _whole(side)]
+    told = [side for side in (height, width) if isinstance(side, int | float) and 1 <= side < MOST and _whole(side)]
     return (int(told[0]), int(told[1])) if len(told) == 2 else None

@@ -9,9 +9,10 @@ from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
 
 from .docvqa import path_of
+from .fields import field, identity, short, value
 from .files import Skipped, clean
 from .fixed import Entry, FixedSet, annotation_file, expecting, load_json, numbered, usable
-from .instances import by_id, key_of
+from .instances import by_id
 
 CAPTIONS = 5
 """Captions of an image that count: its first five, as usual; a few images of COCO have six or seven."""
@@ -73,12 +74,12 @@ class CocoCaptions(FixedSet):
             )
         skipped, about = Skipped(), f"{path.stem}, first {CAPTIONS} captions"
         what = "an image with id and file_name, or a caption of one"
-        with expecting(path, what):
-            listed, texted = numbered("image", content["images"]), numbered("annotation", content["annotations"])
-        _, twice = by_id(content["images"])
-        names = dict(usable(listed, _name(twice), skipped, path=path, of="images", what=what))
+        with expecting(path, "a file with lists of images and annotations"):
+            listed, texted = field(content, "images", list), field(content, "annotations", list)
+            _, twice = by_id(listed)
+        names = dict(usable(numbered("image", listed), _name(twice), skipped, path=path, of="images", what=what))
         texts = dict[str, list[str]]((number, []) for number in names)
-        found = list(usable(texted, _caption(names), skipped, path=path, of="captions", what=what))
+        found = list(usable(numbered("annotation", texted), _caption(names), skipped, path=path, of="captions", what=what))
         if all(isinstance(place, int) for place, _, _ in found):
             found.sort(key=itemgetter(0))
         for _, number, text in found:
@@ -91,9 +92,9 @@ def _name(twice: Collection[str]) -> Callable[[Mapping], tuple[str, str]]:
     """Reads an image as its number, which no other has, and its file."""
 
     def read(image: Mapping) -> tuple[str, str]:
-        if (number := key_of(image["id"])) in twice:
+        if (number := identity(image, "id")) in twice:
             raise ValueError(f"the file has several images of the id {number}")
-        return number, path_of(image["file_name"])
+        return number, path_of(image, "file_name")
 
     return read
 
@@ -102,18 +103,19 @@ def _caption(names: Mapping[str, str]) -> Callable[[Mapping], tuple[Any, str, st
     """Reads an annotation as its id, the number of its image, which has one of the ``names``, and a caption."""
 
     def read(annotation: Mapping) -> tuple[Any, str, str]:
-        number, text = key_of(annotation["image_id"]), annotation["caption"]
+        number = identity(annotation, "image_id")
         if number not in names:
             raise ValueError(f"its image {annotation['image_id']!r} is not in the file")
-        return annotation.get("id"), number, worded(text)
+        return annotation.get("id"), number, worded(annotation, "caption")
 
     return read
 
 
-def worded(text: object) -> str:
-    """A caption on one line; ``ValueError`` where it is no text or has no words."""
+def worded(entry: object, name: str) -> str:
+    """The caption in a field of an entry, on one line; ``ValueError`` where it is no text or has no words."""
+    text = value(entry, name)
     if not isinstance(text, str) or not clean(text):
-        raise ValueError(f"its caption is {text!r}")
+        raise ValueError(f"its caption is {short(text)}")
     return clean(text)
 
 
@@ -121,28 +123,29 @@ def _karpathy(images: Iterable[tuple[str, Mapping]], skipped: Skipped, path: Pat
     """Name, path and captions of Karpathy's images: COCO names a folder too, Flickr a file alone."""
 
     def read(image: Mapping) -> tuple[str, str, list[str]]:
-        name = path_of(image["filename"])
-        name = f"{image['filepath']}/{name}" if image.get("filepath") else name
-        sentences = [(f"{name}: sentence {place}", sentence) for place, sentence in enumerate(image["sentences"][:CAPTIONS])]
-        read, what = (lambda sentence: worded(sentence["raw"])), "a sentence with its raw text"
+        name, folder = path_of(image, "filename"), field(image, "filepath", str, "")
+        name = f"{folder}/{name}" if folder else name
+        first = field(image, "sentences", list)[:CAPTIONS]
+        sentences = [(f"{name}: sentence {place}", sentence) for place, sentence in enumerate(first)]
+        read, what = (lambda sentence: worded(sentence, "raw")), "a sentence with its raw text"
         return name, name, list(usable(sentences, read, skipped, path=path, of="captions", what=what))
 
     return usable(images, read, skipped, path=path, of="images", what="an image with filename and sentences")
 
 
 def _captioned(images: Iterable[tuple[str, str, list[str]]], skipped: Skipped) -> Iterator[Entry]:
-    for identity, path, texts in images:
+    for name, path, texts in images:
         if texts:
-            yield Entry(identity, path, {f"caption-{place}": text for place, text in enumerate(texts[:CAPTIONS], start=1)})
+            yield Entry(name, path, {f"caption-{place}": text for place, text in enumerate(texts[:CAPTIONS], start=1)})
         else:
-            skipped.add(f"{identity}: has no caption")
+            skipped.add(f"{name}: has no caption")
 
 
 def _divided(named: tuple[str, Mapping]) -> tuple[str, tuple[str, Mapping]]:
     """Karpathy's split of an image, and the image; what is left of COCO's validation images is trained on."""
     split = named[1].get("split", "")
     if not isinstance(split, str):
-        raise ValueError(f"its split is {split!r}")
+        raise ValueError(f"its split is {short(split)}")
     return "train" if split == "restval" else split, named
 
 

@@ -11,6 +11,7 @@ from finevit.registry import DATASETS
 
 from .annotations import parse_object
 from .encodings import decode_text, text_lines
+from .fields import field, short, shown, value
 from .files import FileSource, Skipped, clean, existing, read
 from .fixed import annotation_file, expecting, lacking, listed, load_json, usable
 
@@ -19,6 +20,7 @@ IMAGE_FIELDS = ("image", "image_path", "file_name")
 WORDING = "Which number is missing in this caption of the image: {caption}"
 """How is asked where the data brings no question."""
 BLANK = "___"
+_MOST = 1_000_000  # objects in an image
 _WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -92,7 +94,10 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         from pyarrow import parquet
     except ImportError:
         raise ValueError(f"annotations={str(path)!r}: Parquet files need pyarrow; run pip install 'finevit[recaption]'") from None
-    return parquet.read_table(path).to_pylist()
+    try:
+        return parquet.read_table(path).to_pylist()
+    except Exception as error:  # of many types, not all of them pyarrow's
+        raise ValueError(f"{path} is no Parquet file that pyarrow can read ({error}); fetch it again") from None
 
 
 def _with_questions(rows: list[Any], questions: str | Path | None) -> list[Any]:
@@ -105,8 +110,16 @@ def _with_questions(rows: list[Any], questions: str | Path | None) -> list[Any]:
         raise ValueError(
             f"questions={str(questions)!r} has {len(asked):,} questions for {len(rows):,} rows; give the file that fits"
         )
-    paired = zip(rows, asked, strict=True)
-    return [{**row, "question": item["question"]} if isinstance(row, dict) else row for row, item in paired]
+    name = Path(questions).name
+    return [_asked(row, item, f"row {place}: {name}") for place, (row, item) in enumerate(zip(rows, asked, strict=True))]
+
+
+def _asked(row: Any, item: Mapping[str, Any], where: str) -> Any:
+    """A row with its question, if both are what they should be; else what is wrong."""
+    try:
+        return {**row, "question": field(item, "question", str)} if isinstance(row, dict) else row
+    except ValueError as error:
+        return ValueError(f"{where}: {error}")
 
 
 def _counted(path: Path, rows: Sequence[Any], root: Path, skipped: Skipped) -> Iterator[Counted]:
@@ -114,12 +127,12 @@ def _counted(path: Path, rows: Sequence[Any], root: Path, skipped: Skipped) -> I
 
     def counted(placed: tuple[int, Mapping[str, Any]]) -> Counted:
         place, row = placed
-        number, image = _number(row["number"]), _image(row, root)
-        text = clean(row.get("question") or "") or _blanked(row["text"], number)
+        number, image = _number(value(row, "number")), _image(row, root)
+        text = clean(field(row, "question", str, "")) or _blanked(field(row, "text", str), number)
         if image is None or (isinstance(image, Path) and not os.path.isfile(image)):
             raise ValueError(f"{image or 'its image'} is missing")
         if not text:
-            raise ValueError(f"its caption {row['text']!r} does not say {number}; give a question")
+            raise ValueError(f"its caption {short(row['text'])} does not say {short(number)}; give a question")
         return Counted(str(place), image, Question(task="counting", text=text, answer=str(number)))
 
     for row in rows:
@@ -129,21 +142,22 @@ def _counted(path: Path, rows: Sequence[Any], root: Path, skipped: Skipped) -> I
     return usable(named, counted, skipped, path=path, of="images", what="an image with number, and with question or text")
 
 
-def _number(value: Any) -> int:
-    try:
-        if not isinstance(value, bool) and int(value) == float(value):
-            return int(value)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError(f"number is {value!r}; write a whole number")
+def _number(found: object) -> int:
+    if isinstance(found, str) and re.fullmatch("[0-9]{1,6}", found):
+        return int(found)
+    if isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= _MOST and found == int(found):
+        return int(found)
+    raise ValueError(f"number is {short(found)}; write a whole number")
 
 
 def _image(row: Mapping[str, Any], root: Path) -> bytes | Path | None:
-    image = next((row[field] for field in IMAGE_FIELDS if row.get(field)), None)
-    image = image.get("bytes") if isinstance(image, dict) else root / image if image else None
-    if not isinstance(image, bytes | Path | None):
-        raise ValueError(f"the bytes of its image are {type(image).__name__}; give the path of a file")
-    return image
+    image = next((row[name] for name in IMAGE_FIELDS if row.get(name)), None)
+    data = image.get("bytes") if isinstance(image, dict) else None
+    if not isinstance(data, bytes | None):
+        raise ValueError(f"the bytes of its image are {type(data).__name__}; give the path of a file")
+    if not isinstance(image, dict | str | None):
+        raise ValueError(f"its image is {shown(image)}; give the path of a file")
+    return root / image if isinstance(image, str) else data
 
 
 def _blanked(caption: str, number: int) -> str:

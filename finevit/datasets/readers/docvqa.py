@@ -1,5 +1,6 @@
 """DocVQA: questions about scanned documents, answered with the words that stand there (paper, evaluation of Stage III)."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from finevit.contracts import Question
 from finevit.registry import DATASETS
 
+from .fields import field, short, value
 from .files import Skipped
 from .fixed import Entry, FixedSet, annotation_file, load_json, numbered, usable
 
@@ -47,22 +49,30 @@ def by_image(asked: Iterable[tuple[str, Question]]) -> list[Entry]:
 def answered(task: str, text: str, answers: object) -> Question:
     """A question with the first of its answers as ``answer`` and the others as ``strings``; ``ValueError`` where all are empty."""
     given = answers if isinstance(answers, list | tuple) else [answers]
-    if wrong := [answer for answer in given if isinstance(answer, bool) or not isinstance(answer, str | int | float | None)]:
-        raise ValueError(f"the {task} question {text!r} has the answer {wrong[0]!r}, which is no text")
-    found = [stripped for answer in given if answer is not None and (stripped := str(answer).strip())]
+    if wrong := [answer for answer in given if not _written(answer)]:
+        raise ValueError(f"the {task} question {short(text)} has the answer {short(wrong[0])}, which is no text")
+    texts = [answer if isinstance(answer, str) else short(answer) for answer in given if answer is not None]
+    found = [text.strip() for text in texts if text.strip()]
     if not text.strip():
         raise ValueError(f"the {task} question has no words")
     if not found:
-        raise ValueError(f"the {task} question {text!r} has no answer")
+        raise ValueError(f"the {task} question {short(text)} has no answer")
     return Question(task=task, text=text.strip(), answer=found[0], strings=tuple(found[1:]))
 
 
-def path_of(image: object) -> str:
-    """What an entry says of its image, if that is a path; else ``ValueError``."""
+def _written(answer: object) -> bool:
+    """Whether an answer is a text or a number, or is left out."""
+    number = isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+    return answer is None or isinstance(answer, str) or number
+
+
+def path_of(entry: object, name: str) -> str:
+    """What a field of an entry says of its image, if that is a path; else ``ValueError``."""
+    image = value(entry, name)
     if not isinstance(image, str) or not image:
-        raise ValueError(f"image is {image!r}, no path")
+        raise ValueError(f"image is {short(image)}, no path")
     return image
 
 
 def _question(item: Any) -> tuple[str, Question]:
-    return path_of(item["image"]), answered("docvqa", item["question"], item["answers"])
+    return path_of(item, "image"), answered("docvqa", field(item, "question", str), value(item, "answers"))

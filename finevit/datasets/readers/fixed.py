@@ -12,6 +12,7 @@ from finevit.contracts import Record
 from finevit.suggest import did_you_mean
 
 from .encodings import decode_text
+from .fields import Odd
 from .files import FileSource, Skipped, existing, not_read, read
 
 Item = TypeVar("Item")
@@ -160,7 +161,9 @@ def expecting(path: Path, what: str) -> Iterator[None]:
     """A file whose entries lack what they should have, or say what cannot be, is named, with what its entries should be."""
     try:
         yield
+    except Odd as error:
+        raise ValueError(f"{path}: an entry is not {what}: {error}; fetch the file again") from None
     except ValueError as error:
         raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from None
-    except (KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"{path}: an entry is not {what} ({type(error).__name__}: {error}); fetch the file again") from None
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):  # readers of others, and lists without end
+        raise ValueError(f"{path}: an entry is not {what}; fetch the file again") from None

@@ -9,6 +9,8 @@ from typing import Any
 from finevit.boxes import Box, fault_of_box
 from finevit.datasets.frames import Size, turn_of
 
+from .annotations import MOST
+from .fields import field, key_of, mapping, short
 from .files import Skipped, header_of
 from .fixed import expecting, load_json
 
@@ -20,20 +22,20 @@ class Instances:
         self.path, self._root = path, image_root
         self.content = load_json(path)
         with expecting(path, "an instances file with lists of images and annotations"):
-            self._images, self._twice = by_id(self.content["images"])
-            self.annotations = list[Mapping](self.content["annotations"])
+            self._images, self._twice = by_id(field(self.content, "images", list))
+            self.annotations = field(self.content, "annotations", list)
         self.paths: dict[str, str] = {}
         self._sizes: dict[str, Size | None] = {}
         self._owners: dict[str, object] = {}
 
     def located(self, annotation: Mapping[str, Any]) -> tuple[str, Box]:
         """Name of the image and canonical box, turned as ``annotation`` has it; ``ValueError`` says what is wrong."""
-        number = key_of(annotation.get("image_id"))
+        number = key_of(mapping(annotation, "image_id").get("image_id"))
         image = self._images.get(number)
         if number in self._twice:
             raise ValueError(f"{self.path.name} has several images of the id {number}")
         if image is None:
-            raise ValueError(f"its image {annotation.get('image_id')!r} is not in {self.path.name}")
+            raise ValueError(f"its image {short(annotation.get('image_id'))} is not in {self.path.name}")
         name = self._named(image)
         return name, _box(annotation, self._sizes[name] or self._own(name))
 
@@ -49,12 +51,12 @@ class Instances:
 
     def _named(self, image: Mapping[str, Any]) -> str:
         """The image's name; of LVIS, which has none, the last two parts of its address."""
-        name = image.get("file_name") or "/".join(str(image.get("coco_url") or "").split("/")[-2:])
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"image {image['id']!r} has neither file_name nor coco_url")
+        name = field(image, "file_name", str, "") or "/".join(field(image, "coco_url", str, "").split("/")[-2:])
+        if not name:
+            raise ValueError(f"image {short(image['id'])} has neither file_name nor coco_url")
         size = _size(image)
         if self._owners.setdefault(name, image["id"]) != image["id"] and self._sizes[name] != size:
-            raise ValueError(f"image {image['id']!r} has the file_name of image {self._owners[name]!r}, but another size")
+            raise ValueError(f"image {short(image['id'])} has the file_name of image {short(self._owners[name])}, but another size")
         if name not in self.paths:
             self._sizes[name], self.paths[name] = size, self._path(name, image)
         return name
@@ -82,29 +84,24 @@ def by_id(entries: Iterable[object]) -> tuple[dict[str, Mapping], set[str]]:
     return found, twice
 
 
-def key_of(value: object) -> str:
-    """Ids agree whether they are written as numbers, as 7.0 by tables, or as text."""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
 def _size(image: Mapping[str, Any]) -> Size | None:
     height, width = image.get("height"), image.get("width")
     if height is None and width is None:
         return None
-    if not all(isinstance(side, int | float) and math.isfinite(side) and side >= 1 for side in (height, width)):
-        raise ValueError(f"image {image['id']!r} has {width!r} x {height!r} pixels")
+    if not all(isinstance(side, int | float) and 1 <= side < MOST for side in (height, width)):
+        raise ValueError(f"image {short(image['id'])} has {short(width)} x {short(height)} pixels")
     return int(height), int(width)  # type: ignore[arg-type]
 
 
 def _box(annotation: Mapping[str, Any], size: Size) -> Box:
     """COCO's x, y, width, height in pixels -> canonical xyxy; what passes the image's edge is cut off."""
     height, width = size
-    where = f"annotation {annotation.get('id')} has bbox {annotation.get('bbox')}"
+    where = f"annotation {short(annotation.get('id'))} has bbox {short(annotation.get('bbox'))}"
     try:
         left, top, wide, high = map(float, annotation["bbox"])
     except KeyError:
-        raise ValueError(f"annotation {annotation.get('id')} has no bbox") from None
-    except (TypeError, ValueError):
+        raise ValueError(f"annotation {short(annotation.get('id'))} has no bbox") from None
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{where}: it needs four numbers") from None
     if not all(map(math.isfinite, (left, top, wide, high))):
         raise ValueError(f"{where}: it needs four finite numbers")

@@ -2,18 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from finevit.contracts import BadSample
 from finevit.registry import DATASETS
 
+from .docvqa import path_of
 from .encodings import decode_caption, encoding_of, text_lines
+from .fields import Odd, field, key_of, short
 from .files import IMAGE_SUFFIXES, Skipped, clean, existing, read
-from .fixed import Entry, FixedSet, annotation_file, expecting, folder, listed, load_json
+from .fixed import Entry, FixedSet, annotation_file, expecting, folder, listed, load_json, numbered, usable
 
 _CHUNK = 1 << 20  # characters of a JSON file that are read at a time
+_LONGEST = 1 << 24  # characters of an entry
 
 
 @DATASETS.register_module()
@@ -57,15 +60,11 @@ class ShareGPT4V1k(FixedSet):
 
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
         path, root = annotation_file(annotations, image_root)
-        skipped, entries = Skipped(), []
-        with expecting(path, "an entry"):  # or of another encoding
-            items = list(first_of_list(path, 1000))
-        for place, item in enumerate(items):
-            try:
-                entries.append(_conversation(item, place))
-            except (TypeError, KeyError, IndexError, AttributeError):
-                skipped.add(f"entry {place} has no 'image', or no second turn in 'conversations'")
-        about = f"first {len(entries) + skipped.count:,} entries"
+        skipped, what = Skipped(), "an image with a second turn in its conversations"
+        with expecting(path, what):  # or of another encoding
+            items = list(enumerate(first_of_list(path, 1000)))
+        entries = list(usable(numbered("entry", items), _conversation, skipped, path=path, of="images", what=what))
+        about = f"first {len(items):,} entries"
         super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
 
 
@@ -118,7 +117,7 @@ def first_of_list(path: Path, count: int) -> Iterator[object]:
             except RecursionError as error:
                 raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
             except ValueError as error:
-                if not (more := file.read(_CHUNK)):
+                if len(text) > _LONGEST or not (more := file.read(_CHUNK)):
                     raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
                 text += more
             else:
@@ -126,11 +125,20 @@ def first_of_list(path: Path, count: int) -> Iterator[object]:
                 count, text = count - 1, text[end:]
 
 
-def _conversation(item: Any, place: int) -> Entry:
-    caption, image = clean(item["conversations"][1]["value"]), item["image"]
-    if not caption or not isinstance(image, str):
-        raise KeyError
-    return Entry(f"{place}/{item.get('id', '')}", image, {"long": caption})
+def _conversation(placed: tuple[int, Any]) -> Entry:
+    place, item = placed
+    turns = field(item, "conversations", list)
+    if len(turns) < 2:
+        raise Odd(f"its 'conversations' has {len(turns)} turns")
+    if not (caption := clean(field(turns[1], "value", str))):
+        raise Odd("the second turn of its 'conversations' is empty")
+    return Entry(f"{place}/{_named(item)}", path_of(item, "image"), {"long": caption})
+
+
+def _named(item: Mapping[str, Any]) -> str:
+    """The entry's own id, where it is one."""
+    found = item.get("id", "")
+    return key_of(found) if isinstance(found, str | int | float) else ""
 
 
 def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
@@ -139,7 +147,7 @@ def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
         raise ValueError(f"{path}: has no 'image'")
     texts = [content.get(field) or "" for field in fields]
     if wrong := [text for text in texts if not isinstance(text, str)]:
-        raise ValueError(f"{path}: {wrong[0]!r} is no caption")
+        raise ValueError(f"{path}: {short(wrong[0])} is no caption")
     caption = clean(" ".join(texts))
     if not caption:
         raise ValueError(f"{path}: has no {' and no '.join(fields)}")

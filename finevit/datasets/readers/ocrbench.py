@@ -7,6 +7,7 @@ from finevit.contracts import Question
 from finevit.registry import DATASETS
 
 from .docvqa import answered, by_image, path_of
+from .fields import field, value
 from .files import Skipped
 from .fixed import FixedSet, annotation_file, load_json, numbered, usable
 
@@ -43,5 +44,5 @@ class OCRBench(FixedSet):
 
 
 def _question(item: Any) -> tuple[str, Question]:
-    task = "ocrbench_formula" if item["dataset_name"] == FORMULAS else "ocrbench"
-    return path_of(item["image_path"]), answered(task, item["question"], item["answers"])
+    task = "ocrbench_formula" if field(item, "dataset_name", str) == FORMULAS else "ocrbench"
+    return path_of(item, "image_path"), answered(task, field(item, "question", str), value(item, "answers"))

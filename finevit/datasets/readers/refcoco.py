@@ -14,9 +14,10 @@ from finevit.registry import DATASETS
 from finevit.suggest import did_you_mean
 
 from .docvqa import by_image
+from .fields import field, key_of, short, value
 from .files import Skipped, clean, existing
 from .fixed import Entry, FixedSet, listed, numbered, usable
-from .instances import Instances, by_id, key_of
+from .instances import Instances, by_id
 
 USUAL = ("unc", "umd", "google")
 """Whose division into splits is taken where none is named: each set is reported with the first of these that it has."""
@@ -106,9 +107,8 @@ def load_pickle(path: Path) -> Any:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
     except Exception as error:  # what a torn pickle raises is anybody's guess
-        raise ValueError(
-            f"{path} is not a pickle of plain values ({error}); fetch it again, or write it with these alone"
-        ) from None
+        told = f" ({error})" if isinstance(error, pickle.UnpicklingError | EOFError | ValueError) else ""
+        raise ValueError(f"{path} is not a pickle of plain values{told}; fetch it again, or write it with these alone") from None
 
 
 def _questions(
@@ -119,11 +119,12 @@ def _questions(
 
     def question(expression: tuple[Mapping, Mapping]) -> tuple[str, Question]:
         reference, sentence = expression
-        if key_of(reference["ann_id"]) in twice:
-            raise ValueError(f"instances.json has several annotations of the id {reference['ann_id']}")
-        name, box = instances.located(_object(reference["ann_id"], objects))
-        if not (text := clean(sentence.get("sent") or "")):
-            raise ValueError(f"annotation {reference['ann_id']} has an expression without words")
+        number = value(reference, "ann_id")
+        if key_of(number) in twice:
+            raise ValueError(f"instances.json has several annotations of the id {short(number)}")
+        name, box = instances.located(_object(number, objects))
+        if not (text := clean(field(sentence, "sent", str, ""))):
+            raise ValueError(f"annotation {short(number)} has an expression without words")
         return name, Question(task="text2box", text=text, answer="", boxes=(box,))
 
     told = ((name, reference, reference.get("sentences")) for name, reference in references)
@@ -135,17 +136,18 @@ def _questions(
 
 
 def _split(reference: Mapping) -> tuple[str, Mapping]:
-    if not isinstance(reference["split"], str):
-        raise ValueError(f"its split is {reference['split']!r}")
-    return reference["split"], reference
+    split = value(reference, "split")
+    if not isinstance(split, str):
+        raise ValueError(f"its split is {short(split)}")
+    return split, reference
 
 
 def _object(number: object, objects: Mapping[str, Mapping]) -> Mapping:
     """The annotation of that number."""
     if isinstance(number, list | tuple) or number in (None, -1):
-        raise ValueError(f"ann_id is {number}: expressions of several objects or of none (gRefCOCO) are not read")
+        raise ValueError(f"ann_id is {short(number)}: expressions of several objects or of none (gRefCOCO) are not read")
     if key_of(number) not in objects:
-        raise ValueError(f"annotation {number} is not in instances.json")
+        raise ValueError(f"annotation {short(number)} is not in instances.json")
     return objects[key_of(number)]
 
 

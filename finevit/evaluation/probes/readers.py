@@ -11,9 +11,10 @@ import numpy as np
 from finevit.contracts import BadSample, Record, Region
 from finevit.datasets.frames import said, turn_of, turned, turned_map
 from finevit.datasets.images import decode, header, opened, orientation_of, turn
+from finevit.datasets.readers.fields import field, key_of, short, value
 from finevit.datasets.readers.files import IMAGE_SUFFIXES, Skipped, read
 from finevit.datasets.readers.fixed import Entry, FixedSet, expecting, numbered, usable
-from finevit.datasets.readers.instances import Instances, key_of
+from finevit.datasets.readers.instances import Instances
 
 
 class LabelMaps(FixedSet):
@@ -58,11 +59,11 @@ class CocoRegions(FixedSet):
     def __init__(self, *, annotations: Path, image_root: Path) -> None:
         instances, skipped = Instances(annotations, image_root), Skipped()
         what = "a category with id and name"
-        with expecting(annotations, what):
-            listed = numbered("category", instances.content["categories"])
-            named = dict[str, str]()
-            read = partial(_category, named)
-            categories = sorted(set(usable(listed, read, skipped, path=annotations, of="categories", what=what)), key=_numbered)
+        with expecting(annotations, "an instances file with a list of categories"):
+            listed = numbered("category", field(instances.content, "categories", list))
+        named = dict[str, str]()
+        read = partial(_category, named)
+        categories = sorted(set(usable(listed, read, skipped, path=annotations, of="categories", what=what)), key=_numbered)
         self.names = tuple(named[number] for number in categories)
         places = {number: place for place, number in enumerate(categories)}
         found = _regions(instances, places, skipped)
@@ -107,9 +108,9 @@ def _label_map(data: bytes, name: str) -> np.ndarray:
 
 def _category(named: dict[str, str], category: Mapping) -> str:
     """Takes down the name of a category; its id."""
-    number, name = key_of(category["id"]), category["name"]
+    number, name = key_of(value(category, "id")), value(category, "name")
     if not isinstance(category["id"], int | float | str) or not isinstance(name, int | str):
-        raise ValueError(f"category {category['id']!r} is called {name!r}")
+        raise ValueError(f"category {short(category['id'])} is called {short(name)}")
     if named.setdefault(number, str(name)) != str(name):
         raise ValueError(f"category {number} was called {named[number]!r} before")
     return number
@@ -125,7 +126,7 @@ def _regions(instances: Instances, places: Mapping[str, int], skipped: Skipped) 
 
     def read(annotation: Mapping) -> tuple[str, Region]:
         name, box = instances.located(annotation)
-        if (category := key_of(annotation["category_id"])) not in places:
+        if (category := key_of(value(annotation, "category_id"))) not in places:
             raise ValueError(f"its category {category} is not in the file")
         return name, Region(box, class_id=places[category])
 

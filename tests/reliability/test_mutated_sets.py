@@ -1,0 +1,95 @@
+"""Odd values and torn files in every kind of set: a named error or a counted entry, never an error from within, never a hang."""
+
+import random
+import re
+import shutil
+import signal
+import time
+import traceback
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+from mutations import mutated
+from sets import KINDS, PICTURE, sampled, write
+
+MOST = 20
+"""Seconds that a set of a few entries may take."""
+INNER = re.compile(
+    r"(?<!OS)Error\b|Traceback|object is not|has no attribute|unhashable|unsupported operand|indices must be|not subscriptable|"
+    r"argument (must|should) be|not supported between|expected str|expected string|required argument|unpack|cannot convert"
+)
+"""What only those understand who know the code."""
+
+
+class Hang(BaseException):
+    """No set is read for so long."""
+
+
+@contextmanager
+def within(seconds: int):
+    def stop(*_: object) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def fault_of(name: str, root: Path) -> str:
+    """What is wrong with how a set answers; empty where it is right."""
+    kind = KINDS[name]
+    try:
+        with within(MOST):
+            said = sampled(kind, root)
+    except ValueError as error:
+        said, names = [str(error)], {str(root), *(Path(file).name for file in kind.files)}
+        inner = traceback.extract_tb(error.__traceback__)[-1].filename
+        if "/finevit/" not in inner:
+            return f"ValueError out of {Path(inner).name}: {str(error)[:300]}"
+        if not any(each in said[0] for each in names):
+            return f"names no file: {said[0][:300]}"
+    except Hang:
+        return "hangs"
+    except Exception as error:
+        inner = traceback.extract_tb(error.__traceback__)
+        ours = next((frame for frame in reversed(inner) if "/finevit/" in frame.filename), inner[-1])
+        return f"{type(error).__name__} at {Path(ours.filename).name}:{ours.lineno}: {str(error)[:300]}"
+    strange = next((line for line in said if INNER.search(line)), "")
+    return f"unclear: {strange[:400]}" if strange else ""
+
+
+def attempt(seed: int, root: Path) -> tuple[str, str]:
+    """A kind of set, and what is wrong with how it answers to one file with a fault."""
+    chance = random.Random(seed)
+    name = list(KINDS)[seed % len(KINDS)]
+    files = dict(KINDS[name].files)
+    odd = chance.choice([file for file, content in files.items() if content is not PICTURE] or list(files))
+    files[odd] = mutated(files[odd], chance)
+    try:
+        write(root, files)
+        return f"{name}, {odd}", fault_of(name, root)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def test_mutated_sets(trial, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, kind in KINDS.items():
+        write(tmp_path / name, kind.files)
+        assert len(sampled(kind, tmp_path / name)) <= 6, name  # whole: descriptions alone
+    faults, slowest, sets = Counter[str](), 0.0, trial.count(1000)
+    told = dict[str, str]()
+    for seed in range(10_000, 10_000 + sets):
+        begin = time.monotonic()
+        where, fault = attempt(seed, tmp_path / f"{seed}")
+        slowest = max(slowest, time.monotonic() - begin)
+        if fault:
+            faults[fault.split(":")[0]] += 1
+            told[f"seed {seed}, {where}"] = fault
+    trial.record(sets=sets, kinds=len(KINDS), faults=sum(faults.values()), slowest_s=round(slowest, 1))
+    assert not told, "\n".join(f"{where}: {fault}" for where, fault in told.items())
