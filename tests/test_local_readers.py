@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ from finevit.contracts import BadSample, Question
 from finevit.datasets.images import decode
 from finevit.datasets.readers.countbench import CountBench
 from finevit.datasets.readers.docvqa import DocVQA
+from finevit.datasets.readers.fields import field, identity
 from finevit.datasets.readers.ocrbench import OCRBench
 from finevit.datasets.readers.refcoco import RefCOCO, load_pickle
 from finevit.evaluation.probes.readers import CocoRegions, LabelMaps
@@ -655,3 +657,42 @@ def test_names_that_no_file_can_have_are_missing_files(tmp_path):
     images = [{"id": i, "file_name": name, "width": 40, "height": 20} for i, name in enumerate(names)]
     source = coco(tmp_path, *({"image_id": i, "category_id": 1, "bbox": [4, 2, 8, 4]} for i in range(4)), images=images)
     assert source.describe().endswith("1 images; INCOMPLETE: 3 of 4 images left out")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (None, "it is null, not an object with 'a'"),
+        ([1], "it is a list, [1], not an object with 'a'"),
+        ({}, "it has no 'a'"),
+        ({"a": None}, "it has no 'a'"),
+        ({"a": True}, "its 'a' is true or false, True, not a text"),
+        ({"a": 7}, "its 'a' is a number, 7, not a text"),
+        ({"a": 10**5000}, "its 'a' is a number, too large to show, not a text"),
+        ({"a": ["x" * 100]}, f"its 'a' is a list, ['{'x' * 58}..., not a text"),
+    ],
+)
+def test_a_field_of_another_type_says_what_is_there(entry, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        field(entry, "a", str)
+
+
+def test_a_field_may_have_a_default_and_ids_agree_as_numbers_and_texts():
+    assert field({"a": None}, "a", str, "b") == field({}, "a", str, "b") == "b"
+    assert [identity({"a": value}, "a") for value in (7, 7.0, "7")] == ["7"] * 3
+    for value in (True, None, [7]):
+        with pytest.raises(ValueError, match=r"its 'a' is .*, not a number or a text|its 'a' is null"):
+            identity({"a": value}, "a")
+
+
+def test_a_parquet_file_that_is_torn_is_named(tmp_path, monkeypatch):
+    def torn(path: Path) -> None:
+        raise OSError("Parquet magic bytes not found in footer")
+
+    reader = ModuleType("parquet")
+    reader.read_table = torn
+    monkeypatch.setitem(sys.modules, "pyarrow", ModuleType("pyarrow"))
+    monkeypatch.setattr(sys.modules["pyarrow"], "parquet", reader, raising=False)
+    write(tmp_path, {"c.parquet": b"PAR1"})
+    with pytest.raises(ValueError, match=r"c\.parquet is no Parquet file that pyarrow can read \(Parquet magic bytes"):
+        CountBench(annotations=tmp_path / "c.parquet")

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -296,4 +297,64 @@ def test_unfinished_tars_and_images_that_are_not_read_beside_the_tars_are_told(t
         "1.tar.part is not read; complete it, or rename it so that it ends in .tar",
         "2.tar.1 is not read; complete it, or rename it so that it ends in .tar",
         "1 images beside the tars (c.heic) are not read; give them a folder of their own",
+    ]
+
+
+def header(name: str, size: bytes, kind: bytes = b"0") -> bytes:
+    """A header with any field of the size, and the right check sum."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+    block[124:136] = size.ljust(12, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+BELOW = b"\xff" * 10 + b"\xfc\x00"
+"""-1,024 in base 256."""
+LONG = b"9" * 2**19
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        (header("odd.jpg", BELOW), r" \(a size of -1,024 at byte \d"),
+        (header("odd.jpg", b"\x80" + b"\xff" * 11), r" \(a place at byte \d"),
+        (header("x", BELOW, b"x"), r" \(a header of -1,024 bytes at byte \d"),
+        (header("x", b"\x80\0\0\0\0\0\0\x01\0\0\0\0", b"g"), r" \(a header of 4,294,967,296 bytes at byte \d"),
+        (header("x", b"%o" % len(LONG), b"x") + LONG, r" \(records of another length than they say, at byte \d"),
+        (header("x", b"%o" % 512, b"x") + b"2 " * 255 + b"=\n", r" \(records of another length than they say, at byte \d"),
+        ((header("x", b"14", b"x") + b"12 mtime=no\n".ljust(512, b"\0")) * 1500, r" \(a header that says what cannot be\)"),
+        (bytes(256) + b"?" * 256, ""),
+    ],
+)
+def test_headers_that_say_what_cannot_be_end_the_listing_and_say_why(odd, why, tmp_path):
+    whole = tar(tmp_path / "a.tar", {f"{n}.jpg": picture(n) for n in range(3)}).read_bytes()
+    members = whole[: whole.rindex(b"2.jpg")]
+    (tmp_path / "a.tar").write_bytes(members + odd + whole[len(members) :])
+    source = opened(tmp_path / "a.tar")
+    assert [source[i].id for i in range(len(source))] == ["a/0", "a/1"]
+    assert re.match(rf"a\.tar: damaged, compressed or ends early{why}", source.skipped.listed[0])
+
+
+def test_members_without_a_name_and_sparse_files_with_odd_holes_are_named(tmp_path):
+    def odd(**records: str) -> bytes:
+        """A tar of one member, with records of its pax header."""
+        file, info = io.BytesIO(), tarfile.TarInfo("x.jpg")
+        info.size, info.pax_headers = 512, {name.replace("_", "."): value for name, value in records.items()}
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            archive.addfile(info, io.BytesIO(bytes(512)))
+        return file.getvalue()
+
+    holes = (("a.jpg", "0,256,100,256", 600), ("b.jpg", "0,512", 2**40), ("c.jpg", "512,512", 600))
+    parts = [odd(path=name, GNU_sparse_map=parts, GNU_sparse_size=str(size)) for name, parts, size in holes]
+    good = tar(tmp_path / "a.tar", {"1.jpg": picture(1)}).read_bytes()
+    (tmp_path / "a.tar").write_bytes(b"".join([*parts, odd(path=""), odd(path="x" * 2000 + ".jpg"), good]))
+    source = opened(tmp_path / "a.tar")
+    assert [source[i].id for i in range(len(source))] == ["a/1"]
+    assert [line.removeprefix("a.tar: ") for line in source.skipped.listed] == [
+        *(f"{name} is a sparse file with odd holes; write the tar anew without -S" for name in ("a.jpg", "b.jpg", "c.jpg")),
+        "the member at byte 30,720 has no name; write the tar anew",
+        "the member at byte 40,960 has a name of 2,004 characters; write the tar anew",
     ]

@@ -42,7 +42,7 @@ def _lines(content: object) -> bool:
 
 def _text(whole: object) -> bytes:
     """JSON, with depths, numbers and keys that only a text can have."""
-    text = encoded(whole).decode()
+    text = (encoded(whole) if isinstance(whole, tuple) else json.dumps(whole).encode()).decode()
     text = text.replace(json.dumps(DEEP), "[" * 100_000 + "]" * 100_000).replace(json.dumps(HUGE), "9" * 5000)
     return text.replace(json.dumps(TWICE), '{"a": 1, "a": 2}').encode()
 
@@ -141,8 +141,9 @@ _FIELDS = (
 )
 _NUMBERS = (
     *(b"-1", b"77777777777", b"abc", b"", b"9", b"0", b" 7 \0", b"+5", b"1_0", b"0o17", b"00000000177\0"),
-    *(b"\x80" + struct.pack(">Q", n).rjust(11, b"\0") for n in (0, 5, 2**31, 2**40, 2**63, 2**64 - 1)),
-    *(b"\xff" * 12, b"\xff" * 11 + b"\0", b"\xff" * 4 + b"\0" * 8, b"\x80" + b"\xff" * 11, b"\xfe" * 12),
+    *(b"\x80" + struct.pack(">Q", n).rjust(11, b"\0") for n in (0, 5, 2**20, 2**31, 2**40, 2**63, 2**64 - 1)),
+    *(b"\xff" * 4 + struct.pack(">q", -n) for n in (1, 256, 512, 1024, 1536, 4096, 2**40, 2**62)),
+    *(b"\xff" * 4 + b"\0" * 8, b"\x80" + b"\xff" * 11, b"\xfe" * 12),
 )
 _NAMES = (
     b"",
@@ -206,11 +207,14 @@ def _sum(block: bytearray) -> None:
 
 def _pax(chance: random.Random) -> bytes:
     """A header of further records, some of them with a wrong length."""
-    lines = chance.choice(_PAX).split("\n")
-    body = b"".join(_record(line.encode("utf-8", "surrogateescape"), chance) for line in lines)
+    if chance.random() < 0.1:
+        body = chance.choice((b"9" * 200_000, b"2 " * 100_000 + b"=", b"1" * 5000 + b" a=b\n", b"\n" * 3000, b" " * 2000))
+    else:
+        lines = chance.choice(_PAX).split("\n")
+        body = b"".join(_record(line.encode("utf-8", "surrogateescape"), chance) for line in lines)
     info = tarfile.TarInfo("././@PaxHeader")
     info.type, info.size = chance.choice((b"x", b"x", b"x", b"g", b"X", b"L", b"K", b"S")), len(body)
-    return info.tobuf(tarfile.USTAR_FORMAT) + body.ljust(-(-len(body) // 512) * 512, b"\0")
+    return (info.tobuf(tarfile.USTAR_FORMAT) + body.ljust(-(-len(body) // 512) * 512, b"\0")) * chance.choice((1, 1, 1, 2, 1200))
 
 
 def _record(line: bytes, chance: random.Random) -> bytes:

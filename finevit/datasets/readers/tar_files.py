@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple, cast
 from finevit.contracts import BadSample
 
 from .files import read
+from .tar_headers import NAME, Damaged, members, odd_holes
 
 _CHUNK = 2**20
 _LABEL = b"V"  # how GNU tar writes the name of a volume
@@ -32,12 +33,14 @@ NOWHERE = Place(0, 0)
 class TarFiles:
     """What a tar holds.
 
-    ``files``: name and place of each, in their order. ``broken``: name -> why, of links that point out of the tar, and of devices.
-    ``behind``: bytes after its end that are no tar. ``whole``: whether the listing came to the mark of the end.
+    ``files``: name and place of each, in their order. ``broken``: name -> why, of links that point out of the tar, of
+    devices and odd sparse files. ``nameless``: what is wrong with members whose names are none.
+    ``behind``: bytes after its end that are no tar. ``whole``: whether the listing came to the mark of the end; ``why`` it did not,
+    where a header says what cannot be.
     """
 
     def __init__(self, path: Path) -> None:
-        self.broken, self.behind = dict[str, str](), 0
+        self.broken, self.nameless, self.behind, self.why = dict[str, str](), list[str](), 0, ""
         self._size, self._listed = path.stat().st_size, list[tuple[str, Place | None]]()
         self._places, self._links = dict[str, Place](), dict[str, str]()
         with path.open("rb") as file:
@@ -51,7 +54,8 @@ class TarFiles:
             count = len(self._listed)
             try:
                 end = self._read_one(file, start)
-            except (tarfile.TarError, ValueError, EOFError):
+            except Damaged as error:
+                self.why = str(error)
                 return False
             if (next_one := _behind_zeros(file, end)) == end:
                 self.behind = self._size - start if start and count == len(self._listed) else 0
@@ -61,14 +65,17 @@ class TarFiles:
 
     def _read_one(self, file: BinaryIO, start: int) -> int:
         """List the tar that begins at ``start``; where it stops."""
-        file.seek(start)
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                self._take(member)
-            return tar.offset
+        end = start
+        for member, behind in members(file, start):
+            self._take(member)
+            end = behind
+        return end
 
     def _take(self, member: tarfile.TarInfo) -> None:
         """Note a file, or a link: a hard one to what came before it, a symbolic one to what may still come."""
+        if not member.name.strip("/") or len(member.name) > NAME:
+            self._refuse(member)
+            return
         name = member.name.removeprefix("./")
         path = posixpath.normpath(name) if "//" in name or "./" in name else name
         target = posixpath.normpath(member.linkname) if member.linkname else ""
@@ -89,10 +96,21 @@ class TarFiles:
             self.broken[name], place = f"{name} is no file but {kind}; write the tar anew with the file itself", NOWHERE
         self._listed.append((name, place))
 
+    def _refuse(self, member: tarfile.TarInfo) -> None:
+        """Note what has no name that a file can have."""
+        if not member.isdir():
+            what = f"a name of {len(member.name):,} characters" if member.name.strip("/") else "no name"
+            self.nameless.append(f"the member at byte {member.offset:,} has {what}; write the tar anew")
+
     def _place(self, member: tarfile.TarInfo) -> Place:
         if member.sparse is None:
             whole = member.offset_data + member.size <= self._size
             return Place(member.offset_data, member.size) if whole else NOWHERE
+        if odd_holes(member):
+            self.broken[member.name.removeprefix("./")] = (
+                f"{member.name} is a sparse file with odd holes; write the tar anew without -S"
+            )
+            return NOWHERE
         stored = sum(length for _, length in cast(list[tuple[int, int]], member.sparse))
         return Place(member.offset, -member.size) if member.offset_data + stored <= self._size else NOWHERE
 
@@ -123,16 +141,25 @@ def read_place(path: Path, place: Place, *, name: str) -> bytes:
         return read(path, name=name, offset=place.offset, size=place.size)
     try:
         with path.open("rb") as file:
-            file.seek(place.offset)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                member = tar.next()
-                parts = tar.extractfile(member) if member is not None else None
-                data = parts.read() if parts else b""
-    except (OSError, tarfile.TarError) as error:
+            data = _sparse(file, place)
+    except (OSError, ValueError, tarfile.TarError, Damaged) as error:
         raise BadSample(f"{name}: cannot read {path} ({error}); restore it") from None
     if len(data) != -place.size:
         raise BadSample(f"{name}: {path} holds {len(data)} of its {-place.size} bytes; fetch it again")
     return data
+
+
+def _sparse(file: BinaryIO, place: Place) -> bytes:
+    """A sparse file of the size that its place says; none where another is there by now."""
+    member = next((member for member, _ in members(file, place.offset)), None)
+    if member is None or member.sparse is None or member.size != -place.size or odd_holes(member):
+        return b""
+    data, at = bytearray(member.size), member.offset_data
+    for start, size in cast(list[tuple[int, int]], member.sparse):
+        file.seek(at)
+        data[start : start + size] = file.read(size)
+        at += size
+    return bytes(data)
 
 
 def _upwards(path: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ from .tar_files import NOWHERE
 from .tar_samples import PARTS, TarSamples
 from .unread import Unread
 
-_VERSION = 5
+_VERSION = 6
 
 
 class TarIndex(NamedTuple):

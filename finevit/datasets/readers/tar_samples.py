@@ -67,11 +67,13 @@ class TarSamples:
         return len(endings) == 1 and any(map(str.isdigit, key.removeprefix(base)))
 
     def _tell(self, lost: list[str]) -> None:
+        self.problems += self._tar.nameless
         if not self._tar.whole:
+            why = f" ({self._tar.why})" if self._tar.why else ""
             found = (
                 f"{len(self.samples):,} samples are readable, seen without a whole image: {len(lost):,}, what followed is unknown"
             )
-            self.problems.append(f"damaged, compressed or ends early; {found}; fetch or decompress it")
+            self.problems.append(f"damaged, compressed or ends early{why}; {found}; fetch or decompress it")
         if self._tar.behind:
             self.problems.append(f"{self._tar.behind:,} bytes behind its end are no tar; what they held is unknown; fetch it again")
         self.problems += [f"{key} has no whole image" for key in lost]
