@@ -16,10 +16,11 @@ from sets import KINDS, PICTURE, sampled, write
 MOST = 20
 """Seconds that a set of a few entries may take."""
 INNER = re.compile(
-    r"(?<!OS)Error\b|Traceback|object is not|has no attribute|unhashable|unsupported operand|indices must be|not subscriptable|"
-    r"argument (must|should) be|not supported between|expected str|expected string|required argument|unpack|cannot convert"
+    r"(?<!\(OS)(?<!\(Syntax)Error\b|Traceback|object is not|has no attribute|unhashable|unsupported operand|indices must be|"
+    r"not subscriptable|argument (must|should) be|not supported between|expected str|expected string|required argument|unpack|"
+    r"cannot convert"
 )
-"""What only those understand who know the code."""
+"""What only those understand who know the code; what Pillow says of an image is Pillow's."""
 
 
 class Hang(BaseException):
