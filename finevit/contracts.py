@@ -164,9 +164,10 @@ class Record:
 
     ``image`` holds encoded bytes (JPEG, PNG, ...) or an upright RGB array ``uint8 [height, width, 3]``. ``captions`` maps the name
     of a captioner (``long``, ``short``, ``alt``, a model's name) to its text; ``unread`` that of a caption whose text cannot be
-    read, and is empty, to the reason. ``label_map`` is an optional ``int16 [height, width]`` of class ids, -1 for background;
-    ``instance_map`` likewise of indices into ``regions``. ``facts`` are further truths (counts, relations) as plain values.
-    ``unplaced`` are regions whose box is impossible: what is said of them leaves no question about others a sure answer.
+    read, and is empty, to the reason; ``shared`` that of one that is dropped because many images share it. ``label_map`` is an
+    optional ``int16 [height, width]`` of class ids, -1 for background; ``instance_map`` likewise of indices into ``regions``.
+    ``facts`` are further truths (counts, relations) as plain values. ``unplaced`` are regions whose box is impossible: what is said
+    of them leaves no question about others a sure answer.
     """
 
     id: str
@@ -178,6 +179,7 @@ class Record:
     facts: Mapping[str, object] = field(default_factory=dict)
     unread: Mapping[str, str] = field(default_factory=dict)
     unplaced: tuple[Region, ...] = ()
+    shared: Mapping[str, str] = field(default_factory=dict)
 
 
 class BadSample(ValueError):

@@ -21,7 +21,7 @@ from finevit.datasets.packing import pack_samples
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
 from finevit.datasets.text import pack_texts, printable
 from finevit.datasets.transforms import DropPatches, RandomFlip
-from finevit.engine.captions_hook import CaptionHook
+from finevit.engine.captions_hook import CaptionHook, summary
 from finevit.engine.check import check_config
 from finevit.engine.config import load_config
 from finevit.engine.hooks import BadSamplesHook
@@ -456,6 +456,25 @@ def test_captions_that_many_images_share_are_dropped(tmp_path):
     assert dropping[7].captions == {"alt": "one image, many entries"}
     with pytest.raises(ValueError, match="repeated=0: give the most images"):
         JsonLines(data_root=path, repeated=0)
+
+
+def test_a_shared_caption_is_a_reason_of_its_own(tmp_path):
+    entries = [{"image": f"{n}.png", "caption": ["untitled", f"Picture {n}."] if n % 2 else "Untitled"} for n in range(6)]
+    for n in range(6):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), np.zeros((28, 28, 3), np.uint8))
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    source = JsonLines(data_root=tmp_path / "x.jsonl", split="all", repeated=4)
+    sample = NativeImages(source=source, transforms=[{"type": "PickCaption"}])[0]
+    assert sample["caption"].startswith("Picture")
+    assert sample["skipped"][0] == ("x.jsonl line 1, 0.png: no usable caption; it has alt (more than 4 images share it)")
+    assert NativeImages(source=source, transforms=[{"type": "PickCaption"}])[1]["counts"] == {"shared captions": 1}
+    every = NativeImages(source=source, transforms=[{"type": "AllCaptions", "tokenizer": "scenes"}], text_length=16)
+    assert every[0]["skipped"][0] == "x.jsonl line 1, 0.png: has no caption; alt: more than 4 images share it"
+    totals = Counter({"seen": 4, "tokens": 40, "shared captions": 3})
+    assert (
+        summary(totals, {16})
+        == "captions: 4 seen, 0 empty, 0 repeated, 0 looping, 3 shared, 0.0% truncated at 16 tokens, 10.0 tokens each"
+    )
 
 
 # Settings that do not fit the data or the text encoder

@@ -1,5 +1,6 @@
 """Folders of images as people keep them: other endings, captions in other files, leavings of programs; nothing vanishes unnamed."""
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 
 from finevit.contracts import BadSample
 from finevit.datasets.images import decode
-from finevit.datasets.readers import ImageFolder, open_source
+from finevit.datasets.readers import ImageFolder, ImageNetFolder, open_source
 from finevit.datasets.readers.files import Skipped
 from finevit.datasets.readers.unread import Unread
 
@@ -153,3 +154,48 @@ def test_a_pipe_among_images_is_a_bad_sample_and_not_waited_for(tmp_path):
     assert source.size(1) is None
     with pytest.raises(BadSample, match=r"b\.jpg: cannot read .*b\.jpg \(a named pipe, not a regular file\); restore it"):
         source[1]
+
+
+@pytest.fixture
+def closed(monkeypatch) -> None:
+    """Folders called ``closed`` may not be read, whoever asks."""
+
+    def refusing(function):
+        def called(path=".", *arguments):
+            if Path(os.fspath(path)).name == "closed":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(path, *arguments)
+
+        return called
+
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir))
+
+
+def test_folders_that_cannot_be_read_are_counted_and_named(tmp_path, closed):
+    root = write(tmp_path / "own", {"a/1.png": picture(), "a/closed/2.png": picture(), "b/3.png": picture()})
+    source = opened(root)
+    assert [source[i].id for i in range(len(source))] == ["a/1.png", "b/3.png"]
+    line = "a/closed/ cannot be read (Permission denied), what it holds is unknown; check its permissions"
+    assert (source.skipped.count, source.skipped.listed) == (1, [line])
+    with pytest.raises(ValueError, match=r"own/a/closed cannot be read \(Permission denied\); check its permissions"):
+        open_source(data_root=root / "a/closed")
+    classes = write(tmp_path / "val", {"cat/1.png": picture(), "closed/1.png": picture(), "dog/1.png": picture()})
+    images = ImageNetFolder(data_root=classes)
+    assert [images[i].facts["label"] for i in range(len(images))] == [0, 2]
+    assert images.skipped.listed == [
+        "closed: its folder cannot be read (Permission denied), how many images it holds is unknown; check its permissions"
+    ]
+
+
+def test_links_in_circles_and_names_that_are_not_utf8_cost_themselves_alone(tmp_path):
+    write(tmp_path, {"a/1.png": picture(), "a/1.txt": "a dog"})
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    (tmp_path / "a/self.png").symlink_to("self.png")
+    (tmp_path / "a/one").symlink_to("two")
+    (tmp_path / "a/two").symlink_to("one")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff\xfe.png")).write_bytes(picture())
+    source = opened(tmp_path)
+    assert len(source) == 3
+    with pytest.raises(BadSample, match=r"a/self\.png: cannot read .*Too many levels of symbolic links"):
+        source[next(i for i in range(3) if source._images[i] == "a/self.png")]

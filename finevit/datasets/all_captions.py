@@ -36,7 +36,8 @@ class AllCaptions:
         wanted = {name: text for name, text in sample["captions"].items() if self.names is None or name in self.names}
         texts = [text for text in map(cleaned, wanted.values()) if text]
         if not texts:
-            unread = "".join(f"; {why}" for why in sample.get("unread", {}).values())
+            whys = {**sample.get("unread", {}), **sample.get("shared", {})}
+            unread = "".join(f"; {name}: {why}" for name, why in whys.items())
             raise BadSample(
                 f"{sample['id']}: has no caption" + ("" if self.names is None else f" of {', '.join(self.names)}") + unread
             )

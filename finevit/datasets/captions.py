@@ -119,7 +119,8 @@ class PickCaption:
         sample["counts"].update(f"{what} captions" for name, what in faults.items() if what != "unwanted" and name not in unread)
         if not usable:
             wanted = "" if self.weights is None else f" of the captioners {', '.join(self.weights)} (PickCaption.weights)"
-            there = ", ".join(f"{name} ({what})" for name, what in {**faults, **unread}.items()) or "none at all"
+            found = {**faults, **unread, **sample.get("shared", {})}
+            there = ", ".join(f"{name} ({what})" for name, what in found.items()) or "none at all"
             raise BadSample(f"{sample['id']}: no usable caption{wanted}; it has {there}")
         captioners = [self._captioner(name, sample["captions"]) for name in usable]
         weights = [self._weight(captioner) / captioners.count(captioner) for captioner in captioners]

@@ -122,6 +122,7 @@ class NativeImages(Dataset):
                 "image": decode(image, name=record.id, target=request.budget.pixels) if isinstance(image, bytes) else image,
                 "captions": record.captions,
                 "unread": record.unread,
+                "shared": record.shared,
                 "regions": (*record.regions, *record.unplaced),
                 "label_map": record.label_map,
                 "facts": record.facts,
@@ -131,7 +132,7 @@ class NativeImages(Dataset):
                 "mixture": request.mixture,
                 "close_up": request.close_up,
                 "painted": request.painted,
-                "counts": Counter(["unreadable captions"] * len(record.unread)),
+                "counts": +Counter({"unreadable captions": len(record.unread), "shared captions": len(record.shared)}),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }
         )

@@ -100,7 +100,7 @@ def _so_far(runner: Runner) -> tuple[Counter[str], set[int]]:
 
 def summary(totals: Counter[str], limits: set[int]) -> str:
     """The line for people."""
-    faults = ("empty", "repeated", "looping", *(["unreadable"] if totals["unreadable captions"] else []))
+    faults = ("empty", "repeated", "looping", *(what for what in ("unreadable", "shared") if totals[f"{what} captions"]))
     dropped = ", ".join(f"{totals[f'{what} captions']:,} {what}" for what in faults)
     at = " to ".join(f"{limit}" for limit in sorted({min(limits), max(limits)}))
     share, each = totals["truncated"] / totals["seen"], totals["tokens"] / totals["seen"]

@@ -1,5 +1,6 @@
 """Odd values and torn files in every kind of set: a named error or a counted entry, never an error from within, never a hang."""
 
+import os
 import random
 import re
 import shutil
@@ -7,8 +8,9 @@ import signal
 import time
 import traceback
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mutations import mutated
 from sets import KINDS, PICTURE, sampled, write
@@ -76,6 +78,56 @@ def attempt(seed: int, root: Path) -> tuple[str, str]:
         return f"{name}, {odd}", fault_of(name, root)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def nobody():
+    """As a user who may read nothing that is closed."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def closed_fault(name: str, target: str, root: Path) -> str:
+    """What is wrong with how a set answers where a file or folder of it may not be read."""
+    kind, said = KINDS[name], [""]
+    write(root, kind.files)
+    (root / target).chmod(0)
+    with nobody():
+        fault = fault_of(name, root)
+        with suppress(ValueError):
+            said = sampled(kind, root)
+    (root / target).chmod(0o755)
+    named = any(Path(target).name in line for line in said)
+    if fault or named or said == [""]:
+        return fault
+    (root / target).unlink()
+    return "" if len(said) == len(sampled(kind, root)) else "silent"  # a file that no sample needs may go without a word
+
+
+def test_closed_sets(trial, monkeypatch):
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (root / "cache").mkdir()
+        (root / "cache").chmod(0o777)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        closed = [
+            (name, target)
+            for name, kind in KINDS.items()
+            for target in sorted({*kind.files, *(str(Path(file).parent) for file in kind.files)} - {"."})
+        ]
+        closed = closed[:: len(closed) // trial.count(len(closed))]
+        write(root / "whole", KINDS["karpathy"].files)
+        sampled(KINDS["karpathy"], root / "whole")  # what is imported and cached once is, before anything is closed
+        told = {f"{name}, {target}": closed_fault(name, target, root / f"{n}") for n, (name, target) in enumerate(closed)}
+        trial.record(closed=len(closed), faults=sum(map(bool, told.values())))
+        assert not any(told.values()), "\n".join(f"{where}: {fault}" for where, fault in told.items() if fault)
 
 
 def test_mutated_sets(trial, tmp_path, monkeypatch):

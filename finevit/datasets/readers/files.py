@@ -4,7 +4,7 @@ import contextlib
 import logging
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,12 @@ class FileSource(Source):
 
     A subclass lists its records and gives ``record(row)``; this class maps the split's indices to rows and describes
     the whole. ``keys`` decide the split (see ``splits.select``). No file is held open, so that it can be copied.
+    A file or folder that the system does not let a subclass read when it opens is a ``ValueError`` that names it.
     """
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):
+            cls.__init__ = readable()(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float):
         self.data_root, self.skipped, self.split = data_root, skipped, split
@@ -134,6 +139,16 @@ class FileSource(Source):
         """Return the record of a row among all records, held out or not; ``BadSample`` where it cannot be read."""
 
 
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """What the system does not let us read is a ``ValueError`` that names it."""
+    try:
+        yield
+    except OSError as error:
+        what = error.filename or "a file of the data"
+        raise ValueError(f"{what} cannot be read ({error.strerror or error}); check its permissions, or restore it") from None
+
+
 def not_read(skipped: Skipped) -> str:
     """The end of a description: what is there and not read."""
     return f"; not read: {'; '.join(skipped.notes)}" if skipped.notes else ""
@@ -177,8 +192,11 @@ def existing(path: str | Path, *, setting: str = "data_root") -> Path:
     if not str(path):
         raise ValueError(f"{setting} is empty; give a folder of images, a .jsonl file or a .tar file, or a folder of these")
     full = Path(path).expanduser().absolute()
-    if full.exists():
-        return full
+    with readable():
+        return full if full.exists() else _absent(full, path, setting)
+
+
+def _absent(full: Path, path: str | Path, setting: str) -> Path:
     parent = next(folder for folder in full.parents if folder.is_dir())
     missing = full.relative_to(parent).parts[0]
     hint = did_you_mean(missing, (entry.name for entry in parent.iterdir())) or f"; {parent} holds no {missing!r}"

@@ -55,7 +55,8 @@ class FixedSet(FileSource):
             )
         self._entries = present(entries, image_root, skipped)
         if not self._entries:
-            first = f"looked for {image_root / entries[0].image}"
+            closed = _listings()((image_root / entries[0].image).parent)[1]
+            first = closed or f"looked for {image_root / entries[0].image}"
             there = f"it holds {listed(image_root)}"
             raise ValueError(f"{setting}={str(image_root)!r} holds none of the {whole:,} images of {origin}: {first}; {there}")
         ids = [entry.id for entry in self._entries]
@@ -106,18 +107,34 @@ def usable(
 
 def present(entries: Iterable[Entry], root: Path, skipped: Skipped) -> list[Entry]:
     """The entries whose image is below ``root``, each once; the others are noted in ``skipped``. Every folder is listed once."""
-    names = functools.cache(lambda folder: frozenset(os.listdir(folder)) if os.path.isdir(folder) else frozenset())
-    found, seen = [], set[str]()
+    found, seen, listing = [], set[str](), _listings()
     for entry in entries:
         path = root / entry.image
         if entry.id in seen:
             skipped.add(f"{entry.id} was there already; an image counts once")
-        elif path.name in names(path.parent):
+            continue
+        names, why = listing(path.parent)
+        if path.name in names:
             seen.add(entry.id)
             found.append(entry)
         else:
-            skipped.add(f"{entry.id}: {path} is missing")
+            skipped.add(f"{entry.id}: {why or f'{path} is missing'}")
     return found
+
+
+def _listings() -> Callable[[Path], tuple[frozenset[str], str]]:
+    """The names in a folder, looked up once, and why they cannot be told."""
+
+    @functools.cache
+    def listing(folder: Path) -> tuple[frozenset[str], str]:
+        try:
+            return frozenset(os.listdir(folder)), ""
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # a name that no folder can have
+            return frozenset(), ""
+        except OSError as error:
+            return frozenset(), f"{folder} cannot be read ({error.strerror}); check its permissions"
+
+    return listing
 
 
 def folder(root: Path, *names: str, setting: str = "data_root") -> Path:
@@ -134,7 +151,10 @@ def listed(root: Path, most: int = 5) -> str:
     """The first few names in a folder, for people."""
     if not root.is_dir():
         return "no files, since it is not a folder"
-    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    try:
+        names = sorted(path.name + "/" * os.path.isdir(path) for path in root.iterdir())
+    except OSError as error:
+        return f"what cannot be told ({error.strerror})"
     return (", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")) or "nothing"
 
 

@@ -29,9 +29,10 @@ class ImageFolder(FileSource):
         root, unread, lone, skipped = existing(data_root), Unread(), list[str](), Skipped()
         if not root.is_dir():
             raise ValueError(f"data_root={str(data_root)!r} is not a folder; ImageFolder needs one")
-        pairs = sorted(_pairs(root, unread, lone))
+        pairs = sorted(_pairs(root, unread, lone, skipped))
         if not pairs:
-            raise ValueError(f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {unread.found()}")
+            told = f"{skipped}; " if skipped.count else ""
+            raise ValueError(f"data_root={str(data_root)!r} holds no images ({', '.join(IMAGE_SUFFIXES)}): {told}{unread.found()}")
         self._images = Strings(image for image, _ in pairs)
         self._texts = Strings(text for _, text in pairs)
         captioned = sum(bool(text) for _, text in pairs)
@@ -63,13 +64,19 @@ class ImageFolder(FileSource):
         return self.data_root / self._images[row], 0, -1
 
 
-def _pairs(root: Path, unread: Unread, lone: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield (image, its text file or nothing) as paths relative to the root; what is not read goes to ``unread``.
+def _pairs(root: Path, unread: Unread, lone: list[str], skipped: Skipped) -> Iterator[tuple[str, str]]:
+    """Yield (image, its text file or nothing) as paths relative to the root; what is not read goes to ``unread``,
+    folders that cannot be read to ``skipped``.
 
     ``lone`` collects text files without an image; those of a folder without any image are no captions, but labels for instance.
     """
     seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
+
+    def closed(error: OSError) -> None:
+        inner = Path(error.filename).relative_to(root).as_posix()
+        skipped.add(f"{inner}/ cannot be read ({error.strerror}), what it holds is unknown; check its permissions", of="folders")
+
+    for folder, folders, names in os.walk(root, followlinks=True, onerror=closed):
         seen.add(os.path.realpath(folder))
         folders[:] = [name for name in folders if name[0] != "." and os.path.realpath(os.path.join(folder, name)) not in seen]
         split = [os.path.splitext(name) for name in sorted(names) if name[0] != "."]

@@ -24,11 +24,12 @@ _WORDNET, _NUMBER = re.compile(r"n[0-9]{8}"), re.compile("[0-9]+")
 
 class Images(NamedTuple):
     """Paths below the root of the set, sorted: ``read``; ``lost``, of formats that are not read; ``deeper``, where none is looked
-    for."""
+    for. ``closed`` says why a folder cannot be read."""
 
     read: list[str]
     lost: list[str]
     deeper: list[str]
+    closed: str = ""
 
 
 @DATASETS.register_module()
@@ -68,12 +69,13 @@ class ImageNetFolder(FixedSet):
 
 def _kept(folders: Mapping[str, Images], flat: Images, root: Path, given: str) -> dict[str, Images]:
     """The folders that are classes; ``ValueError`` where there are none to tell apart."""
-    full = {name for name, images in folders.items() if images.read or images.lost}
+    full = {name for name, images in folders.items() if images.read or images.lost or images.closed}
     classes = _NUMBER if all(map(_NUMBER.fullmatch, full)) else _WORDNET
     kept = {name: images for name, images in folders.items() if name in full or classes.fullmatch(name)}
     if sum(bool(images.read) for images in kept.values()) < 2:
         there = f"{len(flat.read):,} images in one folder, without their classes" if flat.read else listed(root)
         lost = next((f"; {images.lost[0]} is of a format that is not read" for images in kept.values() if images.lost), "")
+        lost += next((f"; {name} cannot be read ({images.closed})" for name, images in kept.items() if images.closed), "")
         alone = next((f"images of one class alone, {name!r}; two are the least" for name in kept if kept[name].read), there)
         raise ValueError(f"data_root={given!r}: {root} holds {there if flat.read else alone}{lost}; {_REMEDY}")
     return kept
@@ -95,7 +97,10 @@ def _classes(names: list[str]) -> tuple[list[str], tuple[str, ...], str]:
 
 def _tell(folders: Mapping[str, Images], kept: Mapping[str, Images], flat: Images, skipped: Skipped) -> None:
     """Note what is left out of classes, beside and below them."""
-    for name, (read, lost, deeper) in folders.items():
+    for name, (read, lost, deeper, closed) in folders.items():
+        if closed:
+            skipped.add(f"{name}: its folder cannot be read ({closed}), how many images it holds is unknown; check its permissions")
+            continue
         if deeper:
             skipped.add(f"{name}: {len(deeper):,} images lie in folders within it ({deeper[0]}); move them up", len(deeper))
         elif name not in kept and name != "__MACOSX":
@@ -120,6 +125,13 @@ def _tell_files(root: Path, skipped: Skipped) -> None:
 
 def _within(folder: Path, root: Path, unread: Unread) -> Images:
     """The images of a class, in its folder or in ``images`` there."""
+    try:
+        return _open(folder, root, unread)
+    except OSError as error:
+        return Images([], [], [], closed=str(error.strerror))
+
+
+def _open(folder: Path, root: Path, unread: Unread) -> Images:
     own = _images(folder, root, unread)
     inner = {path.name: _images(path, root, unread) for path in _visible(folder) if path.is_dir()}
     found = own if own.read or own.lost else inner.pop("images", own)

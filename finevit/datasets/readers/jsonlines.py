@@ -78,6 +78,7 @@ class JsonLines(FileSource):
         if impossible.count:
             skipped.note(f"{impossible.count:,} impossible regions ({impossible})")
         self._lines = np.array(lines, dtype=np.int64)
+        self._why = f"more than {repeated} images share it"
         self._shared = repeats.shared(repeated) if repeated is not None else frozenset()
         super().__init__(data_root=root, keys=keys, captioned=captioned, skipped=skipped, split=split, holdout=holdout)
         if self._shared:
@@ -91,11 +92,13 @@ class JsonLines(FileSource):
             texts = captions(entry)
         except ValueError as error:
             raise BadSample(f"{name}: {error}") from None
-        texts = {captioner: text for captioner, text in texts.items() if fingerprint(text) not in self._shared}
+        shared = {captioner: self._why for captioner, text in texts.items() if fingerprint(text) in self._shared}
+        texts = {captioner: text for captioner, text in texts.items() if captioner not in shared}
         image = _image(entry)
         data = read(_path(self._image_root or file.parent, image), name=f"{name} ({image})")
-        parts, facts = regions(entry, data), {"origin": name}
-        return Record(id=_id(entry), image=data, captions=texts, regions=parts.regions, unplaced=parts.unplaced, facts=facts)
+        found, unplaced, _ = regions(entry, data)
+        facts = {"origin": name}
+        return Record(id=_id(entry), image=data, captions=texts, shared=shared, regions=found, unplaced=unplaced, facts=facts)
 
     def size(self, index: int) -> tuple[int, int] | None:
         """The entry's ``height`` and ``width`` where it has them, else by the beginning of the image's file."""

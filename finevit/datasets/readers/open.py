@@ -6,7 +6,7 @@ from pathlib import Path
 from finevit.contracts import Source
 from finevit.registry import DATASETS
 
-from .files import existing
+from .files import existing, readable
 from .folder import ImageFolder
 from .jsonlines import JsonLines, is_json_lines
 from .tars import TarShards, is_tar
@@ -14,6 +14,7 @@ from .unread import remedy
 
 
 @DATASETS.register_module(name="OpenData")
+@readable()
 def open_source(*, data_root: str | Path, split: str = "train", holdout: float = 0.02) -> Source:
     """Return the reader for what lies at ``data_root``.
 

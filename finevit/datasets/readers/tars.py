@@ -86,12 +86,20 @@ def _look_beside(root: Path, skipped: Skipped) -> None:
         skipped.add(f"{path.name} is compressed and not read; decompress it (gunzip, ...)")
     for path in (path for path in paths if ".tar." in path.name.lower() and path.suffix.lower() not in COMPRESSED):
         skipped.add(f"{path.name} is not read; complete it, or rename it so that it ends in .tar")
-    for inner in (inner for path in paths if path.is_dir() for inner in sorted(path.iterdir()) if is_tar(inner)):
+    for inner in (inner for path in paths if path.is_dir() for inner in _tars_in(path, skipped)):
         skipped.add(f"{inner.relative_to(root)} lies one folder deeper and is not read; move it beside the others")
     if images := [path.name for path in paths if path.suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD)]:
         skipped.add(
             f"{len(images):,} images beside the tars ({images[0]}) are not read; give them a folder of their own", len(images)
         )
+
+
+def _tars_in(folder: Path, skipped: Skipped) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if is_tar(path))
+    except OSError as error:
+        skipped.note(f"{folder.name}/, which cannot be read ({error.strerror})")
+        return []
 
 
 def _ids(files: list[Path], indices: Iterable[TarIndex]) -> Iterator[str]:
