@@ -26,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     limits.add_argument("--receive-seconds", type=float, help="time in which it must have arrived")
     limits.add_argument("--answer-seconds", type=float, help="time until its answer, with its time in the queue")
     limits.add_argument("--max-requests", type=int, help="requests that wait or are answered; who comes beyond is refused")
+    limits.add_argument("--max-connections", type=int, help="connections, with and without requests; fewer where ulimit -n is low")
     return parser.parse_args()
 
 
@@ -39,6 +40,7 @@ def limits_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "receive_s": arguments.receive_seconds,
         "answer_s": arguments.answer_seconds,
         "requests": arguments.max_requests,
+        "connections": arguments.max_connections,
     }
     return {name: value for name, value in given.items() if value is not None}
 

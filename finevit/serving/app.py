@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -15,7 +16,9 @@ from starlette.routing import Route
 from finevit.contracts import BadSample
 from finevit.datasets.images import FROM_STRANGERS, decode
 from finevit.serving import messages, replies
+from finevit.serving.gate import Gate
 from finevit.serving.limits import Arrivals, Limits, Places, Refusal
+from finevit.serving.lingering import Lingering
 from finevit.serving.replies import Answer
 from finevit.serving.turns import Turns, while_waited_for
 
@@ -62,7 +65,7 @@ class Endpoint:
             raise Refusal("the Content-Type is not application/json; send JSON, and say so", status=415)
         name, limits = self.answerer.name, self.limits
         body = await self.arrivals.receive(request)
-        with self.places.take():
+        with self.places.take(request):
             asked = messages.read(body, name=name, limits=limits)
             answer = await while_waited_for(request, self.turns.run(lambda: self._answer(asked)), limits.answer_s)
         answer = replies.cut(answer, asked.stop)
@@ -102,6 +105,7 @@ def make_app(answerer: Answerer, limits: Limits, *, api_key: str = "") -> Starle
             Route("/health", endpoint.health),
         ],
         exception_handlers={Refusal: _refused, HTTPException: _not_found, ClientDisconnect: _gone, Exception: _failed},
+        middleware=[Middleware(Gate), Middleware(Lingering)],
         lifespan=lifespan,
     )
     app.state.endpoint = endpoint

@@ -9,6 +9,8 @@ from starlette.requests import Request
 
 ARRIVING = 8
 """How many bodies may be on their way for each request that may wait."""
+PLACED = "placed"
+"""What is noted in the ``state`` of a request that has a place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class Limits:
     ``receive_s``     seconds in which a request must have arrived.
     ``answer_s``      seconds in which an arrived request must have been answered, with its time in the queue.
     ``requests``      most requests at once that are waiting or being answered; bodies on their way may hold as much memory.
+    ``connections``   most connections at once; fewer where the process may not have so many files open.
     """
 
     body_bytes: int = 32 * 2**20
@@ -31,6 +34,7 @@ class Limits:
     receive_s: float = 30.0
     answer_s: float = 600.0
     requests: int = 64
+    connections: int = 768
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -54,12 +58,13 @@ class Places:
         self.limit, self.taken = limit, 0
 
     @contextmanager
-    def take(self) -> Iterator[None]:
+    def take(self, request: Request) -> Iterator[None]:
         """A place, until the request is answered, refused or given up."""
         if self.taken >= self.limit:
             message = f"the server has its {self.limit} requests (--max-requests) already; ask again in a second"
             raise Refusal(message, status=429, code="rate_limit_exceeded")
         self.taken += 1
+        setattr(request.state, PLACED, True)
         try:
             yield
         finally:
@@ -76,6 +81,8 @@ class Arrivals:
     async def receive(self, request: Request) -> bytes:
         """The body of a request, of which no more than ``body_bytes`` are ever kept, whatever its headers announce."""
         body, limits = bytearray(), self.limits
+        if int(request.headers.get("content-length", 0)) > limits.body_bytes:
+            raise Refusal(_too_large(limits), status=413)
         try:
             async with asyncio.timeout(limits.receive_s) as time:
                 try:

@@ -1,69 +1,69 @@
-"""The application on a socket, by uvicorn, with connections that are given up when a request does not arrive in time."""
+"""The application on a socket, by uvicorn, with connections within bounds."""
 
 import asyncio
+import errno
 import ipaddress
+import logging
 import socket
+from typing import Any
 
-import h11
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from finevit.serving import logs
+from finevit.serving.connections import Connection, Connections, most_connections
 from finevit.serving.limits import Limits
 
-
-class TimedConnection(H11Protocol):
-    """Closes when ``seconds`` pass between the first and the last byte of a request, or without one.
-
-    uvicorn itself waits forever for the end of a header that drips in, or of the body of a request that it has refused.
-    """
-
-    seconds: float
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The time of the first request begins."""
-        super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.seconds, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        """A request goes on, or has arrived."""
-        super().data_received(data)
-        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
-            self._stop()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.seconds, self.transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
-        self._stop()
-        super().connection_lost(exc)
-
-    def _stop(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+ACCEPTED = 16
+"""Connections that are accepted before the event loop goes on: all of them have a file before any other is closed."""
+WAITING = 4096
+"""Connections that the system keeps until they are accepted."""
 
 
-def make_server(app: Starlette, *, host: str, port: int, limits: Limits) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that many connections neither stop nor make talkative, and that says in one line that it ends."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """It listens when this returns."""
+        asyncio.get_running_loop().set_exception_handler(_told_briefly)
+        await super().startup(sockets)
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            with socket.fromfd(listener.fileno(), listener.family, listener.type) as again:
+                again.listen(WAITING)
+
+
+def make_server(app: Starlette, *, host: str, port: int, limits: Limits) -> Server:
     """A server, whose ``run`` returns when it is stopped. The connection's time is a second more than the body's."""
 
-    class Connection(TimedConnection):
+    class Bounded(Connection):
         seconds = limits.receive_s + 1
+        room = Connections(most_connections(limits.connections))
 
-    return uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             host=host,
             port=port,
-            http=Connection,
+            http=Bounded,
             ws="none",
             lifespan="on",
+            backlog=ACCEPTED,
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=5,
         )
     )
+    logs.spare()
+    return server
+
+
+def _told_briefly(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What the system cannot give is no error of ours, and comes in floods: no traceback."""
+    error = context.get("exception")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+        logging.getLogger("uvicorn.error").error("no connection can be accepted for a second: %s", error.strerror)
+    else:
+        loop.default_exception_handler(context)
 
 
 def is_loopback(host: str) -> bool:
