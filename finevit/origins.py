@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from finevit.plain_config import parse
 
 LEARNED = 0.5
 """A part of which less than this share of the parameters is trained counts as frozen: adapters leave it so."""
@@ -79,8 +80,8 @@ def changes(part: Any, checkpoint: Mapping[str, Any], name: str) -> list[str]:
 def _config(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     text = (checkpoint.get("meta") or {}).get("cfg")
     try:
-        node = Config.fromstring(text, ".py").get("model") if isinstance(text, str) else None
-    except Exception:  # of other programs: anything
+        node = (text if isinstance(text, Mapping) else parse(text)).get("model") if text else None
+    except ValueError:  # of other programs: anything
         return {}
     for key in filter(None, name.split(".")):
         node = node.get(key) if isinstance(node, Mapping) else None

@@ -1,19 +1,16 @@
 """Checkpoint files: read, with errors for people; the weights of one part; whether weights are those of a model."""
 
 import math
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from finevit.durable import check_digest
-from finevit.locate import first_line
 from finevit.suggest import missing
+from finevit.untrusted import load, told
 
 SHOWN = 20
 """So many keys are listed in a message."""
@@ -26,21 +23,30 @@ def read_checkpoint(file: str | Path, *, setting: str, remedy: str) -> dict[str,
         content = _load(str(file))
     except Exception as error:  # damaged files raise nearly anything
         absent = "://" not in str(file) and not Path(file).expanduser().exists()
-        told = f": {missing(Path(file))}" if absent else f" cannot be read as a checkpoint ({first_line(error)})"
-        raise ValueError(f"{given}{told}; {remedy}") from error
+        raise ValueError(f"{given}{f': {missing(Path(file))}' if absent else f' {told(error)}'}; {remedy}") from error
+    if wrong := _wrong(content):
+        raise ValueError(f"{given} {wrong}; {remedy}")
+    return content
+
+
+def _wrong(content: Any) -> str:
+    """What keeps a file's content from being a checkpoint, for people."""
     held = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(held, Mapping):
-        raise ValueError(f"{given} holds no weights by name but a {type(held).__name__}; {remedy}")
-    return content
+        return f"holds no weights by name but a {type(held).__name__}"
+    if odd := [name for name in held if not isinstance(name, str)]:
+        return f"holds weights under {odd[0]!r}, which is no name"
+    meta = content.get("meta")
+    if meta is not None and not isinstance(meta, Mapping):
+        return f"says of itself (meta) no settings but a {type(meta).__name__}"
+    iteration = (meta or {}).get("iter", 0)
+    return "" if isinstance(iteration, int) else f"was made at step (meta.iter) {iteration!r}, which is no number"
 
 
 def _load(file: str) -> Any:
     if "://" in file:
         return CheckpointLoader.load_checkpoint(file, map_location="cpu", logger="silent")
-    path = Path(file).expanduser()
-    if path.is_file() and (damage := check_digest(path)):
-        raise ValueError(damage)
-    return torch.load(path, map_location="cpu", weights_only=False, mmap=zipfile.is_zipfile(path))
+    return load(file, mmap=True)
 
 
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -54,11 +60,16 @@ def under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
+def _has_numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) and not value.is_meta
+
+
 def differences(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, str]:
     """Which keys are missing, unexpected or of another shape, and which of these, by key."""
     faults = {key: "missing" for key in wanted if key not in found}
     faults |= {key: "unexpected" for key in found if key not in wanted}
-    shapes = {key: (list(found[key].shape), list(wanted[key].shape)) for key in wanted if key in found}
+    faults |= {key: f"is no tensor but a {type(value).__name__}" for key, value in found.items() if not _has_numbers(value)}
+    shapes = {key: (list(found[key].shape), list(wanted[key].shape)) for key in wanted if key in found and key not in faults}
     return faults | {key: f"is {there}, wanted {here}" for key, (there, here) in shapes.items() if there != here}
 
 

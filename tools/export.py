@@ -3,6 +3,7 @@
 import argparse
 
 from finevit.engine.cli import user_errors
+from finevit.trust import add_trust
 
 TARGETS = ("safetensors", "hf", "timm", "onnx", "open_clip", "llava")
 
@@ -14,6 +15,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--to", required=True, choices=TARGETS, help="for whom; open_clip needs Stage II, llava Stage III")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="a new or empty folder")
     parser.add_argument("--config", help="the config of the run (default: the one in the checkpoint)")
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from finevit.engine.cli import Options, user_errors
 from finevit.evaluation.probes import PROBES
+from finevit.trust import add_trust
 
 if TYPE_CHECKING:
     from finevit.evaluation.probes.data import ProbeData
@@ -39,6 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of every random choice")
     parser.add_argument("--work-dir", help="where results.json and probes.html go (default: probes/ beside the checkpoint)")
     parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from finevit.engine.cli import user_errors
+from finevit.trust import add_trust
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -27,6 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     limits.add_argument("--answer-seconds", type=float, help="time until its answer, with its time in the queue")
     limits.add_argument("--max-requests", type=int, help="requests that wait or are answered; who comes beyond is refused")
     limits.add_argument("--max-connections", type=int, help="connections, with and without requests; fewer where ulimit -n is low")
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from finevit.console import quiet_libraries
 from finevit.engine.cli import Options, user_errors
+from finevit.trust import add_trust
 
 TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "val_dataloader", "val_cfg", "val_evaluator")
 """Settings that a test has no use for."""
@@ -27,6 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--work-dir", help="where results.json goes (default: the folder of the checkpoint)")
     parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
+    add_trust(parser)
     return parser.parse_args()
 
 

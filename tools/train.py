@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from finevit.console import quiet_libraries
 from finevit.engine.cli import Options, user_errors
+from finevit.trust import add_trust
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -25,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--plan", action="store_true", help="train nothing: predict the schedules, cost and time of the run")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], help="how ranks are started (default: none)")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_trust(parser)
     return parser.parse_args()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from finevit.console import say
 from finevit.durable import write_file
 from finevit.registry import HOOKS
+from finevit.stand_ins import plain
 from finevit.unwrap import unwrapped
 from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
 
@@ -154,4 +155,4 @@ def write(checkpoint: dict, filename: str, *arguments: Any, **options: Any) -> N
     if "://" in filename:
         save_checkpoint(checkpoint, filename, *arguments, **options)
         return
-    write_file(filename, lambda file: torch.save(checkpoint, file), digest=True)
+    write_file(filename, lambda file: torch.save(plain(checkpoint), file), digest=True)

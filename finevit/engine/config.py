@@ -7,7 +7,6 @@ loaded config, so an override of it is refused like any unknown setting instead 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmengine.config import Config
@@ -17,6 +16,7 @@ from mmengine.utils import import_modules_from_strings
 
 from finevit.engine.options import ConfigError, Given
 from finevit.engine.own_data import LOADERS, SETTINGS, sources, use_own_data
+from finevit.engine.recorded import recorded_config
 from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.engine.texts import reader
@@ -43,7 +43,10 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     ``model.llm``; one that takes ``patch`` or ``snap`` and names none gets ``model.backbone.patch``, or two of it.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
-    cfg, options = _read(Path(path)), options if options is not None else {}
+    return _completed(_read(Path(path)), options if options is not None else {})
+
+
+def _completed(cfg: Config, options: dict[str, Any]) -> Config:
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
     before = {name: cfg.get(name) for name in SETTINGS}
@@ -73,12 +76,7 @@ def config_of(
     """The config in the file ``config`` or, without one, in a checkpoint's ``meta``, as :func:`load_config` gives it."""
     if config is not None:
         return load_config(config, options)
-    if not meta.get("cfg"):
-        raise ConfigError(f"{checkpoint} holds no config; give the one that it was trained with by --config FILE")
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "inside_the_checkpoint.py"
-        file.write_text(meta["cfg"], encoding="utf-8")
-        return load_config(file, options)
+    return _completed(recorded_config(checkpoint, meta), options if options is not None else {})
 
 
 def _read(path: Path) -> Config:

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from finevit.engine.recorded import recorded_config
 from finevit.registry import MODELS
 from finevit.weights import read_checkpoint, under
 
@@ -133,5 +134,5 @@ def _stage_of(file: str) -> str:
     if "://" in file or not Path(file).expanduser().is_file():
         return ", of whose own training nothing is known here"
     meta = read_checkpoint(file, setting="init_cfg.checkpoint", remedy="").get("meta") or {}
-    model = Config.fromstring(meta["cfg"], file_format=".py").model if meta.get("cfg") else {}
+    model = recorded_config(file, meta).get("model") if meta.get("cfg") else {}
     return f" (of `{kind_of(model)}`, {meta.get('iter', 'an unknown number of')} steps)" if model else ""
