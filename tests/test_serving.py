@@ -6,6 +6,10 @@ import http.client
 import importlib.util
 import io
 import json
+import logging
+import logging.handlers
+import os
+import resource
 import socket
 import struct
 import sys
@@ -13,13 +17,14 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFile
+from PIL import Image
 
 from finevit.contracts import BadSample, ImageBudget
 from finevit.datasets.transforms import ResizeToBudget
@@ -30,8 +35,12 @@ pytest.importorskip("starlette", reason="an extra: pip install starlette uvicorn
 pytest.importorskip("uvicorn", reason="an extra: pip install starlette uvicorn")
 
 from finevit.serving.app import make_app
+from finevit.serving.aside import Lane, TooSlow
 from finevit.serving.checkpoint import CheckpointAnswerer
-from finevit.serving.limits import Limits
+from finevit.serving.connections import most_connections
+from finevit.serving.limits import Limits, Refusal
+from finevit.serving.logs import LINES, Sparing
+from finevit.serving.order import Order
 from finevit.serving.replies import Answer
 from finevit.serving.server import check_free, is_loopback, make_server
 
@@ -441,16 +450,122 @@ def test_a_body_that_is_too_large(narrow, chunked):
     assert ask(narrow, exact[:-2] + b"x" * (20_001 - len(exact)) + exact[-2:])[0] == 413
 
 
+@pytest.mark.parametrize("lines", ["HTTP/1.1\r\nConnection: close", "HTTP/1.0", "HTTP/1.1"])
+def test_413_reaches_clients_that_read_when_all_is_sent(narrow, lines):
+    with socket.create_connection(("127.0.0.1", narrow.port), timeout=5) as client:
+        client.sendall(head(6_000_000).replace(b"HTTP/1.1", lines.encode()))
+        for _ in range(60):
+            client.sendall(b"x" * 100_000)
+        status, message = reply_of(client)
+        assert (status, "the body has more than" in message) == (413, True)
+
+
+def test_413_comes_before_a_client_that_asks_has_sent_anything(narrow):
+    with socket.create_connection(("127.0.0.1", narrow.port), timeout=5) as client:
+        client.sendall(head(6_000_000)[:-2] + b"Expect: 100-continue\r\n\r\n")
+        assert reply_of(client)[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (head().replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 5000, "Invalid HTTP request"),
+        (head().replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked") + b"zz\r\n" + b"x" * 300_000, "Invalid HTTP"),
+        (b"GET /health HTTP/1.1\r\n" + b"a: b\r\n" * 50_000, ""),
+        (b"\x16\x03\x01" * 100, "Invalid HTTP request"),
+    ],
+)
+def test_what_is_no_http_is_told_and_dropped(narrow, sent, message):
+    with socket.create_connection(("127.0.0.1", narrow.port), timeout=5) as client:
+        client.sendall(sent)
+        status, told = reply_of(client)
+        assert (status, message in told) == (400, True)
+        assert client.recv(10) == b""
+    wait_until(lambda: not narrow.server.server_state.tasks)
+
+
+def test_connections_that_ask_nothing_make_room():
+    with serving(connections=8) as house:
+        clients = [socket.create_connection(("127.0.0.1", house.port), timeout=4) for _ in range(20)]
+        assert [client.recv(1) for client in clients[:12]] == [b""] * 12
+        assert said(house, question()).startswith("what?")
+        assert clients[12].recv(1) == b""
+        clients[19].sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert clients[19].recv(12) == b"HTTP/1.1 200"
+        for client in clients:
+            client.close()
+
+
+def test_connections_are_fewer_than_the_files_that_may_be_open(monkeypatch):
+    for files, most in ((1024, 768), (256, 128), (resource.RLIM_INFINITY, 768)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        assert most_connections(768) == most
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 100))
+    with pytest.raises(ValueError, match=r"100 files may be open at once, .*ulimit -n 1024"):
+        most_connections(768)
+
+
+def test_lines_of_the_log_are_few_and_short():
+    log = logging.Logger("uvicorn.access")
+    log.addFilter(sparing := Sparing())
+    log.addHandler(seen := logging.handlers.BufferingHandler(10_000))
+    for _ in range(2000):
+        log.warning("%s", "x" * 5000)
+    log.error("told")
+    assert [record.getMessage() for record in seen.buffer] == ["x" * 300 + "..."] * LINES + ["told"]
+    assert sparing.count == 2001
+
+
+def test_small_work_comes_before_large_work_that_has_not_waited_long():
+    done = []
+
+    async def piece(order: Order, name: str, size: int) -> None:
+        async with order.turn(size):
+            done.append(name)
+            await asyncio.sleep(0.01)
+
+    async def all_of_it() -> None:
+        order = Order(1)
+        pieces = [("first", 2**25), ("large", 2**25), ("small", 10), ("gone", 1)]
+        tasks = [asyncio.create_task(piece(order, *each)) for each in pieces]
+        await asyncio.sleep(0.001)
+        tasks[-1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert order.free == 1
+
+    asyncio.run(all_of_it())
+    assert done == ["first", "small", "large"]
+
+
+def test_slow_and_broken_work_ends_with_its_process():
+    async def run() -> None:
+        lane = Lane(seconds=2, memory=2**28)
+        try:
+            assert await lane.run(partial(divmod, 7, 2), size=1) == (3, 1)
+            lane.seconds = 0.3
+            with pytest.raises(TooSlow):
+                await lane.run(partial(time.sleep, 60), size=1)
+            lane.seconds = 10
+            with pytest.raises(Refusal, match="broke what reads it"):
+                await lane.run(partial(os._exit, 1), size=1)
+            with pytest.raises(RuntimeError, match="MemoryError"):
+                await lane.run(partial(bytearray, 2**30), size=1)
+            assert (await lane.run(partial(np.full, (2, 3), 7), size=1)).tolist() == [[7] * 3] * 2
+        finally:
+            lane.end()
+
+    asyncio.run(run())
+
+
 def test_a_large_body_is_not_kept_while_it_arrives(narrow):
     with socket.create_connection(("127.0.0.1", narrow.port), timeout=5) as client:
         client.sendall(head(2**40) + b"x" * 30_000)
         assert client.recv(12) == b"HTTP/1.1 413"
 
 
-def test_pixels_are_counted_in_the_header_before_anything_is_decoded(narrow, monkeypatch):
+def test_pixels_are_counted_in_the_header_before_anything_is_decoded(narrow):
     body = {"model": "parrot", "messages": [user(picture(f"data:image/png;base64,{encoded(size=(50, 20))}"), "x")]}
     assert said(narrow, body) == "x uint8 (20, 50, 3) [200, 100, 50]"
-    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: pytest.fail("decoded"))
     bomb = bytearray(base64.b64decode(encoded()))
     bomb[16:24] = struct.pack(">II", 60_000, 60_000)
     bomb[29:33] = struct.pack(">I", __import__("zlib").crc32(bomb[12:29]))
@@ -623,7 +738,9 @@ def test_who_goes_away_frees_its_place_and_is_not_answered(narrow):
 def test_nothing_is_kept_of_who_goes_away_while_the_model_is_busy(narrow):
     with Waiting(narrow) as waiting:
         for text in "abcde":
-            waiting.send(text).close()
+            client = waiting.send(text)
+            wait_until(lambda: narrow.parrot.heard == ["a"])
+            client.close()
             wait_until(lambda: narrow.endpoint.places.taken == 0)
         assert narrow.parrot.heard == ["a"]
         assert narrow.endpoint.turns._thread._work_queue.qsize() == 0
@@ -839,9 +956,12 @@ def free_port() -> int:
 
 def test_the_tool_hands_its_flags_on(start, capsys, monkeypatch):
     port = free_port()
-    limits = "--max-body-mb 1.5 --max-pixels 2 --max-prompt-chars 3 --max-tokens 4 --receive-seconds 5 --answer-seconds 6"
+    limits = "--decode-seconds 8 --max-connections 9 "
+    limits += "--max-body-mb 1.5 --max-pixels 2 --max-prompt-chars 3 --max-tokens 4 --receive-seconds 5 --answer-seconds 6"
     asked = start("--port", str(port), *limits.split(), "--max-requests", "7", "--api-key", "k")
-    wanted = Limits(body_bytes=1_572_864, pixels=2, prompt_chars=3, max_tokens=4, receive_s=5, answer_s=6, requests=7)
+    wanted = Limits(
+        body_bytes=1_572_864, pixels=2, prompt_chars=3, max_tokens=4, receive_s=5, answer_s=6, requests=7, decode_s=8, connections=9
+    )
     assert asked == {"model": ("config.py", "a.pth"), "host": "127.0.0.1", "port": port, "limits": wanted, "key": "k"} | {
         "plugins": True,
         "ran": True,

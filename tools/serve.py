@@ -3,8 +3,8 @@
 import argparse
 import importlib.util
 import os
+import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
 from finevit.engine.cli import user_errors
@@ -25,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     limits.add_argument("--max-prompt-chars", type=int, help="characters of its texts")
     limits.add_argument("--max-tokens", type=int, help="tokens of its answer")
     limits.add_argument("--receive-seconds", type=float, help="time in which it must have arrived")
+    limits.add_argument("--decode-seconds", type=float, help="time in which its image must have been decoded")
     limits.add_argument("--answer-seconds", type=float, help="time until its answer, with its time in the queue")
     limits.add_argument("--max-requests", type=int, help="requests that wait or are answered; who comes beyond is refused")
     limits.add_argument("--max-connections", type=int, help="connections, with and without requests; fewer where ulimit -n is low")
@@ -40,6 +41,7 @@ def limits_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "prompt_chars": arguments.max_prompt_chars,
         "max_tokens": arguments.max_tokens,
         "receive_s": arguments.receive_seconds,
+        "decode_s": arguments.decode_seconds,
         "answer_s": arguments.answer_seconds,
         "requests": arguments.max_requests,
         "connections": arguments.max_connections,
@@ -64,6 +66,7 @@ def serve(arguments: argparse.Namespace) -> None:
     """Checks what can be checked before the model is loaded."""
     from finevit.plugins import load_plugins
     from finevit.serving.app import make_app
+    from finevit.serving.aside import prepare
     from finevit.serving.checkpoint import load_answerer
     from finevit.serving.limits import Limits
     from finevit.serving.server import check_free, is_loopback, make_server
@@ -73,6 +76,7 @@ def serve(arguments: argparse.Namespace) -> None:
     key = arguments.api_key or os.environ.get("FINEVIT_API_KEY", "")
     if not is_loopback(arguments.host):
         warn(arguments.host, key)
+    prepare()
     load_plugins()
     app = make_app(load_answerer(arguments.config, arguments.checkpoint), limits, api_key=key)
     make_server(app, host=arguments.host, port=arguments.port, limits=limits).run()
@@ -82,8 +86,12 @@ def main() -> None:
     """Serves until it is interrupted."""
     arguments = parse_arguments()
     check_installed()
-    with user_errors(), suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
-        serve(arguments)
+    try:
+        with user_errors():
+            serve(arguments)
+    except KeyboardInterrupt:  # uvicorn raises it again when it has ended; an answer that nobody reads is not waited for
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The endpoint as an ASGI application: ``POST /v1/chat/completions``, ``GET /v1/models``, ``GET /health``."""
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -16,11 +18,16 @@ from starlette.routing import Route
 from finevit.contracts import BadSample
 from finevit.datasets.images import FROM_STRANGERS, decode
 from finevit.serving import messages, replies
+from finevit.serving.aside import Lane, TooSlow
 from finevit.serving.gate import Gate
 from finevit.serving.limits import Arrivals, Limits, Places, Refusal
 from finevit.serving.lingering import Lingering
+from finevit.serving.order import Order
 from finevit.serving.replies import Answer
 from finevit.serving.turns import Turns, while_waited_for
+
+QUICK_S = 0.5
+"""Seconds that a request or an image may take to be read before it has to wait for other slow ones."""
 
 
 class Answerer(Protocol):
@@ -42,6 +49,10 @@ class Endpoint:
     def __init__(self, *, answerer: Answerer, limits: Limits, api_key: str = "") -> None:
         self.answerer, self.limits, self.api_key = answerer, limits, api_key
         self.arrivals, self.places, self.turns = Arrivals(limits), Places(limit=limits.requests), Turns()
+        memory = 2**30 + 32 * limits.pixels + 4 * limits.body_bytes
+        self.lanes = Lane(seconds=min(QUICK_S, limits.decode_s), memory=memory), Lane(seconds=limits.decode_s, memory=memory)
+        self.rooms = Order(2), Order(1)
+        self.ending = asyncio.Event()
 
     async def health(self, request: Request) -> Response:
         """Whether the server is there, and how many requests it has: needs no key, and no place."""
@@ -63,23 +74,45 @@ class Endpoint:
         self._authorise(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refusal("the Content-Type is not application/json; send JSON, and say so", status=415)
-        name, limits = self.answerer.name, self.limits
+        limits, name = self.limits, self.answerer.name
         body = await self.arrivals.receive(request)
         with self.places.take(request):
-            asked = messages.read(body, name=name, limits=limits)
-            answer = await while_waited_for(request, self.turns.run(lambda: self._answer(asked)), limits.answer_s)
+            work = self._answer(body)
+            asked, answer = await while_waited_for(request, work, limits.answer_s, self.ending)
         answer = replies.cut(answer, asked.stop)
         if asked.stream:
             return Response(replies.events(answer, name, usage=asked.usage), media_type="text/event-stream")
         return JSONResponse(replies.completion(answer, name))
 
-    def _answer(self, asked: messages.Request) -> Answer:
-        """In the thread of the model: images are decoded in their turn, so that there is never more than one in memory."""
+    async def _answer(self, body: bytes) -> tuple[messages.Request, Answer]:
+        """What is asked, and the answer."""
+        asked = await self._read(body)
         try:
-            pixels = decode(asked.image, name="the image", max_pixels=self.limits.pixels, formats=FROM_STRANGERS)
-            return self.answerer.answer(pixels, asked.prompt, asked.max_tokens)
+            return asked, await self._say(asked, size=len(body))
         except BadSample as error:
             raise Refusal(str(error), param="messages") from None
+
+    async def _read(self, body: bytes) -> messages.Request:
+        read = partial(messages.read, body, name=self.answerer.name, limits=self.limits)
+        for lane in self.lanes:
+            with suppress(TooSlow):
+                return await lane.run(read, size=len(body))
+        raise self._too_slow()
+
+    async def _say(self, asked: messages.Request, *, size: int) -> Answer:
+        """No more images are in memory than the rooms have places; slow ones have a lane of their own, and shut nobody out."""
+        limits = self.limits
+        pixels = partial(decode, asked.image, name="the image", max_pixels=limits.pixels, formats=FROM_STRANGERS)
+        for lane, room in zip(self.lanes, self.rooms, strict=True):
+            async with room.turn(size):
+                with suppress(TooSlow):
+                    image = await lane.run(pixels, size=size)
+                    return await self.turns.run(lambda: self.answerer.answer(image, asked.prompt, asked.max_tokens))  # noqa: B023
+        raise self._too_slow()
+
+    def _too_slow(self) -> Refusal:
+        message = f"the image takes more than {self.limits.decode_s:g} s to read (--decode-seconds); send it smaller, or as a PNG"
+        return Refusal(message, param="messages")
 
     def _authorise(self, request: Request) -> None:
         sent = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -94,7 +127,11 @@ def make_app(answerer: Answerer, limits: Limits, *, api_key: str = "") -> Starle
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        for lane in endpoint.lanes:
+            lane.start()
         yield
+        for lane in endpoint.lanes:
+            lane.end()
         endpoint.turns.close()
 
     app = Starlette(

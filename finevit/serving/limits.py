@@ -22,6 +22,7 @@ class Limits:
     ``prompt_chars``  most characters of all texts of a request together.
     ``max_tokens``    most tokens of an answer: a request that asks for more, or for no number, gets this many.
     ``receive_s``     seconds in which a request must have arrived.
+    ``decode_s``      seconds in which an image must have been decoded, and a body understood.
     ``answer_s``      seconds in which an arrived request must have been answered, with its time in the queue.
     ``requests``      most requests at once that are waiting or being answered; bodies on their way may hold as much memory.
     ``connections``   most connections at once; fewer where the process may not have so many files open.
@@ -32,6 +33,7 @@ class Limits:
     prompt_chars: int = 32_768
     max_tokens: int = 1024
     receive_s: float = 30.0
+    decode_s: float = 10.0
     answer_s: float = 600.0
     requests: int = 64
     connections: int = 768

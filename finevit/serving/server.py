@@ -5,6 +5,7 @@ import errno
 import ipaddress
 import logging
 import socket
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -16,12 +17,14 @@ from finevit.serving.limits import Limits
 
 ACCEPTED = 16
 """Connections that are accepted before the event loop goes on: all of them have a file before any other is closed."""
+END_S = 4
+"""Seconds that requests have from a signal to their answer; whoever answers a second later is not waited for."""
 WAITING = 4096
 """Connections that the system keeps until they are accepted."""
 
 
 class Server(uvicorn.Server):
-    """A server that many connections neither stop nor make talkative, and that says in one line that it ends."""
+    """A server that many connections neither stop nor make talkative, and that ends in time."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """It listens when this returns."""
@@ -30,6 +33,16 @@ class Server(uvicorn.Server):
         for listener in (listener for server in self.servers for listener in server.sockets):
             with socket.fromfd(listener.fileno(), listener.family, listener.type) as again:
                 again.listen(WAITING)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """What is being answered has some seconds; then it is refused, which its client is told."""
+        asyncio.get_running_loop().call_later(END_S, self.config.app.state.endpoint.ending.set)  # type: ignore[union-attr]
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A second signal waits for nothing."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
 
 
 def make_server(app: Starlette, *, host: str, port: int, limits: Limits) -> Server:
@@ -50,7 +63,7 @@ def make_server(app: Starlette, *, host: str, port: int, limits: Limits) -> Serv
             backlog=ACCEPTED,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=END_S + 1,
         )
     )
     logs.spare()

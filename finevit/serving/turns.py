@@ -39,19 +39,22 @@ class Turns:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-async def while_waited_for(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """What the work returns; it is cancelled when the client goes away, or after a time."""
-    task, gone = asyncio.create_task(work), asyncio.create_task(_disconnected(request))
+async def while_waited_for(request: Request, work: Coroutine[Any, Any, T], seconds: float, ending: asyncio.Event) -> T:
+    """What the work returns; it is cancelled when the client goes away, after a time, or when the server ends."""
+    task, gone, end = asyncio.create_task(work), asyncio.create_task(_disconnected(request)), asyncio.create_task(_set(ending))
     try:
-        done, _ = await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((task, gone, end), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        for waited in (gone, end):
+            waited.cancel()
         task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        await asyncio.gather(task, gone, end, return_exceptions=True)
     if task in done:
         return task.result()
     if gone in done:
         raise ClientDisconnect
+    if end in done:
+        raise Refusal("the server ends; ask again when it is there again", status=503)
     remedy = "send fewer requests at once or ask for fewer max_tokens"
     raise Refusal(f"there was no answer within {seconds:g} s (--answer-seconds), with the time in the queue; {remedy}", status=504)
 
@@ -59,3 +62,7 @@ async def while_waited_for(request: Request, work: Coroutine[Any, Any, T], secon
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

@@ -1,9 +1,14 @@
 """Clients that hold the server's connections, send bombs, or ask odd things: good questions are answered meanwhile."""
 
+import json
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import pytest
-from served import attack, serving, timed
+from bombs import BOMBS, odd_bodies
+from served import attack, question, serving, timed
 
 GOOD_S = 2.0
 """Seconds in which a good question is answered, whatever others do."""
@@ -31,3 +36,61 @@ def test_connections(trial, tmp_path, kind):
     assert worst < GOOD_S + own
     assert written < 1_000_000
     assert "Traceback" not in log
+
+
+def test_bombs(trial, tmp_path):
+    """Images that take long, eight at a time, while good questions are asked."""
+    made = [json.dumps(question(make())).encode() for make in BOMBS.values()]
+    sent = [made[i % len(made)] for i in range(trial.count(100))]
+    with serving(tmp_path) as house, ThreadPoolExecutor(8) as pool:
+        own, waited, refused = max(timed(house.ask)[0] for _ in range(3)), [], 0
+        answers = [pool.submit(house.request, "POST", "/v1/chat/completions", body, 600) for body in sent]
+        while not all(answer.done() for answer in answers):
+            for call in (house.ask, lambda: house.request("GET", "/health"), lambda: house.request("GET", "/v1/models")):
+                took, (status, content) = timed(call)
+                assert status == 200, content
+                waited.append(took)
+            time.sleep(0.05)
+        statuses = [answer.result()[0] for answer in answers]
+        assert house.ask()[0] == 200
+        memory = house.memory()
+        assert "Traceback" not in house.log.read_text()
+    refused = sum(status == 400 for status in statuses)
+    trial.record(bombs=len(sent), refused=refused, questions=len(waited), own_s=round(own, 2), worst_s=round(max(waited), 2))
+    trial.record(memory_mib=round(memory))
+    assert set(statuses) <= {200, 400}
+    assert max(waited) < GOOD_S + own
+
+
+def test_odd_requests(trial, tmp_path):
+    """Each is refused in JSON, and the server stays as it was."""
+    with serving(tmp_path) as house:
+        house.ask()
+        begin = house.memory()
+        for body in islice(odd_bodies(0), trial.count(1762)):
+            status, content = house.request("POST", "/v1/chat/completions", body)
+            assert 400 <= status < 500, body[:300]
+            assert content["error"]["message"], body[:300]
+        assert house.ask()[0] == 200
+        grown = house.memory() - begin
+        assert "Traceback" not in house.log.read_text()
+    trial.record(requests=trial.count(1762), memory_grown_mib=round(grown, 1))
+    assert grown < 50
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_ends(trial, tmp_path, number):
+    """A signal while many are being answered: each is told, and the server ends as one that the signal stopped."""
+    with serving(tmp_path) as house, ThreadPoolExecutor(16) as pool:
+        answers = [pool.submit(house.ask, None, "?" * 200, max_tokens=1024) for _ in range(16)]
+        while house.request("GET", "/health")[1]["requests"] < 16 and not any(answer.done() for answer in answers):
+            time.sleep(0.05)
+        begin = time.monotonic()
+        house.process.send_signal(number)
+        assert house.process.wait(15) == -number
+        took = time.monotonic() - begin
+        statuses = sorted(answer.result()[0] for answer in answers)
+        assert set(statuses) <= {200, 503}
+        assert "Traceback" not in house.log.read_text()
+    trial.record(seconds=round(took, 1), answered=statuses.count(200), told=statuses.count(503))
+    assert took < 8
