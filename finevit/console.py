@@ -1,6 +1,7 @@
 """What a person reads of a run: the console shows what is said to them, and warnings; the log file has everything."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -8,6 +9,8 @@ from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
+
+from finevit.places import Spared
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,6 +77,21 @@ def take_over(logger: logging.Logger) -> None:
             quiet.filters = handler.filters
         if isinstance(handler, logging.FileHandler):
             _collect_warnings(handler)
+            _spare(handler, logger)
+
+
+def _spare(file: logging.FileHandler, logger: logging.Logger) -> None:
+    """A log file that cannot be written, as on a full disk, is told once, and its lines are tried again with the next ones."""
+    told, others = Spared(f"the log file {file.baseFilename}"), file.handleError
+
+    def failed(record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            return others(record)
+        with told.writing(logger):
+            raise error
+
+    file.handleError = failed  # type: ignore[method-assign]
 
 
 @contextmanager

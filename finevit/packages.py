@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finevit.cache import cache_folder
+from finevit.places import writing
 
 
 class Package(NamedTuple):
@@ -33,9 +34,13 @@ def cached_folder(package: Package, make: Callable[[Path, Path], None] = copy_fo
     Safe when several processes ask at once. Raises ``ValueError`` with a remedy where pip cannot bring the package, or its
     file is not the known one.
     """
+    with writing("the cache", "set XDG_CACHE_HOME to a folder that can"):
+        return _made(package, make, cache_folder())
+
+
+def _made(package: Package, make: Callable[[Path, Path], None], cache: Path) -> Path:
     from filelock import FileLock
 
-    cache = cache_folder()
     folder = cache / f"{package.weights.partition('/')[0]}-{package.sha256[:8]}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 from finevit.contracts import BadSample, Record, Source
@@ -65,6 +66,9 @@ def check_out(out: Path) -> None:
 
 def write(records: Sequence[Record], source: Source, options: argparse.Namespace) -> None:
     """Saves the page by the ending of ``--out``; ``ValueError`` where that cannot be."""
+    from PIL import Image
+
+    from finevit.durable import write_file
     from finevit.visualization.records import draw_records, page
     from finevit.visualization.report import write as write_page
 
@@ -72,9 +76,12 @@ def write(records: Sequence[Record], source: Source, options: argparse.Namespace
         if options.out.suffix.lower() in HTML:
             write_page(page(records, about=source.describe()), options.out)
         else:
-            draw_records(records, columns=min(options.columns, len(records))).save(options.out)
+            file, drawn = BytesIO(), draw_records(records, columns=min(options.columns, len(records)))
+            drawn.save(file, Image.registered_extensions()[options.out.suffix.lower()])
+            write_file(options.out, lambda out: out.write(file.getvalue()))
     except (OSError, ValueError) as error:
-        raise ValueError(f"--out {str(options.out)!r} cannot be written ({error}); show fewer with --n, or try .html") from error
+        told = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(f"--out {str(options.out)!r} cannot be written ({told}); show fewer with --n, or try .html") from error
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from finevit.engine.options import Given
+from finevit.places import FAULTS, fault, remedy_for
 
 OURS = ("finevit", "finevit_plugins")
 _WORKER = re.compile(
@@ -41,7 +42,7 @@ def user_errors() -> Iterator[None]:
     """Print a ``ValueError`` that FineViT itself raised as ``error: ...`` and exit with status 2.
 
     By the project's convention such an error names the setting, the value and the remedy; one from elsewhere keeps its
-    traceback. ``FINEVIT_TRACEBACK=1`` keeps every traceback.
+    traceback. What the system says of a place, full or closed, is printed likewise. ``FINEVIT_TRACEBACK=1`` keeps every traceback.
     """
     try:
         yield
@@ -50,6 +51,12 @@ def user_errors() -> Iterator[None]:
         if os.environ.get("FINEVIT_TRACEBACK") == "1" or not message:
             raise
         print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if os.environ.get("FINEVIT_TRACEBACK") == "1" or error.errno not in FAULTS:
+            raise
+        remedy = remedy_for(error, "see to the permissions of this place, or give another")
+        print(f"error: the system refused a file ({fault(error)}); {remedy}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from finevit.engine.plan import device_name
 from finevit.engine.shares import SCHEDULED
 from finevit.engine.unseen import seen
 from finevit.ops.attention import path
+from finevit.places import Spared
 from finevit.precision import bfloat16_helps
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
@@ -75,14 +77,26 @@ class ThroughputHook(Hook):
 
 @HOOKS.register_module()
 class ProgressHook(LoggerHook):
-    """MMEngine's progress line, also at the last step of a run, however short; no step has two."""
+    """MMEngine's progress line, also at the last step of a run, however short; no step has two.
+
+    Curves for TensorBoard and ``scalars.json`` that cannot be written, as on a full disk, do not stop a run.
+    """
+
+    @cached_property
+    def _curves(self) -> Spared:
+        return Spared("the curves of the run (vis_data)")
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        with self._curves.writing(runner.logger):
+            super().after_val_epoch(runner, metrics)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         last = runner.iter + 1 == runner.max_iters
         if last or self.every_n_inner_iters(batch_idx, self.interval) or self._ends_epoch(runner, batch_idx):
             scalars, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
             runner.logger.info(line)
-            runner.visualizer.add_scalars(scalars, step=runner.iter + 1, file_path=self.json_log_path)
+            with self._curves.writing(runner.logger):
+                runner.visualizer.add_scalars(scalars, step=runner.iter + 1, file_path=self.json_log_path)
 
     def _ends_epoch(self, runner: Runner, batch_idx: int) -> bool:
         """Of an epoch that no interval ends with, where MMEngine says so."""
@@ -117,6 +131,7 @@ class BadSamplesHook(Hook):
         self.bad: list[str] = []
         self.held_out: list[str] = []
         self._lacking: dict[str, None] = {}
+        self._listing = Spared("bad_samples.txt")
 
     def before_train(self, runner: Runner) -> None:
         dataset = runner.train_dataloader.dataset
@@ -183,7 +198,7 @@ class BadSamplesHook(Hook):
         self._write(runner, skipped)
 
     def _write(self, runner: Runner, messages: Sequence[str]) -> None:
-        with self._file(runner).open("a") as file:
+        with self._listing.writing(runner.logger), self._file(runner).open("a") as file:
             file.writelines(f"{message}\n" for message in messages)
 
     @staticmethod

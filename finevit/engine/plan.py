@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from finevit.durable import write_file
+from finevit.places import writing
+
 FILE = "plan.json"
 SETTINGS = ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "train_cfg", "data_root")
 """What a step costs depends on these, and on the schedules among the hooks."""
@@ -73,8 +76,10 @@ class Plan:
     def save(self, work_dir: str | Path) -> Path:
         """Write ``plan.json``."""
         path = Path(work_dir) / FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**asdict(self), "totals": self.totals}, indent=1) + "\n")
+        text = json.dumps({**asdict(self), "totals": self.totals}, indent=1) + "\n"
+        with writing(path, "give another work dir with --work-dir"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, lambda file: file.write(text.encode()))
         return path
 
     @classmethod

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from finevit.durable import write_file
+from finevit.places import writing
+
 NAME = "results.json"
 
 
@@ -107,9 +110,9 @@ class Results:
         }
         if self.benchmarks:
             content["benchmarks"] = self.benchmarks
-        draft = self.path.with_suffix(".json.part")
-        draft.write_text(json.dumps(content, indent=2) + "\n")
-        os.replace(draft, self.path)
+        text = json.dumps(content, indent=2) + "\n"
+        with writing(self.path, "give another with --work-dir; the checkpoints are whole"):
+            write_file(self.path, lambda file: file.write(text.encode()))
         self._shared = True
 
     def at(self, iteration: int) -> dict[str, float]:

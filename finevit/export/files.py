@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -18,7 +19,10 @@ _OWN_IMPORT = re.compile(r"^from (?:\.(\w+_finevit)|finevit\.(spelling)) import 
 
 def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """A safetensors file, with what Transformers wants to read in it (``format``)."""
-    save_file({name: value.contiguous() for name, value in weights.items()}, path, {"format": "pt", **metadata})
+    try:
+        save_file({name: value.contiguous() for name, value in weights.items()}, path, {"format": "pt", **metadata})
+    except SafetensorError as error:  # of what it writes to, since all that it writes is fine
+        raise OSError(str(error)) from None
     path.chmod(0o644)
 
 

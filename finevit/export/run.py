@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from finevit.export.source import Source, read_source
+from finevit.places import writing
 from finevit.suggest import did_you_mean
 
 TARGETS = ("safetensors", "hf", "timm", "onnx", "open_clip", "llava")
@@ -22,6 +23,13 @@ def export(checkpoint: str | Path, target: str, out: str | Path, config: str | P
         raise ValueError(f"--out {str(out)!r} is not empty; give a new folder")
     source = read_source(checkpoint, config)
     write: Callable[[Source, Path], None] = import_module(f"finevit.export.to_{target}").write
+    with writing(f"--out {str(out)!r}"):
+        _write_whole(source, write, folder, target)
+    return sorted(folder.iterdir())
+
+
+def _write_whole(source: Source, write: Callable[[Source, Path], None], folder: Path, target: str) -> None:
+    """The folder, complete or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -32,4 +40,3 @@ def export(checkpoint: str | Path, target: str, out: str | Path, config: str | P
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    return sorted(folder.iterdir())

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from finevit.durable import write_file
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -66,7 +68,8 @@ def render(page: Page) -> str:
 def write(page: Page, path: str | Path) -> Path:
     """Renders the page into a file and returns its absolute path; what UTF-8 cannot hold, as in names of files, is escaped."""
     target = Path(path).absolute()
-    target.write_text(render(page), encoding="utf-8", errors="backslashreplace")
+    data = render(page).encode("utf-8", "backslashreplace")
+    write_file(target, lambda file: file.write(data))
     return target
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from hashlib import blake2b
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from finevit.cache import cache_folder
+from finevit.cache import cache_folder, keep
 from finevit.console import say
 
 from .files import Skipped
@@ -54,14 +53,13 @@ def load_index(path: Path) -> TarIndex:
     A damaged or read-only cache does no harm; a tar that is not whole gives what can be read of it. Raises
     ``ValueError`` for a file that may not be read.
     """
-    cached = _cached(path)
     try:
-        with cached.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with _cached(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return TarIndex(*(arrays[field] for field in TarIndex._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         index = _list_or_explain(path)
     with contextlib.suppress(OSError):  # a full or read-only cache costs time, nothing else
-        _save(index, cached)
+        keep(_cached(path), lambda file: np.savez_compressed(file, **index._asdict()))
     return index
 
 
@@ -77,13 +75,6 @@ def _cached(path: Path) -> Path:
     stat = path.stat()
     identity = f"{_VERSION}|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
     return cache_folder() / "tars" / f"{blake2b(os.fsencode(identity), digest_size=16).hexdigest()}.npz"
-
-
-def _save(index: TarIndex, cached: Path) -> None:
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cached.parent, suffix=".tmp", delete=False) as file:
-        np.savez_compressed(file, **index._asdict())
-    os.replace(file.name, cached)
 
 
 def _list(path: Path) -> TarIndex:

