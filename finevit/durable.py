@@ -44,10 +44,8 @@ def write_file(path: str | Path, save: Callable[[IO[bytes]], object], *, digest:
             line = f"{digesting.digest.hexdigest()}  {path.name}\n".encode()
             write_file(path.with_name(path.name + DIGEST), lambda file: file.write(line))
         unfinished.replace(path)
-    except BaseException as error:
+    except BaseException:
         unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not error.filename:  # a full disk does not say what was written
-            error.filename = str(path)
         raise
     sync_folder(path.parent)
 
