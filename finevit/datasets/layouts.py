@@ -26,8 +26,10 @@ def write_layouts(records: Iterable[Record], folder: Path, *, split: str, classe
         (folder / part / name).mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(records):
         file, pixels, classes_of_pixels = f"{number:06d}.png", np.asarray(record.image), np.asarray(record.label_map)
-        (folder / "images" / name / file).write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1])
-        (folder / "annotations" / name / file).write_bytes(cv2.imencode(".png", (classes_of_pixels + 1).astype(np.uint8))[1])
+        (folder / "images" / name / file).write_bytes(cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+        (folder / "annotations" / name / file).write_bytes(
+            cv2.imencode(".png", (classes_of_pixels + 1).astype(np.uint8))[1].tobytes()
+        )
         images.append({"id": number, "file_name": file, "height": pixels.shape[0], "width": pixels.shape[1]})
         annotations += _instances(record, number, first=len(annotations) + 1)
         if "label" in record.facts:
