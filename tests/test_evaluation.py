@@ -215,11 +215,44 @@ def test_a_run_and_a_test_share_their_file(tmp_path):
     assert ([entry["iteration"] for entry in content["evaluations"]], "benchmarks" in content) == ([0, 5], False)
 
 
-def test_a_file_of_other_results_is_refused(tmp_path):
-    for text in ('{"rows": []}', "[]", "{"):
-        (tmp_path / "results.json").write_text(text)
-        with pytest.raises(ValueError, match=r"results\.json is no file of FineViT's evaluations; move it away, or give another"):
-            Results(tmp_path).resume(math.inf)
+def listen(monkeypatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr("finevit.evaluation.results.print_log", lambda told, **_: said.append(told))
+    return said
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"rows": []}', b"[]", b"{", b"\xff\x00", b'{"evaluations": [1], "data": {}, "protocols": {}}', b"[" * 99999]
+)
+def test_a_broken_file_of_results_is_told_and_moved_aside(tmp_path, monkeypatch, content):
+    said = listen(monkeypatch)
+    (tmp_path / "results.json").write_bytes(content)
+    results = Results(tmp_path)
+    results.resume(math.inf)
+    record(results, 0, 0.5)
+    assert (tmp_path / "results.json.broken").read_bytes() == content
+    assert json.loads((tmp_path / "results.json").read_text())["evaluations"][0]["iteration"] == 0
+    assert "is no file of FineViT's evaluations" in said[0]
+    assert "kept as results.json.broken" in said[0]
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_file_and_told_once(tmp_path, monkeypatch):
+    said = listen(monkeypatch)
+    results = Results(tmp_path)
+    record(results, 0, math.nan)
+    record(results, 10, 0.5)
+    text = (tmp_path / "results.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["evaluations"][1]["iteration"] == 10
+    assert text.count("null") == 1
+    assert len(said) == 1
+    assert said[0].endswith("not finite, written as null")
+    again = Results(tmp_path)
+    again.resume(math.inf)
+    assert sum(math.isnan(value) for value in again.at(0).values()) == 1
+    (tmp_path / "results.json").write_text(text.replace("null", "NaN"))  # of earlier versions
+    again.resume(math.inf)
+    record(again, 20, 0.5)
+    assert "NaN" not in (tmp_path / "results.json").read_text()
 
 
 def test_metrics_name_their_protocols():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from finevit.console import say
 from finevit.durable import write_file
+from finevit.finite import TOLD, newest_finite, not_finite, odd_state
 from finevit.registry import HOOKS
 from finevit.stand_ins import plain
 from finevit.unwrap import unwrapped
@@ -38,6 +39,10 @@ class StreamingCheckpointHook(CheckpointHook):
         own, weights = model.state_dict(), weights_of(checkpoint)
         faults = differences(own, weights)
         fits = {name: value for name, value in weights.items() if name not in faults}
+        odd = [name for name in not_finite(fits) if own[name].isfinite().all()] + (odd_state(checkpoint) if runner._resume else [])
+        if odd:
+            where = f"{setting}={runner._load_from!r}"
+            refuse(dict.fromkeys(odd, TOLD), where=where, remedy=f"give another checkpoint{_newest_finite(runner)}")
         said += [taken_over(own, weights, setting=setting), f"{len(fits)} of {len(own)} tensors, from {runner._load_from}"]
         say(f"{setting}: {'; '.join(said)}", runner.logger)
         if faults:
@@ -47,6 +52,12 @@ class StreamingCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with _streaming():
             super()._save_checkpoint_with_step(runner, step, meta)
+
+
+def _newest_finite(runner: Runner) -> str:
+    file = Path(str(runner._load_from))
+    found = newest_finite(file.parent.glob("*.pth")) if file.is_file() else ""
+    return f", such as {found}, the newest beside it whose weights are finite" if found else ""
 
 
 def save_now(runner: Runner) -> str:

@@ -11,7 +11,9 @@ from mmengine.runner import Runner
 
 from finevit.engine.checkpoints import save_now
 from finevit.engine.optim import GuardedOptimWrapper
+from finevit.finite import newest_finite, not_finite
 from finevit.registry import HOOKS
+from finevit.unwrap import unwrapped
 
 LIST = "nonfinite_steps.txt"
 SHOWN = 8
@@ -96,11 +98,24 @@ class NonFiniteHook(Hook):
         _set(runner, in_a_row=0)
         checkpoint = save_now(runner)
         raise ValueError(
-            f"{self.max_in_a_row} steps in a row were not finite, as many as NonFiniteHook.max_in_a_row allows; the weights before "
-            f"them are in {checkpoint}. Samples: {_some(self._recent)} (all in {Path(runner.work_dir) / LIST}). Look at them, or "
-            "go on from the weights with smaller steps: --cfg-options load_from=CHECKPOINT, a lower optim_wrapper.optimizer.lr, a "
-            "lower optim_wrapper.clip_grad.max_norm, or a longer warmup"
+            f"{self.max_in_a_row} steps in a row were not finite, as many as NonFiniteHook.max_in_a_row allows; "
+            f"{_weights_before(runner, checkpoint)}. Samples: {_some(self._recent)} (all in {Path(runner.work_dir) / LIST}). Look "
+            "at them, or go on from the weights with smaller steps: --cfg-options load_from=CHECKPOINT, a lower "
+            "optim_wrapper.optimizer.lr, a lower optim_wrapper.clip_grad.max_norm, or a longer warmup"
         )
+
+
+def _weights_before(runner: Runner, checkpoint: str) -> str:
+    """Where there are weights to go on from, for people."""
+    odd = not_finite(unwrapped(runner.model).state_dict())
+    if not odd:
+        return f"the weights before them are in {checkpoint}"
+    told = f"the weights before them are not finite either ({_some(odd)})"
+    folder = Path(checkpoint).parent
+    found = newest_finite(folder.glob("*.pth")) if folder.is_dir() else ""
+    return (
+        f"{told}; the newest checkpoint that is finite is {found}" if found else f"{told}, and no checkpoint in {folder} is finite"
+    )
 
 
 def _count(runner: Runner, name: str) -> int:

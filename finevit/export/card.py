@@ -1,15 +1,17 @@
 """The model card (``README.md``) of an export: what it is, what it was trained on, what was measured, how to load it."""
 
-import json
+import logging
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 import mmengine
 import torch
+from mmengine.logging import print_log
 
 import finevit
-from finevit.evaluation.results import NAME
+from finevit.evaluation.results import NAME, read_results
 from finevit.export import tuned
 from finevit.export.classifier import classifier_of
 from finevit.export.files import TEMPLATES
@@ -107,7 +109,11 @@ def _limits(source: Source, target: str) -> list[str]:
 def measured(source: Source) -> list[Measured]:
     """What ``results.json`` beside the checkpoint says of it: the run's own evaluation at its step, and tests of this file."""
     path, step = source.path.parent / NAME, source.meta.get("iter")
-    content = json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        content = read_results(path) if path.is_file() else {}
+    except ValueError as error:
+        print_log(f"{error}; the card says nothing of evaluations", logger="current", level=logging.WARNING)
+        content = {}
     own = {**content, "metrics": _at(content, step), "iteration": step}
     tests = {
         name: entry
@@ -125,7 +131,9 @@ def _at(content: dict[str, Any], step: int | None) -> dict[str, float]:
 
 def _measured(name: str, entry: dict[str, Any]) -> Measured:
     protocol = ", ".join(dict.fromkeys(entry["protocols"].values()))
-    values = {key: round(value, 4) for key, value in entry["metrics"].items() if isinstance(value, int | float)}
+    values = {
+        key: round(value, 4) for key, value in entry["metrics"].items() if isinstance(value, int | float) and math.isfinite(value)
+    }
     return Measured(name, entry["data"]["description"], entry["data"]["images"], entry["iteration"], protocol, values)
 
 
