@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -414,3 +415,87 @@ def test_a_transparent_colour_that_is_too_short_is_none(content, behind):
 def test_files_that_are_known_to_be_no_images_are_told_by_name(data, said):
     with pytest.raises(BadSample, match=f"^x: not an image but {said}"):
         decode(data, name="x")
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG of 8 x 8 pixels whose last scan comes again and again."""
+    data = encode(np.full((8, 8, 3), 90, np.uint8), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
+def directory(tags: list[tuple[int, int, int, int]], data: bytes = b"") -> bytes:
+    """A TIFF of tags, types, counts and values; ``data`` begins at byte 8."""
+    entries = b"".join(struct.pack("<HHLL", *tag) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<L", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+GREY = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
+TILE = [(322, 4, 1, 40_000), (323, 4, 1, 40_000), (324, 4, 1, 8), (325, 4, 1, 8)]
+STRIPS = [(273, 4, 300_000, 8), (279, 4, 300_000, 8)]
+STUFFED = encode(RGB, "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (scans(300), "its scans are more than 256, the limit for 64 pixels; save it as a baseline JPEG"),
+        (STUFFED[:2] + b"\xff\xe5\0\2" * 5000 + STUFFED[2:], "more than 4,096 segments before its pixels; save it without"),
+        (STUFFED[:2] + b"\xff" * 70_000 + STUFFED[2:], "more than 65,536 bytes between its segments before its pixels"),
+        (assembled(*chunks(encode(RGB))[:1], *[(b"ab1d", b"")] * 70_000), "more than 65,536 chunks; save it anew"),
+        (directory(GREY + TILE), r"decoding it would take 1,525 MiB, more than the limit of 992; scale it down"),
+        (directory(GREY + STRIPS), "600,006 numbers in its tags, more than the limit of 400,000; save it in larger strips"),
+        (directory([(tag, 3, 1, 1) for tag in range(5000)]), "5,000 tags, more than the limit of 4,096"),
+        (b"P6\n#" + b"x" * 70_000 + b"\n2 2 255\n" + bytes(12), "no header within its first 65,536 bytes"),
+        (b"P2 2 2 255\n" + b"#\n" * 2000 + b"0 0 0 0", "more than 1,000 comments"),
+        (b"P2 2000 1000 255\n" + b"0 " * 100, "2,000,000 pixels in 217 bytes of a slow encoding"),
+        (b"GIF89a\1\0\1\0\0\0\0" + b"!\xfe" + b"\1x" * 5000 + b"\0,", "more than 4,096 blocks of comments"),
+        (png(11_000, 11_000, 16, 6, b""), "968,000,000 bytes of pixels, more than the limit of 800,000,000"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_files_that_announce_too_much_work_are_refused_by_the_limit(data, said):
+    begin = time.process_time()
+    with pytest.raises(BadSample, match=f"x: {said}"):
+        decode(data, name="x")
+    header_size(data)
+    assert time.process_time() - begin < 1
+
+
+def test_scans_segments_and_chunks_of_sound_files_are_read():
+    assert decode(scans(200), name="x").shape == (8, 8, 3)
+    large = [b"ICC_PROFILE\0" + bytes([part, 40]) + bytes(65_000) for part in range(1, 41)]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(RGB, "JPEG", exif=exif)
+    segments = b"".join(b"\xff\xe2" + struct.pack(">H", len(part) + 2) + part for part in large)
+    preview = b"\xff\xe5" + struct.pack(">H", 2 + 2 * 1000) + b"\xff\xda" * 1000
+    for data in (
+        turned[:2] + segments + turned[2:],
+        turned[:2] + preview + turned[2:],
+        turned[:2] + b"\xff\xfe\0\3x" * 900 + turned[2:],
+    ):
+        np.testing.assert_array_equal(decode(data, name="x"), decode(turned, name="x"))
+        assert header_size(data) == (6, 4)
+    first, pixels, last = chunks(encode(RGB))
+    pieces = [(b"IDAT", pixels[1][at : at + 1]) for at in range(len(pixels[1]))]
+    np.testing.assert_array_equal(decode(assembled(first, *pieces, last), name="x"), RGB)
+
+
+@pytest.mark.parametrize(("most", "mode"), [(100, "P6"), (1023, "P6"), (200, "P5"), (4095, "P5")])
+def test_values_up_to_any_number_are_scaled(most, mode):
+    values = np.arange(24).reshape(2, 4, 3) * most // 23
+    stored = values if mode == "P6" else values[..., :1]
+    data = f"{mode} 4 2 {most}\n".encode() + stored.astype(np.uint8 if most < 256 else ">u2").tobytes()
+    wanted = np.rint(stored / most * 255) if mode == "P6" or most < 256 else np.rint(stored / most * 65535).astype(int) >> 8
+    np.testing.assert_array_equal(decode(data, name="x"), np.broadcast_to(wanted, values.shape))
+
+
+def test_a_large_picture_takes_no_copy_of_itself():
+    side = 2000
+    data = png(side, side, 8, 6, bytes(4 * side + 1) * side)
+    tracemalloc.start()
+    decode(data, name="x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * side * side + 2**22

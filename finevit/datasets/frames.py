@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from finevit.boxes import Box
-from finevit.datasets.images import Header, turn
+from finevit.datasets.images import Header
+from finevit.datasets.pixels import turn
 
 Size = tuple[int, int]
 """Height and width in pixels."""

@@ -17,7 +17,11 @@ from PIL import Image, UnidentifiedImageError, features
 
 from finevit.contracts import BadSample
 from finevit.datasets import jpeg
+from finevit.datasets.bounds import bounded, check_cost
+from finevit.datasets.pixels import ON_ITS_SIDE, upright
 from finevit.datasets.png import SIGNATURE, without_metadata
+from finevit.datasets.pnm import loaded
+from finevit.datasets.unusable import Unusable
 
 MAX_PIXELS = 128_000_000
 """Largest image in pixels: a 108-megapixel photograph passes."""
@@ -30,16 +34,6 @@ FROM_STRANGERS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", *(("AVIF",) if features.c
 """Formats whose decoding costs what their header says: of PPM a comment, of TIFF a tile can take far more."""
 _FORMATS = (*FROM_STRANGERS, "TIFF", "PPM")
 _ORIENTATION = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ON_ITS_SIDE = (5, 6, 7, 8)
 _NOT_IMAGES = {
     **{b"<svg": "an SVG drawing", b"<html": "an HTML page", b"<!doctype html": "an HTML page", b"%pdf": "a PDF"},
     **{
@@ -71,14 +65,17 @@ def decode(
     if not data:
         raise BadSample(f"{name}: the file is empty (0 bytes); fetch it again or remove it")
     try:
-        with opened(data, formats) as image:
+        kept = bounded(data)
+        with _opened(kept, formats) as image:
             _check_size(image, name, max_pixels)
             if target is not None:
                 _draft(image, target)
-            image.load()
-            return np.array(turn(_rgb(image, name), orientation_of(image)))
+            check_cost(image, kept, held=len(data) + (0 if kept is data else len(kept)))
+            return upright(loaded(image, kept), orientation_of(image))
     except BadSample:
         raise
+    except Unusable as error:
+        raise BadSample(f"{name}: {error}") from None
     except UnidentifiedImageError:
         raise BadSample(f"{name}: {_guess(data)}; supported are {', '.join(formats)}: convert or remove it") from None
     except Image.DecompressionBombError as error:
@@ -102,19 +99,19 @@ class Header(NamedTuple):
     @property
     def upright(self) -> tuple[int, int]:
         """Height and width once it is turned."""
-        return (self.width, self.height) if self.orientation in _ON_ITS_SIDE else self.stored
+        return (self.width, self.height) if self.orientation in ON_ITS_SIDE else self.stored
 
 
 def header(data: bytes, *, whole: bool = False) -> Header | None:
     """What the beginning of an image file, or the ``whole`` file, says; None where it does not say so. Nothing is decoded."""
-    whole = whole or not data.startswith(SIGNATURE) or without_metadata(data)[1]
     try:
+        whole = whole or not data.startswith(SIGNATURE) or without_metadata(data)[1]
         with opened(data) as image:
             orientation = orientation_of(image)
             if orientation == 1 and not whole:
                 return None  # a PNG may say behind its pixels that it is turned
             width, height = image.size
-            turned = image.format == "TIFF" and orientation in _ON_ITS_SIDE  # of which Pillow says the upright size
+            turned = image.format == "TIFF" and orientation in ON_ITS_SIDE  # of which Pillow says the upright size
             return Header(width, height, orientation) if turned else Header(height, width, orientation)
     except Exception:  # damaged headers raise nearly anything
         return None
@@ -126,15 +123,15 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     return found.upright if found else None
 
 
-def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """A stored image upright, by its orientation; 1 leaves it as it is."""
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
 @contextmanager
 def opened(data: bytes, formats: tuple[str, ...] = _FORMATS) -> Iterator[Image.Image]:
     """The image, by Pillow, without its remarks on odd files, and without the metadata on which it stumbles."""
-    data = without_metadata(data)[0] if data.startswith(SIGNATURE) else data
+    with _opened(bounded(data), formats) as image:
+        yield image
+
+
+@contextmanager
+def _opened(data: bytes, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with _open(data, formats) as image:
@@ -167,27 +164,11 @@ def _draft(image: Image.Image, target: int) -> None:
     image.draft(None, (max(1, math.floor(image.width * scale)), max(1, math.floor(image.height * scale))))
 
 
-def _rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_wide_grey(np.asarray(image), name)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_wide_grey(grey: np.ndarray, name: str) -> Image.Image:
-    """Grey values of 16 bits, in whatever type they come, to RGB."""
-    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 0xFFFF:
-        raise BadSample(f"{name}: {grey.dtype} values without a known range; convert it to 8 or 16 bits")
-    return Image.fromarray((grey.astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-
-
 def orientation_of(image: Image.Image) -> int:
     """The EXIF entry that says how the stored pixels are turned; an unreadable one counts as upright, 1."""
     try:
         found = Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of PNG would decode the pixels first
-        return found if found in _UPRIGHT else 1
+        return found if found in range(1, 9) else 1
     except Exception:  # damaged EXIF data raises nearly anything, and says nothing about the pixels
         return 1
 

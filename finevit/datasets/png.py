@@ -6,7 +6,11 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from finevit.datasets.unusable import Unusable
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_CHUNKS = 2**16
+"""Most chunks of a file: pieces of pixels have 8 KB each, where encoders divide them at all."""
 _SEEN = (b"tRNS", b"eXIf")
 """Chunks that a decoder may do without, but that change what is seen: transparency and orientation."""
 _COLOURS = 25
@@ -14,6 +18,8 @@ _COLOURS = 25
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP, _RAW_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
 _ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)[0-9]')
+_NAME = re.compile(rb"\w{4}")
+"""What Pillow takes for the name of a chunk."""
 _INFLATED = 2**24
 """So many bytes of a compressed text are looked through for an orientation."""
 
@@ -49,14 +55,22 @@ def without_metadata(data: bytes) -> tuple[bytes, bool]:
     return b"".join([data[: chunks[0].stop], *turns, *_joined(view, body), rest]), ended
 
 
+def raw_bytes(data: bytes) -> int:
+    """How many bytes of pixels a PNG inflates to, by its header."""
+    wide, high, depth, colours = struct.unpack_from(">IIBB", data, 16)
+    return wide * high * depth * {2: 3, 4: 2, 6: 4}.get(colours, 1) // 8
+
+
 def _chunks(data: bytes) -> Iterator[Chunk]:
     """The whole chunks, until one that is none."""
-    start = len(SIGNATURE)
+    start, count = len(SIGNATURE), 0
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
-        stop = start + 12 + length
-        if not kind.isalpha() or stop > len(data):
+        stop, count = start + 12 + length, count + 1
+        if not _NAME.fullmatch(kind) or stop > len(data):
             return
+        if count > MAX_CHUNKS:
+            raise Unusable(f"more than {MAX_CHUNKS:,} chunks; save it anew")
         yield Chunk(kind, start, stop)
         if kind == b"IEND":
             return

@@ -10,11 +10,15 @@ import numpy as np
 
 from finevit.contracts import BadSample, Record, Region
 from finevit.datasets.frames import said, turn_of, turned, turned_map
-from finevit.datasets.images import decode, header, opened, orientation_of, turn
+from finevit.datasets.images import decode, header, opened, orientation_of
+from finevit.datasets.pixels import turn
 from finevit.datasets.readers.fields import field, key_of, short, value
 from finevit.datasets.readers.files import IMAGE_SUFFIXES, Skipped, read
 from finevit.datasets.readers.fixed import Entry, FixedSet, expecting, numbered, usable
 from finevit.datasets.readers.instances import Instances
+
+MAX_MAP = 64_000_000
+"""Largest label map in pixels."""
 
 
 class LabelMaps(FixedSet):
@@ -94,16 +98,22 @@ def _label_map(data: bytes, name: str) -> np.ndarray:
     """Classes from 0 on, -1 where none: what is drawn in a PNG of indices or grey values."""
     try:
         with opened(data, ("PNG",)) as image:
-            values = np.asarray(turn(image, orientation_of(image))).astype(np.int32)
+            if image.width * image.height > MAX_MAP:
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels, more than the limit of {MAX_MAP:,}; scale map and image down"
+                )
+            values = np.asarray(turn(image, orientation_of(image)))
     except Exception as error:  # damaged files raise nearly anything
         raise BadSample(f"{name}: its label map cannot be read ({error}); fetch it again") from None
-    if values.max(initial=0) > np.iinfo(np.int16).max:
+    if values.ndim == 2 and values.max(initial=0) > np.iinfo(np.int16).max:
         raise BadSample(f"{name}: its label map has the class {values.max()}; classes are numbers up to {np.iinfo(np.int16).max:,}")
     if values.ndim != 2:
         raise BadSample(
             f"{name}: its label map has colours, not classes; give a PNG of one channel, 0 for none, 1 for the first class"
         )
-    return np.where((values == 0) | (values == 255), -1, values - 1).astype(np.int16)
+    classes = values.astype(np.int16) - np.int16(1)
+    classes[values == 255] = -1
+    return classes
 
 
 def _category(named: dict[str, str], category: Mapping) -> str:
