@@ -171,7 +171,7 @@ class _Planner:
             f"FLOPs: counted forward and backward, operation by operation, on {COUNTED} typical images of each state.",
             f"Time and memory: {len(calibration.measured)} kinds of real steps on this device and a line over their FLOPs; "
             "evaluation and checkpoints come on top. On a CPU, memory is of the whole process, and a lower "
-            "bound for a long run: oneDNN keeps a kernel for every new shape (ONEDNN_PRIMITIVE_CACHE_CAPACITY of them).",
+            "bound for a long run: in bfloat16 oneDNN keeps compiled kernels (ONEDNN_PRIMITIVE_CACHE_CAPACITY of them).",
         ]
         less = f"EXTRAPOLATED: time and memory, from steps of at most {tried} of {self.batch} images."
         return notes if tried == self.batch else [*notes, less]
