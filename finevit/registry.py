@@ -36,6 +36,7 @@ HOOKS = _child(
     "engine.report",
     "engine.small_data",
     "engine.strides",
+    "engine.waits",
 )
 LOOPS = _child(root.LOOPS, "engine.loops")
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")

@@ -5,12 +5,14 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
-from finevit.console import quiet_libraries
 from finevit.engine.cli import Options, user_errors
+from finevit.signals import Asked
 from finevit.trust import add_trust
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -30,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
+def apply_flags(cfg: "Config", arguments: argparse.Namespace) -> None:
     """Writes the flags into the config, which stays the whole truth of the run."""
     cfg.launcher = arguments.launcher or arguments.cfg_options.get("launcher", "none")
     work_dir = arguments.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(arguments.config).stem
@@ -50,7 +52,7 @@ def apply_flags(cfg: Config, arguments: argparse.Namespace) -> None:
         cfg.load_from = os.path.expanduser(cfg.load_from)  # as text: an address stays one
 
 
-def plan(cfg: Config, name: str) -> None:
+def plan(cfg: "Config", name: str) -> None:
     """Prints the plan of the run, and leaves ``plan.json`` and ``plan.html`` in its work dir."""
     from finevit.engine.planner import make_plan
     from finevit.provenance import provenance
@@ -65,46 +67,59 @@ def plan(cfg: Config, name: str) -> None:
 
 def main() -> None:
     """Checks the config before anything heavy is loaded, then runs MMEngine's Runner."""
-    arguments = parse_arguments()
-    with user_errors(), quiet_libraries():
-        from finevit.engine.check import check_config
-        from finevit.engine.checkpoints import check_loadable, check_resumable, check_writable
-        from finevit.engine.config import load_config
-        from finevit.engine.launch import check_launcher
-        from finevit.plugins import load_plugins
+    with Asked().listening() as asked, user_errors():
+        arguments = parse_arguments()
 
-        load_plugins()
-        cfg = load_config(arguments.config, arguments.cfg_options)
-        apply_flags(cfg, arguments)
-        if not arguments.plan:
-            check_launcher(cfg.launcher)
-        check_config(cfg, unused=("test_dataloader", "test_evaluator"))
-        check_writable(cfg.work_dir)
-        if cfg.load_from:
-            (check_resumable if cfg.resume else check_loadable)(cfg.load_from)
-        if arguments.plan:
-            plan(cfg, arguments.config)
-            return
+        from finevit.console import quiet_libraries
 
-        run(cfg, starts_anew=bool(arguments.resume and not cfg.resume))
+        with quiet_libraries():
+            train(arguments, asked)
 
 
-def run(cfg: Config, *, starts_anew: bool) -> None:
+def train(arguments: argparse.Namespace, asked: Asked) -> None:
+    """The command."""
+    from finevit.engine.check import check_config
+    from finevit.engine.checkpoints import check_loadable, check_resumable, check_writable
+    from finevit.engine.config import load_config
+    from finevit.engine.launch import check_launcher
+    from finevit.plugins import load_plugins
+
+    load_plugins()
+    cfg = load_config(arguments.config, arguments.cfg_options)
+    apply_flags(cfg, arguments)
+    if not arguments.plan:
+        check_launcher(cfg.launcher)
+    check_config(cfg, unused=("test_dataloader", "test_evaluator"))
+    check_writable(cfg.work_dir)
+    if cfg.load_from:
+        (check_resumable if cfg.resume else check_loadable)(cfg.load_from)
+    if arguments.plan:
+        plan(cfg, arguments.config)
+        return
+
+    run(cfg, asked, starts_anew=bool(arguments.resume and not cfg.resume))
+
+
+def run(cfg: "Config", asked: Asked, *, starts_anew: bool) -> None:
     """Trains, with a console for people and a log file that has everything; ``starts_anew`` where no checkpoint was found."""
     from finevit.engine.earlier import EarlierRunHook
+    from finevit.engine.endings import EndingHook, saving
     from finevit.engine.progress import ConsoleHook, QuietRunner
     from finevit.engine.strides import check_strides
+    from finevit.engine.waits import watch_of
     from finevit.plugins import loaded_plugins
 
     runner, console = QuietRunner.from_cfg(cfg), ConsoleHook()
     runner.register_hook(EarlierRunHook())
     runner.register_hook(console)
+    ending = EndingHook(asked=asked, watch=watch_of(runner))
+    runner.register_hook(ending)
     check_strides(runner.model)
     runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
     if starts_anew:
         start = f"from the weights of load_from={cfg.load_from!r}" if cfg.load_from else "from initial weights"
         runner.logger.warning(f"--resume: {cfg.work_dir!r} holds no checkpoint; the run starts anew, at step 0, {start}")
-    with console.closing(runner):
+    with console.closing(runner), saving(runner, ending):
         runner.train()
 
 

@@ -32,6 +32,7 @@ custom_hooks = [
     dict(type="OriginsHook"),
     dict(type="ReportHook"),
     dict(type="SmallDataHook"),
+    dict(type="LoaderWatchHook", minutes=10),
 ]
 log_processor = dict(type="LogProcessor", by_epoch=False, window_size=20)
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])

@@ -9,6 +9,7 @@ from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from finevit.contracts import PATCH, BadSample, ImageBudget, Record, SampleRequest, Source
+from finevit.datasets import reading
 from finevit.datasets.captions import ChoosesCaptions
 from finevit.datasets.images import decode
 from finevit.datasets.text import printable
@@ -91,11 +92,13 @@ class NativeImages(Dataset):
             request = SampleRequest(request, request, self.budget, self.text_length)
         skipped: list[str] = []
         for index in self._candidates(request.record):
+            reading.at(index)
             try:
                 sample = self._sample(self.source[index], request)
             except BadSample as error:
                 skipped.append(printable(str(error)))
             else:
+                reading.at()
                 return {**sample, "skipped": skipped}
         several = f" ({len(skipped)} different ones)" if len(skipped) < RETRIES else ""
         raise BadSample(f"{RETRIES} samples in a row cannot be used{several}; the data needs repair:\n" + "\n".join(skipped))

@@ -3,15 +3,15 @@
 import argparse
 import os
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from signal import SIGINT, SIGPIPE
+from typing import Any, NoReturn
 
-from finevit.engine.options import Given
 from finevit.places import FAULTS, fault, remedy_for
+from finevit.signals import Interrupted, Stuck, kill_workers, leave, raised
 
 OURS = ("finevit", "finevit_plugins")
 _WORKER = re.compile(
@@ -24,6 +24,8 @@ class Options(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         """Called by argparse."""
+        from finevit.engine.options import Given
+
         given = getattr(namespace, self.dest, None)
         typed = dict(given.typed) if isinstance(given, Given) else {}
         for value in values:
@@ -43,9 +45,24 @@ def user_errors() -> Iterator[None]:
 
     By the project's convention such an error names the setting, the value and the remedy; one from elsewhere keeps its
     traceback. What the system says of a place, full or closed, is printed likewise. ``FINEVIT_TRACEBACK=1`` keeps every traceback.
+    A signal ends the tool with a line and the signal's code, a loader whose worker died or is stuck with an error.
     """
     try:
-        yield
+        with raised():
+            yield
+    except KeyboardInterrupt as interrupt:
+        signal = interrupt if isinstance(interrupt, Interrupted) else Interrupted(SIGINT)
+        print(f"\n{signal.name}: ended before it was done", file=sys.stderr)
+        raise SystemExit(signal.code) from None
+    except Stuck as error:
+        _end(str(error))
+    except RuntimeError as error:
+        from finevit.engine.waits import died
+
+        told = died(error)
+        if os.environ.get("FINEVIT_TRACEBACK") == "1" or not told:
+            raise
+        _end(told)
     except ValueError as error:
         message = of_worker(error) or (str(error) if _is_ours(error) else "")
         if os.environ.get("FINEVIT_TRACEBACK") == "1" or not message:
@@ -60,6 +77,14 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(2) from None
 
 
+def _end(told: str) -> NoReturn:
+    """Without the workers, of which one may be stopped."""
+    print(f"error: {told}", file=sys.stderr)
+    if not kill_workers():
+        leave(2, "a worker does not end, not even by SIGKILL; left without it")
+    raise SystemExit(2) from None
+
+
 @contextmanager
 def until_closed() -> Iterator[None]:
     """For tools that print: ends without a traceback where nobody reads on, as in ``... | head``."""
@@ -68,7 +93,7 @@ def until_closed() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it ends
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        raise SystemExit(128 + SIGPIPE) from None
 
 
 def of_worker(error: ValueError) -> str:

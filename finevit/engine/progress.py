@@ -1,7 +1,6 @@
 """The console of a run: MMEngine's Runner with a quiet console, and a live bar with what is left to do."""
 
 import logging
-import signal
 import sys
 import time
 import traceback
@@ -14,7 +13,6 @@ from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from finevit.console import say, screen, take_over
-from finevit.engine.checkpoints import newest
 from finevit.table import aligned
 
 if TYPE_CHECKING:
@@ -115,12 +113,6 @@ class ConsoleHook(Hook):
         """Around a run: leaves the terminal as it was whatever happens, and has the log file say what did."""
         try:
             yield
-        except KeyboardInterrupt:
-            self._close()
-            going_on = "to go on from the newest checkpoint: the same command with --resume"
-            kept = going_on if newest(runner.work_dir) else "there is no checkpoint yet: the same command starts anew"
-            say(f"interrupted at step {runner.iter}; {kept}", runner.logger)
-            raise SystemExit(128 + signal.SIGINT) from None
         except Exception:
             runner.logger.info(f"the run ended by an error\n{traceback.format_exc()}")
             raise

@@ -66,8 +66,10 @@ class ReportHook(Hook):
             return
         with torch.random.fork_rng([torch.cuda.current_device()] if torch.cuda.is_available() else []):
             _swap(runner, self._initial)
-            validate(runner)
-            _swap(runner, self._initial)
+            try:
+                validate(runner)
+            finally:
+                _swap(runner, self._initial)
         self._initial = []
         if is_main_process():
             torch.save([view._asdict() for view in self._views], Path(runner.work_dir) / BEFORE)

@@ -1,0 +1,116 @@
+"""How a run ends before its last step: by a signal, or by a loader that is dead or stuck; what it has learned is saved."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
+
+from finevit.console import say
+from finevit.engine.checkpoints import save_now
+from finevit.engine.waits import LoaderWatchHook, died
+from finevit.signals import TOGETHER, Asked, Interrupted, Stuck, kill_workers, leave
+
+GOING_ON = "to go on: the same command with --resume"
+
+
+class EndingHook(Hook):
+    """Ends a run between two steps where a signal asks for it: all ranks at the same step, for each may be the one that was asked.
+
+    The last hook of a step, so that all that belongs to it is done. The run takes place within ``saving``. ``tools/train.py`` gives
+    the hook to every run.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self, *, asked: Asked, watch: LoaderWatchHook) -> None:
+        self.asked, self.watch = asked, watch
+        self.begun: int | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        self.begun = runner.iter
+        self.asked.waits = lambda: self.watch.waiting and runner.world_size == 1
+        self.asked.saves = True
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
+        self._end(runner)
+        if runner.iter + 1 < runner.max_iters:
+            self.watch.wait(runner, "train")
+        self.watch.in_step = False
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None) -> None:
+        self._end(runner)
+
+    def after_val(self, runner: Runner) -> None:
+        if not self.watch.in_step and self.begun is not None and runner.iter < runner.max_iters:
+            self.watch.wait(runner, "train")
+
+    def after_train(self, runner: Runner) -> None:
+        self._end(runner)
+
+    def _end(self, runner: Runner) -> None:
+        if runner.world_size > 1:
+            number = torch.tensor(self.asked.number, device=next(runner.model.parameters()).device)
+            all_reduce(number, "max")
+            self.asked.number = int(number)
+        self.asked.raise_if_asked()
+
+
+@contextmanager
+def saving(runner: Runner, hook: EndingHook) -> Iterator[None]:
+    """Around a run: what ends it between two steps is told, with the checkpoint that it leaves."""
+    try:
+        yield
+    except Interrupted as signal:
+        _interrupted(runner, hook, signal)
+    except (Stuck, RuntimeError) as error:
+        fault = str(error) if isinstance(error, Stuck) else died(error, hook.watch)
+        if not fault:
+            raise
+        time.sleep(TOGETHER)  # what ended the worker may be meant for the run
+        if hook.asked.number:
+            _interrupted(runner, hook, Interrupted(hook.asked.number))
+        fault = f"{fault}. {_kept(runner, hook) if runner.world_size == 1 else GOING_ON}"
+        runner.logger.info(f"the run ended: {fault}")
+        _end_workers(2, f"error: {fault}")
+        raise ValueError(fault) from None
+
+
+def _interrupted(runner: Runner, hook: EndingHook, signal: Interrupted) -> NoReturn:
+    say(f"{signal.name}: {_kept(runner, hook)}", runner.logger)
+    _end_workers(signal.code)
+    raise SystemExit(signal.code) from None
+
+
+def _end_workers(code: int, line: str = "") -> None:
+    """A worker that cannot be killed would hold the process where Python waits for it."""
+    if not kill_workers():
+        leave(code, line or "a worker does not end, not even by SIGKILL; left without it")
+
+
+def _kept(runner: Runner, hook: EndingHook) -> str:
+    """Saves the steps that no checkpoint has; what stands now, for people."""
+    if hook.begun is None:
+        return "before the first step there is nothing to save; the same command starts again"
+    if hook.watch.in_step:  # all of it is done but the counting
+        runner.train_loop._iter += 1
+        hook.watch.in_step = False
+    step = runner.iter
+    if step == hook.begun:
+        went_on = f"no step was finished since {runner._load_from}; {GOING_ON}" if step and runner._resume else ""
+        return went_on or "no step was finished, so there is nothing to save; the same command starts anew"
+    path = _saved(runner, step) or save_now(runner)
+    return f"saved step {step} of {runner.max_iters} in {path}; {GOING_ON}"
+
+
+def _saved(runner: Runner, step: int) -> str:
+    """The checkpoint that the run has just written of a step, if it has."""
+    for each in runner.hooks:
+        if isinstance(each, CheckpointHook) and each.last_ckpt and not each.by_epoch:
+            name = each.filename_tmpl.format(step)
+            return str(each.last_ckpt) if str(each.last_ckpt).endswith(name) else ""
+    return ""
