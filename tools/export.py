@@ -21,8 +21,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Writes the whole folder, or nothing."""
-    arguments = parse_arguments()
     with user_errors():
+        arguments = parse_arguments()
+
         from finevit.export.run import export
         from finevit.plugins import load_plugins
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
 from finevit.engine.cli import Options, user_errors
 from finevit.evaluation.probes import PROBES
 from finevit.trust import add_trust
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from finevit.evaluation.probes.data import ProbeData
     from finevit.evaluation.probes.run import Evaluated, Setting
 
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def open_data(arguments: argparse.Namespace, cfg: Config) -> "list[ProbeData]":
+def open_data(arguments: argparse.Namespace, cfg: "Config") -> "list[ProbeData]":
     """The user's data, or the embedded scenes of the config's level."""
     from finevit.evaluation.probes.data import fitting, folders, scenes
     from finevit.evaluation.probes.encoder import dataset_of
@@ -54,7 +54,7 @@ def open_data(arguments: argparse.Namespace, cfg: Config) -> "list[ProbeData]":
     return scenes(arguments.probes or PROBES, level=dataset_of(cfg).get("source", {}).get("level", "easy"))
 
 
-def settings(arguments: argparse.Namespace, cfg: Config) -> "Setting":
+def settings(arguments: argparse.Namespace, cfg: "Config") -> "Setting":
     """How many images, how they are loaded, and the seed."""
     from finevit.evaluation.probes.data import SCENES
     from finevit.evaluation.probes.run import Setting
@@ -66,8 +66,9 @@ def settings(arguments: argparse.Namespace, cfg: Config) -> "Setting":
 
 def main() -> None:
     """Opens checkpoint and data before any work, so that a wrong path is told at once."""
-    arguments = parse_arguments()
     with user_errors():
+        arguments = parse_arguments()
+
         from finevit.engine.checkpoints import check_writable
         from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
         from finevit.evaluation.probes.run import check, evaluate

@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import os
-import signal
 import sys
 from typing import Any
 
@@ -84,14 +83,15 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Serves until it is interrupted."""
-    arguments = parse_arguments()
-    check_installed()
     try:
         with user_errors():
-            serve(arguments)
-    except KeyboardInterrupt:  # uvicorn raises it again when it has ended; an answer that nobody reads is not waited for
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGINT)
+            arguments = parse_arguments()
+            check_installed()
+            serve(arguments)  # uvicorn raises a signal again when it has ended
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code > 128:  # an answer that nobody reads is not waited for
+            os._exit(end.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
-from finevit.console import quiet_libraries
 from finevit.engine.cli import Options, user_errors
 from finevit.trust import add_trust
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 TRAINING = ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "val_dataloader", "val_cfg", "val_evaluator")
 """Settings that a test has no use for."""
@@ -32,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def folder_of(arguments: argparse.Namespace, cfg: Config) -> Path:
+def folder_of(arguments: argparse.Namespace, cfg: "Config") -> Path:
     """Where results go: beside the checkpoint, unless the command says otherwise."""
     given = arguments.work_dir or (cfg.work_dir if "work_dir" in arguments.cfg_options else None)
     if not given and "://" in arguments.checkpoint:
@@ -40,7 +41,7 @@ def folder_of(arguments: argparse.Namespace, cfg: Config) -> Path:
     return Path(given or Path(arguments.checkpoint).parent).expanduser()
 
 
-def configure(arguments: argparse.Namespace) -> Config:
+def configure(arguments: argparse.Namespace) -> "Config":
     """The config as it is for every set."""
     from finevit.engine.check import check_config
     from finevit.engine.config import load_config
@@ -60,14 +61,14 @@ def configure(arguments: argparse.Namespace) -> Config:
     return cfg
 
 
-def begin_bare(cfg: Config) -> None:
+def begin_bare(cfg: "Config") -> None:
     """All weights come from the tested checkpoint: that which the encoder of the run began from need not be there."""
     backbone = cfg.model.get("backbone") or {}
     if backbone.get("init_cfg") and str(backbone.get("type")).endswith("FineViT"):
         backbone["init_cfg"] = None
 
 
-def on_own_data(cfg: Config) -> tuple[str, Config]:
+def on_own_data(cfg: "Config") -> "tuple[str, Config]":
     """Name and config of the test set that the config names, or of its validation set."""
     if cfg.get("test_dataloader"):
         return "test", cfg
@@ -77,8 +78,10 @@ def on_own_data(cfg: Config) -> tuple[str, Config]:
     return "val", cfg
 
 
-def on_benchmark(cfg: Config, text: str) -> tuple[str, Config]:
+def on_benchmark(cfg: "Config", text: str) -> "tuple[str, Config]":
     """Name and config of one of the evaluation sets, with pixels and text length of the config's validation set."""
+    from mmengine.config import Config
+
     from finevit.engine.check import check_config
     from finevit.engine.config import share_tokenizer
     from finevit.evaluation import benchmarks
@@ -99,28 +102,37 @@ def on_benchmark(cfg: Config, text: str) -> tuple[str, Config]:
 
 def main() -> None:
     """Opens every set before the first test, so that a wrong path is told at once."""
-    arguments = parse_arguments()
-    with user_errors(), quiet_libraries():
-        from finevit.engine.checkpoints import check_loadable, check_writable
-        from finevit.evaluation.results import Results
-        from finevit.plugins import load_plugins
+    with user_errors():
+        arguments = parse_arguments()
 
-        load_plugins()
-        check_loadable(arguments.checkpoint, setting="checkpoint", remedy="give one that tools/train.py wrote")
-        cfg = configure(arguments)
-        tests = [on_benchmark(cfg, text) for text in arguments.benchmark] or [on_own_data(cfg)]
-        folder = Path(cfg.work_dir).parent
-        check_writable(str(folder))
+        from finevit.console import quiet_libraries
 
-        from finevit.engine.testing import evaluate, table
+        with quiet_libraries():
+            test(arguments)
 
-        results = Results(folder)
-        results.resume(math.inf)
-        for name, test in tests:
-            test.update(dict.fromkeys(TRAINING))
-            evaluate(name, test, results)
-        print(table({name: results.benchmarks[name] for name, _ in tests}))
-        print(f"written to {results.path}")
+
+def test(arguments: argparse.Namespace) -> None:
+    """The command."""
+    from finevit.engine.checkpoints import check_loadable, check_writable
+    from finevit.evaluation.results import Results
+    from finevit.plugins import load_plugins
+
+    load_plugins()
+    check_loadable(arguments.checkpoint, setting="checkpoint", remedy="give one that tools/train.py wrote")
+    cfg = configure(arguments)
+    tests = [on_benchmark(cfg, text) for text in arguments.benchmark] or [on_own_data(cfg)]
+    folder = Path(cfg.work_dir).parent
+    check_writable(str(folder))
+
+    from finevit.engine.testing import evaluate, table
+
+    results = Results(folder)
+    results.resume(math.inf)
+    for name, each in tests:
+        each.update(dict.fromkeys(TRAINING))
+        evaluate(name, each, results)
+    print(table({name: results.benchmarks[name] for name, _ in tests}))
+    print(f"written to {results.path}")
 
 
 if __name__ == "__main__":
