@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 from typing import Any
 
@@ -88,9 +89,10 @@ def main() -> None:
             arguments = parse_arguments()
             check_installed()
             serve(arguments)  # uvicorn raises a signal again when it has ended
-    except SystemExit as end:
-        if isinstance(end.code, int) and end.code > 128:  # an answer that nobody reads is not waited for
-            os._exit(end.code)
+    except SystemExit as end:  # by a signal; an answer that nobody reads is not waited for
+        if isinstance(end.code, int) and end.code > 128:
+            signal.signal(end.code - 128, signal.SIG_DFL)
+            signal.raise_signal(end.code - 128)
         raise
 
 
