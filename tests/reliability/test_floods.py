@@ -17,7 +17,7 @@ GOOD_S = 2.0
 @pytest.mark.parametrize("kind", ["idle", "drip", "body", "deaf"])
 def test_connections(trial, tmp_path, kind):
     """10,000 connections, and 2,000 of those that cost more, at a limit of 1,024 files, each opened again when it is closed."""
-    count, seconds, waited = max(2000, trial.count(10_000 if kind in ("idle", "drip") else 2000)), 12 + 18 * trial.share, []
+    count, seconds, waited = max(2000, trial.count(10_000 if kind in ("idle", "drip") else 2000)), 6 + 24 * trial.share, []
     with serving(tmp_path, files=1024) as house:
         own, _ = timed(house.ask)
         before = house.log.stat().st_size
@@ -41,7 +41,7 @@ def test_connections(trial, tmp_path, kind):
 def test_bombs(trial, tmp_path):
     """Images that take long, eight at a time, while good questions are asked."""
     made = [json.dumps(question(make())).encode() for make in BOMBS.values()]
-    sent = [made[i % len(made)] for i in range(trial.count(100))]
+    sent = [made[i % len(made)] for i in range(trial.count(50))]
     with serving(tmp_path) as house, ThreadPoolExecutor(8) as pool:
         own, waited, refused = max(timed(house.ask)[0] for _ in range(3)), [], 0
         answers = [pool.submit(house.request, "POST", "/v1/chat/completions", body, 600) for body in sent]
