@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from finevit.contracts import BadSample
+from finevit.datasets.readers import CocoCaptions, CountBench, DocVQA, ImageFolder, JsonLines, OCRBench, open_source
 from finevit.regular import check_regular, open_regular, read_regular
 
 
@@ -81,3 +83,27 @@ def test_a_pipe_that_takes_a_files_place_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", lambda *_, **__: passed)
     with pytest.raises(OSError, match="named pipe"):
         open_regular(file)
+
+
+def test_readers_neither_wait_for_what_is_no_file_nor_read_more_than_a_limit(tmp_path, monkeypatch):
+    (tmp_path / "a.ppm").write_bytes(b"P6 2 2 255\n" + bytes(12))
+    os.mkfifo(tmp_path / "a.txt")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    source = ImageFolder(data_root=tmp_path, split="all")
+    assert "a named pipe, not a regular file" in source[0].unread["alt"]
+    with pytest.raises(BadSample, match=r"zero\.png: cannot read .* \(a character device, not a regular file\)"):
+        source[1]
+    monkeypatch.setattr("finevit.datasets.readers.jsonlines.MAX_ENTRY", 64)
+    entries = ['{"image": "a.ppm"}', '{"image": "zero.png", "caption": "' + "long " * 40 + '"}', '{"id": 3, "image": "zero.png"}']
+    (tmp_path / "set.jsonl").write_text("\n".join(entries))
+    lines = JsonLines(data_root=tmp_path / "set.jsonl", split="all")
+    assert len(lines) == 2
+    assert lines.skipped.listed == ["set.jsonl line 2: 64 bytes or more, the limit of an entry; write one object a line"]
+    with pytest.raises(BadSample, match=r"line 3 .*a character device"):
+        lines[1]
+    for path in (tmp_path / "a.txt", "/dev/zero"):
+        for reader in (CocoCaptions, OCRBench, DocVQA, CountBench):
+            with pytest.raises(ValueError, match=r"annotations=.* is neither a folder nor a regular file"):
+                reader(annotations=path)
+        with pytest.raises(ValueError, match=r"data_root=.* is neither a folder nor a regular file"):
+            open_source(data_root=path)

@@ -8,9 +8,10 @@ import numpy as np
 
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
+from finevit.regular import read_regular
 
 from .encodings import decode_text, text_lines
-from .files import FileSource, Skipped, clean, existing, not_read
+from .files import MAX_ENTRY, FileSource, Skipped, clean, existing, not_read
 from .fixed import folder, listed
 from .splits import Strings
 from .tar_files import Place, read_place
@@ -108,7 +109,7 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        return [line.strip() for line in text_lines(decode_text(path.read_bytes()).rstrip())]
+        return [line.strip() for line in text_lines(decode_text(read_regular(path, most=MAX_ENTRY)).rstrip())]
     except ValueError as error:
         raise ValueError(f"{path} is {error}") from None
 

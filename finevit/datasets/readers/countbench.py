@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from finevit.contracts import Question, Record
 from finevit.registry import DATASETS
+from finevit.regular import read_regular
 
 from .annotations import parse_object
 from .encodings import decode_text, text_lines
 from .fields import field, short, shown, value
 from .files import FileSource, Skipped, clean, existing, read
-from .fixed import annotation_file, expecting, lacking, listed, load_json, usable
+from .fixed import MAX_DOCUMENT, annotation_file, expecting, lacking, listed, load_json, usable
 
 IMAGE_FIELDS = ("image", "image_path", "file_name")
 """Where an entry of JSON names its image; the first of these that it has."""
@@ -79,7 +80,7 @@ def _rows(path: Path) -> list[Any]:
 
 def _text(path: Path) -> str:
     with expecting(path, "text"):
-        return decode_text(path.read_bytes())
+        return decode_text(read_regular(path, most=MAX_DOCUMENT))
 
 
 def _line(place: int, line: str) -> dict[str, Any] | ValueError:

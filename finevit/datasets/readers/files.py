@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Record, Source
+from finevit.datasets.bounds import MAX_BYTES
 from finevit.datasets.images import Header, header
 from finevit.datasets.text import printable
 from finevit.regular import open_regular
@@ -24,6 +26,10 @@ IMAGE_SUFFIXES = (
 )
 """Image files are known by these endings, in upper or lower case; the rare ones are other names of JPEG and PPM."""
 
+MAX_TEXT = 2**20
+"""Most bytes of a caption's file."""
+MAX_ENTRY = 2**26
+"""Most bytes of a JSON object about one image."""
 HEAD = 2**16
 """Bytes in which an image file nearly always says how large the image is."""
 
@@ -157,9 +163,10 @@ def not_read(skipped: Skipped) -> str:
 def header_of(path: Path, offset: int = 0, size: int = -1) -> Header | None:
     """What an image file, or a part of ``size`` bytes of a file, says of itself at its beginning; None where it cannot be read."""
     with contextlib.suppress(OSError, ValueError), open_regular(path) as file:
+        limit = min(size if size >= 0 else os.fstat(file.fileno()).st_size, MAX_BYTES)
         for most in (HEAD // 16, HEAD, size):
             file.seek(offset)
-            if found := header(file.read(most if size < 0 else min(most, size)), whole=most == size):
+            if found := header(file.read(min(most, limit) if most >= 0 else limit), whole=most == size):
                 return found
     return None
 
@@ -171,13 +178,19 @@ def head(path: str | Path) -> bytes:
     return b""
 
 
-def read(path: Path, *, name: str, offset: int = 0, size: int = -1) -> bytes:
-    """Return ``size`` bytes of a file from ``offset``, by default all; ``BadSample`` calls the sample ``name``."""
+def read(path: Path, *, name: str, offset: int = 0, size: int = -1, most: int = MAX_BYTES) -> bytes:
+    """Return ``size`` bytes of a file from ``offset``, by default all; ``BadSample`` calls the sample ``name``.
+
+    More than ``most`` bytes are not read: no image, and nothing about one, is so large.
+    """
     try:
         with open_regular(path) as file:
+            wanted = size if size >= 0 else os.fstat(file.fileno()).st_size
+            if wanted > most:
+                raise BadSample(f"{name}: {path} has {wanted:,} bytes, more than the limit of {most:,}; remove its entry")
             if offset:
                 file.seek(offset)
-            data = file.read(size)
+            data = file.read(wanted)
     except OSError as error:
         raise BadSample(f"{name}: cannot read {path} ({error.strerror}); restore it or remove its entry") from None
     except ValueError:  # a zero byte or half a surrogate pair, which JSON can write
@@ -193,6 +206,8 @@ def existing(path: str | Path, *, setting: str = "data_root") -> Path:
         raise ValueError(f"{setting} is empty; give a folder of images, a .jsonl file or a .tar file, or a folder of these")
     full = Path(path).expanduser().absolute()
     with readable():
+        if full.exists() and not (full.is_file() or full.is_dir()):
+            raise ValueError(f"{setting}={str(path)!r} is neither a folder nor a regular file, but a pipe, a device or a socket")
         return full if full.exists() else _absent(full, path, setting)
 
 

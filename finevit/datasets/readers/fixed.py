@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from finevit.contracts import Record
+from finevit.regular import read_regular
 from finevit.suggest import did_you_mean
 
 from .encodings import decode_text
 from .fields import Odd
 from .files import FileSource, Skipped, existing, not_read, read
 
+MAX_DOCUMENT = 2**31
+"""Most bytes of a file that is read as a whole: the largest annotations, of LVIS, have 1.2 GB."""
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
@@ -169,7 +172,7 @@ def annotation_file(annotations: str | Path, image_root: str | Path | None) -> t
 def load_json(path: Path) -> Any:
     """What a JSON file holds; ``ValueError`` names a file that is not JSON."""
     try:
-        return json.loads(decode_text(path.read_bytes()))
+        return json.loads(decode_text(read_regular(path, most=MAX_DOCUMENT)))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
     except OSError as error:

@@ -10,7 +10,7 @@ from finevit.registry import DATASETS
 
 from .annotations import UNNAMED
 from .encodings import decode_caption
-from .files import IMAGE_SUFFIXES, FileSource, Skipped, clean, existing, head, read
+from .files import IMAGE_SUFFIXES, MAX_TEXT, FileSource, Skipped, clean, existing, head, read
 from .splits import Strings
 from .unread import Unread
 
@@ -54,7 +54,7 @@ class ImageFolder(FileSource):
         if not text:
             return Record(id=name, image=image)
         try:
-            caption, why = decode_caption(read(self.data_root / text, name=text), text)
+            caption, why = decode_caption(read(self.data_root / text, name=text, most=MAX_TEXT), text)
         except BadSample as error:
             caption, why = "", str(error)
         return Record(id=name, image=image, captions={UNNAMED: clean(caption)}, unread={UNNAMED: why} if why else {})

@@ -6,15 +6,17 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
+from finevit.regular import open_regular
 
 from .annotations import captions, elsewhere, parse_object, refuse_dialogues, regions, size_of
-from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing, read
+from .files import IMAGE_SUFFIXES, MAX_ENTRY, FileSource, Skipped, existing, read
 from .repeated import Repeats, fingerprint
 from .unread import COMPRESSED
 
@@ -163,6 +165,8 @@ def _entries(files: list[Path], skipped: Skipped) -> Iterator[tuple[tuple[int, i
         for line, offset, data in _lines(path):
             where = f"{path.name} line {line}"
             try:
+                if len(data) >= MAX_ENTRY:
+                    raise ValueError(f"{MAX_ENTRY:,} bytes or more, the limit of an entry; write one object a line")
                 entry = parse_object(data)
                 image, identity = _image(entry), _id(entry)
                 if identity in first:
@@ -187,19 +191,21 @@ def _texts(entry: Mapping[str, object]) -> Collection[str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Yield number (from 1), offset and bytes of the lines that are not blank."""
+    """Yield number (from 1), offset and bytes of the lines that are not blank; of too long ones the beginning."""
     offset = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         beginning = file.read(256)
         file.seek(0)
         if beginning.startswith(b"\x1f\x8b"):
             raise ValueError(f"{path} is compressed; decompress it (gunzip)")
         encoding = json.detect_encoding(beginning)
-        lines = file if encoding.startswith("utf-8") else _wide_lines(file.read(), encoding)
-        for number, data in enumerate(lines, start=1):
-            if data.strip(b"\0 \t\r\n"):
+        lines = iter(partial(file.readline, MAX_ENTRY), b"") if encoding.startswith("utf-8") else _wide_lines(file.read(), encoding)
+        number, begins = 1, True
+        for data in lines:
+            if begins and data.strip(b"\0 \t\r\n"):
                 yield number, offset, data
-            offset += len(data)
+            begins = len(data) < MAX_ENTRY or data.endswith(b"\n")
+            offset, number = offset + len(data), number + begins
 
 
 def _wide_lines(data: bytes, encoding: str) -> Iterator[bytes]:

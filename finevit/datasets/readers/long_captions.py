@@ -3,16 +3,18 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from finevit.contracts import BadSample
 from finevit.registry import DATASETS
+from finevit.regular import open_regular
 
 from .docvqa import path_of
 from .encodings import decode_caption, encoding_of, text_lines
 from .fields import Odd, field, key_of, short
-from .files import IMAGE_SUFFIXES, Skipped, clean, existing, read
+from .files import IMAGE_SUFFIXES, MAX_TEXT, Skipped, clean, existing, read
 from .fixed import Entry, FixedSet, annotation_file, expecting, folder, listed, load_json, numbered, usable
 
 _CHUNK = 1 << 20  # characters of a JSON file that are read at a time
@@ -101,9 +103,9 @@ class DCI(FixedSet):
 def first_of_list(path: Path, count: int) -> Iterator[object]:
     """The first ``count`` items of a JSON list, without the rest of the file, which may be gigabytes."""
     decoder = json.JSONDecoder()
-    with path.open("rb") as binary:
+    with open_regular(path) as binary:
         encoding = encoding_of(binary.read(_CHUNK))
-    with path.open(encoding=encoding) as file:
+    with TextIOWrapper(open_regular(path), encoding=encoding) as file:
         text = file.read(_CHUNK).lstrip()
         if not text.startswith("["):
             raise ValueError(f"{path} must hold a list of entries; it starts with {text[:20]!r}")
@@ -157,7 +159,7 @@ def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
 def _first_line(path: Path) -> tuple[str, str]:
     """The first line of a text, and why there is none where the text cannot be read or decoded."""
     try:
-        text, why = decode_caption(read(path, name=path.name), str(path))
+        text, why = decode_caption(read(path, name=path.name, most=MAX_TEXT), str(path))
     except BadSample as error:
         return "", str(error)
     return clean(next(iter(text_lines(text)), "")), why

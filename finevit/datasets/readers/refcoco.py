@@ -11,6 +11,7 @@ import numpy as np
 from finevit.contracts import Question
 from finevit.datasets.frames import said, turned
 from finevit.registry import DATASETS
+from finevit.regular import open_regular
 from finevit.suggest import did_you_mean
 
 from .docvqa import by_image
@@ -102,7 +103,7 @@ def _number(kind: _Kind, data: bytes | str) -> int | float | bool:
 def load_pickle(path: Path) -> Any:
     """What a pickle of plain values holds; ``ValueError`` for any other, of which no code is run."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _Plain(file, encoding="utf-8", errors="replace").load()
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); check its permissions") from None

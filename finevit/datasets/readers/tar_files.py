@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from finevit.contracts import BadSample
+from finevit.datasets.bounds import MAX_BYTES
+from finevit.regular import open_regular
 
 from .files import read
 from .tar_headers import NAME, Damaged, members, odd_holes
@@ -43,7 +45,7 @@ class TarFiles:
         self.broken, self.nameless, self.behind, self.why = dict[str, str](), list[str](), 0, ""
         self._size, self._listed = path.stat().st_size, list[tuple[str, Place | None]]()
         self._places, self._links = dict[str, Place](), dict[str, str]()
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             self.whole = self._read(file)
         self.files = [(name, place if place is not None else self._follow(name)) for name, place in self._listed]
 
@@ -139,8 +141,10 @@ def read_place(path: Path, place: Place, *, name: str) -> bytes:
     """The bytes of a file in a tar; ``BadSample`` calls it ``name``."""
     if place.size >= 0:
         return read(path, name=name, offset=place.offset, size=place.size)
+    if -place.size > MAX_BYTES:
+        raise BadSample(f"{name}: {-place.size:,} bytes with its holes, more than the limit of {MAX_BYTES:,}; remove it")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = _sparse(file, place)
     except (OSError, ValueError, tarfile.TarError, Damaged) as error:
         raise BadSample(f"{name}: cannot read {path} ({error}); restore it") from None
