@@ -80,7 +80,7 @@ def load_backend(name: str) -> Any:
     place = place_of(name)
     try:
         saved = _read(place, "tokenizer_config.json").get("tokenizer_class")
-        return (PreTrainedTokenizerFast if saved in PLAIN else AutoTokenizer).from_pretrained(place)
+        return (PreTrainedTokenizerFast if saved in PLAIN else AutoTokenizer).from_pretrained(place, trust_remote_code=False)
     except Exception as error:  # damaged files raise nearly anything
         remedy = "check the spelling and the connection, give the folder of a downloaded copy, or choose one of"
         names = (*OWN, *PACKAGED)

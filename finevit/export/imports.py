@@ -23,7 +23,7 @@ def load_tower(model: str) -> Any:
 
     place = find_model(model)
     try:
-        whole = AutoModel.from_pretrained(place, dtype=torch.float32)
+        whole = AutoModel.from_pretrained(place, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:  # damaged files raise nearly anything
         remedy = "check the spelling, the connection and the access rights, or give the folder of a downloaded copy"
         raise ValueError(f"model={model!r}: could not be loaded ({first_line(error)}); {remedy}") from error

@@ -101,7 +101,7 @@ def _load(model: str, place: str, pretrained: bool) -> Any:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        config = AutoConfig.from_pretrained(place)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
         config = getattr(config, "text_config", config)
         tower = _tower(config)
         if not pretrained:

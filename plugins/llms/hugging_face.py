@@ -198,8 +198,8 @@ def _load(name: str) -> Any:
 
     try:
         place = find_model(name, setting="model.llm.model")
-        check_text(AutoConfig.from_pretrained(place), name)
-        return AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
+        check_text(AutoConfig.from_pretrained(place, trust_remote_code=False), name)
+        return AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:  # damaged files raise nearly anything
         if _is_named(error):
             raise

@@ -88,7 +88,7 @@ def _load(model: str, place: str, revision: str | None, attention: str | None) -
 
     disable_progress_bar()  # of the few seconds that loading takes
     try:
-        config = AutoConfig.from_pretrained(place, revision=revision)
+        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         config = getattr(config, "vision_config", config)
         tower: Any = MODEL_MAPPING[type(config)]
         vit, report = tower.from_pretrained(place, revision=revision, attn_implementation=attention, output_loading_info=True)
