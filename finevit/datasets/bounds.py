@@ -22,8 +22,8 @@ _BUFFERS = {"WEBP": 16, "AVIF": 12}
 """Bytes of a pixel that codecs hold besides: frames of an animation, planes and rows before they are Pillow's."""
 _MOST = {"WEBP": (32_000_000, 2**24), "AVIF": (24_000_000, 2**23)}
 """Most pixels, and bytes of the file, in formats that decode slowly."""
-_MOST_RAW = 800_000_000
-"""Most bytes of pixels that a PNG may inflate to: 128 megapixels of three channels, 16 bits each."""
+_MOST_RAW = 400_000_000
+"""Most bytes of pixels that a PNG may inflate to: 128 megapixels of three channels, 66 of 16 bits each."""
 _IN_PYTHON = {"bmp_rle": 4_000_000, "ppm_plain": 1_000_000}
 """Most pixels, and bytes of the file, of codecs that are loops of Python."""
 _BLOCKS = 4096
