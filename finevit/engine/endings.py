@@ -33,7 +33,7 @@ class EndingHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.begun = runner.iter
-        self.asked.waits = lambda: self.watch.waiting and runner.world_size == 1
+        self.asked.waits = lambda: self.watch.waiting and runner.world_size == 1 and between_updates(runner)
         self.asked.saves = True
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
@@ -57,7 +57,14 @@ class EndingHook(Hook):
             number = torch.tensor(self.asked.number, device=next(runner.model.parameters()).device)
             all_reduce(number, "max")
             self.asked.number = int(number)
-        self.asked.raise_if_asked()
+        if between_updates(runner):
+            self.asked.raise_if_asked()
+
+
+def between_updates(runner: Runner) -> bool:
+    """Whether no accumulation of gradients is under way, which no checkpoint holds."""
+    at_one = getattr(runner.optim_wrapper, "should_update", None)
+    return at_one is None or bool(at_one())
 
 
 @contextmanager
@@ -103,6 +110,8 @@ def _kept(runner: Runner, hook: EndingHook) -> str:
     if step == hook.begun:
         went_on = f"no step was finished since {runner._load_from}; {GOING_ON}" if step and runner._resume else ""
         return went_on or "no step was finished, so there is nothing to save; the same command starts anew"
+    if not between_updates(runner):
+        return "an accumulation of gradients is under way, which no checkpoint holds; to go on from the newest: --resume"
     path = _saved(runner, step) or save_now(runner)
     return f"saved step {step} of {runner.max_iters} in {path}; {GOING_ON}"
 
