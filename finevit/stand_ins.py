@@ -99,6 +99,8 @@ def real(value: Any, done: dict[int, Any] | None = None) -> Any:
 def _history(state: Mapping[str, Any]) -> HistoryBuffer:
     made = HistoryBuffer(max_length=int(state["max_length"]))
     made._log_history, made._count_history = (np.asarray(state[name]) for name in ("_log_history", "_count_history"))
+    if not all(row.ndim == 1 and row.dtype.kind in "iuf" for row in (made._log_history, made._count_history)):
+        raise ValueError("a history of logged values is no row of numbers")
     return made
 
 

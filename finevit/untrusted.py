@@ -19,6 +19,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import safe_open
 
 from finevit.durable import DIGEST, check_digest
+from finevit.kinds import wrong_kind
 from finevit.locate import first_line
 from finevit.regular import check_regular
 from finevit.stand_ins import ALLOWED, histories, real
@@ -31,11 +32,25 @@ PICKLES = 4
 
 
 class Refused(ValueError):
-    """A file that holds more than weights and plain values; the message goes behind the file's name."""
+    """A file that holds more than weights and plain values, or what nobody could use; the message goes behind the file's name."""
 
 
 def load(file: str | Path | IO[bytes], *, map_location: Any = "cpu", mmap: bool = False) -> Any:
-    """What a checkpoint holds: a torch file, of any age, or a safetensors file; ``Refused`` where it runs code."""
+    """What a checkpoint holds: a torch file, of any age, or a safetensors file; ``Refused`` where it runs code or is of no use.
+
+    ``meta.config``, a text that MMEngine runs to compare numbers of GPUs, is left out; what it writes itself is ``meta.cfg``.
+    """
+    content = _read(file, map_location, mmap=mmap)
+    if wrong := wrong_kind(content):
+        raise Refused(wrong)
+    if isinstance(content, dict) and "meta" in content:
+        content["meta"] = content["meta"] or {}
+        if isinstance(content["meta"], dict) and not trusted():
+            content["meta"].pop("config", None)
+    return content
+
+
+def _read(file: str | Path | IO[bytes], map_location: Any, *, mmap: bool) -> Any:
     if not isinstance(file, str | Path):
         return _unpickle(file, map_location, mmap=False)
     path = Path(file).expanduser()

@@ -36,11 +36,7 @@ def _wrong(content: Any) -> str:
         return f"holds no weights by name but a {type(held).__name__}"
     if odd := [name for name in held if not isinstance(name, str)]:
         return f"holds weights under {odd[0]!r}, which is no name"
-    meta = content.get("meta")
-    if meta is not None and not isinstance(meta, Mapping):
-        return f"says of itself (meta) no settings but a {type(meta).__name__}"
-    iteration = (meta or {}).get("iter", 0)
-    return "" if isinstance(iteration, int) else f"was made at step (meta.iter) {iteration!r}, which is no number"
+    return ""
 
 
 def _load(file: str) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from finevit.console import say
 from finevit.durable import write_file
+from finevit.engine.resumed import check_state
 from finevit.finite import TOLD, newest_finite, not_finite, odd_state
 from finevit.registry import HOOKS
 from finevit.stand_ins import plain
@@ -35,6 +36,8 @@ class StreamingCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = unwrapped(runner.model)
         setting = "resume" if runner._resume else "load_from"
+        if runner._resume:
+            check_state(runner, checkpoint)
         said = [] if runner._resume else resampled(model, checkpoint)
         own, weights = model.state_dict(), weights_of(checkpoint)
         faults = differences(own, weights)

@@ -64,7 +64,7 @@ def user_errors() -> Iterator[None]:
             raise
         _end(told)
     except ValueError as error:
-        message = of_worker(error) or (str(error) if _is_ours(error) else "")
+        message = of_worker(error) or (str(error) if is_ours(error) else "")
         if os.environ.get("FINEVIT_TRACEBACK") == "1" or not message:
             raise
         print(f"error: {message}", file=sys.stderr)
@@ -103,7 +103,7 @@ def of_worker(error: ValueError) -> str:
     return found["message"].rstrip() if found and any(Path(found["file"]).is_relative_to(folder) for folder in folders) else ""
 
 
-def _is_ours(error: ValueError) -> bool:
+def is_ours(error: ValueError) -> bool:
     """Whether the statement that raised stands in one of this project's packages, or in the tool itself."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

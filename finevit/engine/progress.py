@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from finevit.console import say, screen, take_over
+from finevit.engine.resumed import forget_others, usable
 from finevit.table import aligned
 
 if TYPE_CHECKING:
@@ -37,6 +38,17 @@ class QuietRunner(Runner):
         take_over(logger)
         say(f"log file, with everything: {logger.log_file}", logger)
         return logger
+
+    def resume(self, filename: str, *arguments: Any, **options: Any) -> None:
+        """Called by MMEngine."""
+        with usable("resume", filename):
+            super().resume(filename, *arguments, **options)
+        forget_others(self)
+
+    def load_checkpoint(self, filename: str, *arguments: Any, **options: Any) -> Any:
+        """Called by MMEngine, to resume too."""
+        with usable("resume" if self._resume else "load_from", filename):
+            return super().load_checkpoint(filename, *arguments, **options)
 
 
 class ConsoleHook(Hook):

@@ -30,6 +30,9 @@ optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=4)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]
+train_dataloader = dict(batch_size=2, num_workers=0, batch_sampler=dict(text_length=dict(type="Constant", value=96)))
+val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(source=dict(length=2), text_length=96))
+default_hooks = dict(checkpoint=dict(interval=2))
 custom_hooks = []
 """
 
@@ -46,6 +49,11 @@ def make(folder: Path) -> tuple[Path, dict]:
     return config, {"meta": meta, "state_dict": state, "message_hub": hub, "optimizer": {"state": {}, "param_groups": []}}
 
 
+def train(config: Path, folder: Path) -> tuple[int, str]:
+    """A run of four steps, with a checkpoint after two."""
+    return _tool("train", config, "--work-dir", folder)
+
+
 def roads(config: Path, folder: Path) -> dict:
     """By name: what reads the checkpoint of that path."""
     out = str(folder / "out")
@@ -58,6 +66,13 @@ def roads(config: Path, folder: Path) -> dict:
         "probe": lambda file: _tool("probe", file, "--work-dir", out),
         "serve": lambda file: _tool("serve", config, file, "--port", "0"),
     }
+
+
+def answers(config: Path, file: Path) -> tuple[int, str]:
+    """What ``tools/serve.py`` does before it listens."""
+    from finevit.serving.checkpoint import load_answerer
+
+    return _call(load_answerer, str(config), str(file))
 
 
 def _pretrained(file: Path) -> None:
