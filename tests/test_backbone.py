@@ -177,7 +177,8 @@ def test_recompute_and_drop_path():
 
 
 @pytest.mark.parametrize(
-    "options", [{"arch": "huge"}, {"arch": {"depth": 1}}, {"arch": {**SMALL, "dim": 40, "heads": 4}}, {"pool": "cls"}]
+    "options",
+    [{"arch": "huge"}, {"arch": {"depth": 1}}, {"arch": {**SMALL, "dim": 40, "heads": 4}}, {"pool": "cls", "arch": SMALL}],
 )
 def test_bad_settings_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
