@@ -1,7 +1,7 @@
 """Configs: every mistake is found before anything is built, named with its place, and answered with a did-you-mean."""
 
 import argparse
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -497,9 +497,10 @@ def test_option_without_a_value(capsys):
     assert "--cfg-options: 'max_iters' is not of the form KEY=VALUE" in capsys.readouterr().err
 
 
-def test_inspect_config():
-    tool = [sys.executable, "tools/inspect_config.py", str(TINY), "--cfg-options", "train_cfg.max_iters=7"]
-    said = subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def test_inspect_config(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["inspect_config.py", str(TINY), "--cfg-options", "train_cfg.max_iters=7"])
+    runpy.run_path(str(ROOT / "tools/inspect_config.py"), run_name="__main__")
+    said = capsys.readouterr().out
     assert "max_iters=7" in said
     assert "FineViT                      finevit.backbones.finevit\n" in said
     assert "LinearResolution             finevit_plugins.schedules  (plugin bundled of finevit 0." in said

@@ -4,7 +4,9 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,34 +17,34 @@ from finevit.contracts import Record
 from finevit.visualization.records import page
 from finevit.visualization.report import write
 
+TOOL = Path(__file__).parent.parent / "tools/show_data.py"
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
+    """Runs the tool in this process; its exit status and what it said."""
+
+    def run(*arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["show_data.py", "--n", "2", *arguments])
+        with pytest.raises(SystemExit) as exit:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=exit.value.code, stdout=said.out, stderr=said.err)
+
+    return run
+
 
 def test_show_data_draws_a_page(tmp_path):
     page = tmp_path / "out" / "page.png"
-    command = [
-        sys.executable,
-        "tools/show_data.py",
-        "--level",
-        "easy",
-        "--n",
-        "3",
-        "--columns",
-        "2",
-        "--out",
-        str(page),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    command = [sys.executable, str(TOOL), "--level", "easy", "--n", "3", "--columns", "2", "--out", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "3 records drawn" in done.stdout
     with Image.open(page) as image:
         assert image.width == 2 * 440
         assert image.height > 500
 
 
-def shown(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "tools/show_data.py", "--n", "2", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
-
-
-def test_show_data_writes_html(tmp_path):
+def test_show_data_writes_html(shown, tmp_path):
     data = tmp_path / "own"
     data.mkdir()
     for name in ("a", "b"):
@@ -72,10 +74,10 @@ def test_show_data_says_where_a_page_may_go_before_it_draws(tmp_path, out, said)
     (tmp_path / "folder.html").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=re.escape(said)):
-        runpy.run_path(str(Path(__file__).parent.parent / "tools/show_data.py"))["check_out"](tmp_path / out)
+        runpy.run_path(str(TOOL))["check_out"](tmp_path / out)
 
 
-def test_show_data_writes_pdf_and_tells_errors_without_a_traceback(tmp_path):
+def test_show_data_writes_pdf_and_tells_errors_without_a_traceback(shown, tmp_path):
     assert shown("--out", str(tmp_path / "page.pdf")).returncode == 0
     assert (tmp_path / "page.pdf").read_bytes()[:5] == b"%PDF-"
     done = shown("--out", str(tmp_path / "page.tar"))
