@@ -481,8 +481,13 @@ def test_a_work_dir_that_is_a_file_is_refused(tmp_path):
         (["train_cfg.max_iter=3"], "did you mean 'max_iters'"),
     ],
 )
-def test_mistakes_stop_the_run_before_it_starts(config, tmp_path, options, said):
-    output = train(config, tmp_path / "run", "--cfg-options", *options, ok=False)
+def test_mistakes_stop_the_run_before_it_starts(config, tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", command(config, tmp_path / "run", "--cfg-options", *options)[1:])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "tools/train.py"), run_name="__main__")
+    output = "".join(capsys.readouterr())
+    assert ended.value.code == 2
     assert said in output
     assert "Traceback" not in output
     assert not (tmp_path / "run").exists()
