@@ -26,7 +26,7 @@ def unpack_gguf(weights: Path, folder: Path) -> None:
     """A file of llama.cpp -> what ``save_pretrained`` leaves of model and tokenizer. Needs gguf and accelerate."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    place, source = weights.parent, {"gguf_file": weights.name}
+    place, source = weights.parent, {"gguf_file": weights.name, "trust_remote_code": False}
     plain = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(place, **source))
     plain.load_state_dict(AutoModelForCausalLM.from_pretrained(place, **source).state_dict())  # one that counts as quantised
     plain.save_pretrained(folder)

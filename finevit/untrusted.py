@@ -19,6 +19,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import safe_open
 
 from finevit.durable import DIGEST, check_digest
+from finevit.exported import MARK, config_of_encoder, in_model
 from finevit.kinds import wrong_kind
 from finevit.locate import first_line
 from finevit.regular import check_regular
@@ -97,10 +98,13 @@ def _zip_damage(path: Path) -> str:
 
 
 def _safetensors(path: Path, map_location: Any) -> dict[str, Any]:
-    """Weights by name, and what the file says of itself as ``meta``."""
+    """Weights by name, and what the file says of itself as ``meta``; of our exports by the names in the model, with a config."""
     device = map_location if isinstance(map_location, str | torch.device) else "cpu"
     with safe_open(path, "pt", device=str(device)) as file:
-        return {"meta": dict(file.metadata() or {}), "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+        told, weights = dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if MARK not in told:
+        return {"meta": {"metadata": told}, "state_dict": weights}
+    return {"meta": {MARK: told[MARK], "metadata": told, "cfg": config_of_encoder(told)}, "state_dict": in_model(weights)}
 
 
 def _unpickle(file: Path | IO[bytes], map_location: Any, *, mmap: bool) -> Any:

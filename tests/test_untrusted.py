@@ -12,7 +12,13 @@ from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 from torch import nn
 
+from finevit.backbones import FineViT
+from finevit.engine.checkpoints import check_resumable
 from finevit.engine.resumed import check_state, forget_others, usable
+from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
+from finevit.export.run import export
+from finevit.export.source import read_source
+from finevit.plugins import load_plugins
 from finevit.trust import VARIABLE
 from finevit.untrusted import load
 from finevit.weights import read_checkpoint
@@ -77,7 +83,7 @@ def test_safetensors_are_known_by_name_and_by_content(tmp_path: Path, name: str)
     for mmap in (False, True):
         content = load(tmp_path / name, mmap=mmap)
         assert content["state_dict"]["backbone.a"].tolist() == [0, 1, 2]
-        assert content["meta"]["stage"] == "II"
+        assert content["meta"]["metadata"]["stage"] == "II"
     assert CheckpointLoader.load_checkpoint(str(tmp_path / name), logger="silent")["state_dict"].keys() == {"backbone.a"}
 
 
@@ -142,3 +148,35 @@ def test_what_fails_inside_is_a_fault_of_the_file() -> None:
         raise KeyError("epoch")
     with pytest.raises(OSError, match="full"), usable("resume", "x.pth"):
         raise OSError("full")
+
+
+def test_exported_safetensors_are_checkpoints_of_the_encoder(tmp_path: Path) -> None:
+    load_plugins()
+    arch = {"depth": 1, "dim": 16, "heads": 1, "hidden": 16}
+    encoder = FineViT(arch=arch)
+    image = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "pixels": 3136, "snap": 28}
+    settings = {**arch, "patch": 14, "pool": "mean", "rope_theta": 100.0}
+    told = {"finevit_format": "1", "stage": "II", "config": json.dumps(settings), "image": json.dumps(image)}
+    for place, prefix in (("", ""), ("encoder.", "encoder."), ("", "backbone.")):
+        file = tmp_path / "model.safetensors"
+        save_file({f"{place}{name}": value for name, value in encoder.state_dict().items()}, file, told)
+        begun = FineViT(arch=arch, init_cfg={"type": "Pretrained", "checkpoint": str(file), "prefix": prefix})
+        begun.init_weights()
+        assert torch.equal(begun.blocks[0].attention.qkv.weight, encoder.blocks[0].attention.qkv.weight)
+        opened = open_checkpoint(str(file), None, {})
+        assert load_encoder(opened).pixels == 3136
+        assert read_source(file).image == image
+    export(file, "safetensors", tmp_path / "again")
+    assert (load(tmp_path / "again/model.safetensors")["state_dict"]["backbone.embed.bias"] == encoder.embed.bias).all()
+    with pytest.raises(
+        ValueError, match=r"^--to open_clip: model\.safetensors is an export, of the encoder alone; give a checkpoint"
+    ):
+        export(file, "open_clip", tmp_path / "clip")
+    with pytest.raises(ValueError, match=r"^resume='.*model\.safetensors' lacks optimizer, so no run can go on from it"):
+        check_resumable(str(file))
+    told["config"] = told["config"].replace("16", '"x"')
+    save_file(encoder.state_dict(), file, told)
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors holds no config; give the one that it was trained with by --config FILE"
+    ):
+        open_checkpoint(str(file), None, {})

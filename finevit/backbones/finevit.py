@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from finevit.backbones.padding import Watch
 from finevit.backbones.whole import whole_maps
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
+from finevit.exported import MARK
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
 from finevit.ops.dense import pack_dense, unpack_dense, window_order
@@ -133,6 +134,8 @@ class FineViT(BaseModule, ImageEncoder):
 
     def _load(self, file: str, prefix: str) -> None:
         content = read_checkpoint(file, setting="init_cfg.checkpoint", remedy="give a checkpoint of tools/train.py, of any stage")
+        if MARK in (content.get("meta") or {}):
+            prefix = "backbone."  # of an export, whatever it has in the file
         weights, where = under(weights_of(content), prefix), f"init_cfg.checkpoint={str(file)!r}, prefix={prefix!r}"
         if not weights:
             parts = sorted({name.partition(".")[0] for name in weights_of(content)})

@@ -8,6 +8,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from finevit import exported
 from finevit.backbones import FineViT
 from finevit.engine.check import check_config
 from finevit.engine.config import config_of
@@ -17,7 +18,7 @@ from finevit.export import tuned
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
-STAGES = {"MaskedDistillation": "I", "ContrastiveLearning": "II", "LLMAlignment": "III"}
+STAGES = {kind: stage for stage, kind in exported.STAGES.items()}
 """Which stage a model's type is of."""
 REMEDY = "give a whole checkpoint of tools/train.py, and with --config the config that it was trained with"
 
@@ -61,6 +62,10 @@ class Source:
         if self.stage != stage:
             what = f"of Stage {self.stage}" if self.stage else f"a model for {self.task}"
             raise ValueError(f"--to {target}: {self.path.name} is {what}; give a checkpoint of Stage {stage}")
+        if exported.MARK in self.meta:
+            raise ValueError(
+                f"--to {target}: {self.path.name} is an export, of the encoder alone; give a checkpoint of Stage {stage}"
+            )
 
 
 def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Source:

@@ -75,6 +75,13 @@ def answers(config: Path, file: Path) -> tuple[int, str]:
     return _call(load_answerer, str(config), str(file))
 
 
+def probed(file: Path) -> tuple[int, str]:
+    """What ``tools/probe.py`` does before it draws images."""
+    from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
+
+    return _call(lambda: load_encoder(open_checkpoint(str(file), None, {})))
+
+
 def _pretrained(file: Path) -> None:
     FineViT(arch=ARCH, init_cfg={"type": "Pretrained", "checkpoint": str(file), "prefix": "backbone."}).init_weights()
 

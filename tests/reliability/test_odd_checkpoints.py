@@ -4,12 +4,12 @@ import shutil
 
 import torch
 from odd import mutated
-from readers import answers, make, roads, save, train
+from readers import answers, make, probed, roads, save, train
 
 
 def test_odd_checkpoints(trial, tmp_path):
     config, _ = make(tmp_path)
-    ways = {**roads(config, tmp_path), "serve": lambda file: answers(config, file)}
+    ways = {**roads(config, tmp_path), "serve": lambda file: answers(config, file), "probe": probed}
     code, said = train(config, tmp_path / "whole")
     assert code == 0, said
     whole = torch.load(tmp_path / "whole/iter_2.pth")
