@@ -2,13 +2,18 @@
 
 import json
 import math
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -118,16 +123,29 @@ def test_the_table():
     ]
 
 
-def bench(*arguments: str, out: Path) -> tuple[str, dict]:
-    """Runs the tool; what it printed, and its JSON."""
-    command = [sys.executable, "tools/bench.py", *arguments, "--out", str(out), "--threads", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads((out / f"{arguments[0]}.json").read_text())
+@pytest.fixture
+def bench(tmp_path, monkeypatch, capsys) -> Callable[[str], tuple[str, dict]]:
+    """Runs the tool in this process, which it leaves as it was; what it printed, and its JSON."""
+    for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):  # of the runner that ``stage`` builds
+        monkeypatch.setattr(kind, "_instance_dict", kind._instance_dict.copy())
+
+    def run(name: str) -> tuple[str, dict]:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.setattr(sys, "argv", ["bench.py", name, "--quick", "--out", str(tmp_path), "--threads", "1"])
+        threads, others = torch.get_num_threads(), cv2.getNumThreads()
+        try:
+            runpy.run_path(str(ROOT / "tools/bench.py"), run_name="__main__")
+        finally:
+            torch.set_num_threads(threads)
+            cv2.setNumThreads(others)
+        return capsys.readouterr().out, json.loads((tmp_path / f"{name}.json").read_text())
+
+    return run
 
 
-def test_encoder(tmp_path):
-    printed, found = bench("encoder", "--quick", out=tmp_path)
+def test_encoder(bench, tmp_path):
+    printed, found = bench("encoder")
     measured = [row for row in found["rows"] if "rate" in row]
     ours = {row["mode"]: row for row in measured if row["encoder"] == OURS}
     for row in measured:
@@ -160,8 +178,8 @@ def test_both_sides_compute_the_same_loss(name):
         assert torch.allclose(own, other, atol=1e-6)
 
 
-def test_loss(tmp_path):
-    _, found = bench("loss", "--quick", out=tmp_path)
+def test_loss(bench):
+    _, found = bench("loss")
     assert [(row["loss"], row["side"], row["batch"]) for row in found["rows"]] == [
         (name, side, 64) for name in loss.LOSSES for side in (loss.OURS, loss.PEER)
     ]
@@ -190,8 +208,8 @@ def test_the_pictures_are_like_photographs(tmp_path):
     assert 1 < 8 * file.stat().st_size / 1e6 < 4  # bits a pixel
 
 
-def test_data(tmp_path):
-    _, found = bench("data", "--quick", out=tmp_path)
+def test_data(bench):
+    _, found = bench("data")
     rates = {row["pipeline"]: row["rate"] for row in found["rows"]}
     assert list(rates) == [data.OURS, *data.DECODERS, "torchvision folder"]
     for row in found["rows"]:
@@ -229,8 +247,8 @@ def test_native_lengths():
     assert lengths == packs.native_lengths(4000, 1008**2, 14)
 
 
-def test_stage(tmp_path):
-    _, found = bench("stage", "--quick", out=tmp_path)
+def test_stage(bench):
+    _, found = bench("stage")
     real, *simulated = found["rows"]
     assert real["images"] * real["seconds"] == pytest.approx(2, rel=1)
     assert 200 < real["patches"] / real["images"] <= 256
@@ -246,7 +264,7 @@ def test_stage(tmp_path):
     assert all(row["fill"] >= 0.98 and row["imbalance"] <= 0.01 for row in full if row["way"] == "balanced")
 
 
-def test_startup(tmp_path):
-    _, found = bench("startup", "--quick", out=tmp_path)
+def test_startup(bench):
+    _, found = bench("startup")
     torch_imported, first_step = (row["seconds"] for row in found["rows"])
     assert 0 < torch_imported < first_step
