@@ -1,12 +1,15 @@
 """Files that survive a kill and a power cut, and say whether they are whole.
 
 A file is written under a temporary name, synced, renamed, and its folder synced; beside it stands its SHA-256, in the format of
-``sha256sum -c``.
+``sha256sum -c``. The SHA-256 comes first, beside that of the file it replaces where there is one: whenever the power goes, what
+stands under the name is one of those.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -14,58 +17,129 @@ UNFINISHED = ".unfinished"
 """Ending of files that are being written."""
 DIGEST = ".sha256"
 """Ending of the file that holds another's SHA-256."""
+LARGE = 1 << 20
+"""Bytes that are worth a thread."""
 
 
-class _Digesting:
-    """A file opened for writing whose SHA-256 is computed on the way; append-only, as ``torch.save`` needs it."""
+class _Writer:
+    """A file opened for writing, append-only, as ``torch.save`` needs it: computes its SHA-256 and keeps what went wrong."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.digest = file, hashlib.sha256()
+    def __init__(self, file: IO[bytes], threads: ThreadPoolExecutor) -> None:
+        self._file, self._threads = file, threads
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        return self._file.write(data)
+        """The SHA-256 is computed while the data is written."""
+        hashed = self._threads.submit(self.digest.update, data) if len(data) > LARGE else None
+        if not hashed:
+            self.digest.update(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error  # torch raises another error over it
+            raise
+        finally:
+            if hashed:
+                hashed.result()
 
     def flush(self) -> None:
         self._file.flush()
 
 
 def write_file(path: str | Path, save: Callable[[IO[bytes]], object], *, digest: bool = False) -> None:
-    """Has ``save`` write ``path``, completely or not at all, also where the power goes; with ``digest`` the SHA-256 beside it."""
+    """Has ``save`` write ``path``, completely or not at all, also where the power goes; with ``digest`` the SHA-256 beside it.
+
+    ``OSError`` where the place does not take it, such as a full disk; what stood there before is whole, and nothing else is left.
+    """
     path = Path(path)
     unfinished = path.with_name(path.name + UNFINISHED)
+    make_folder(path.parent)
+    before: list[str] = []
     try:
-        with unfinished.open("wb") as file:
-            digesting = _Digesting(file)
-            save(digesting if digest else file)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
+        found = _write_synced(unfinished, save)
         if digest:
-            line = f"{digesting.digest.hexdigest()}  {path.name}\n".encode()
-            write_file(path.with_name(path.name + DIGEST), lambda file: file.write(line))
+            before = _digests(path) or ([_sha256(path)] if path.is_file() else [])
+            _write_digests(path, [found, *before])
         unfinished.replace(path)
     except BaseException:
         unfinished.unlink(missing_ok=True)
+        if digest and not path.exists():
+            remove(path)
         raise
     sync_folder(path.parent)
+    if before:
+        _write_digests(path, [found])
+
+
+def _write_synced(path: Path, save: Callable[[IO[bytes]], object]) -> str:
+    """The SHA-256 of what ``save`` wrote."""
+    with ThreadPoolExecutor(1) as threads, path.open("wb") as file:
+        writer = _Writer(file, threads)
+        try:
+            save(writer)  # type: ignore[arg-type]
+        except Exception as error:
+            raise writer.error or error  # noqa: B904
+        file.flush()
+        os.fsync(file.fileno())
+    return writer.digest.hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those that it is in, durably."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names of a folder durable."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Makes the names of a folder durable, where the file system and the folder's rights allow it."""
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return
     try:
         os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(opened)
+
+
+def remove(path: str | Path) -> None:
+    """Removes a file, where it is there, and its SHA-256."""
+    path = Path(path)
+    path.unlink(missing_ok=True)
+    _noted(path).unlink(missing_ok=True)
 
 
 def check_digest(path: str | Path) -> str:
     """Empty where a file is as it was written, or has no SHA-256 beside it; else what is wrong, for people."""
     path = Path(path)
-    noted = path.with_name(path.name + DIGEST)
-    if not noted.is_file():
+    if not _noted(path).is_file():
         return ""
-    wanted = noted.read_text(errors="replace").partition(" ")[0]
+    found, wanted = _sha256(path), _digests(path)
+    was = " or ".join(f"{digest[:12]}…" for digest in wanted)
+    return "" if found in wanted else f"is damaged: its SHA-256 is {found[:12]}…, and was {was} when it was written"
+
+
+def _noted(path: Path) -> Path:
+    return path.with_name(path.name + DIGEST)
+
+
+def _digests(path: Path) -> list[str]:
+    """What the file beside ``path`` says; two where a kill came while it was replaced."""
+    noted = _noted(path)
+    return [line.split(" ")[0] for line in noted.read_text(errors="replace").splitlines()] if noted.is_file() else []
+
+
+def _write_digests(path: Path, digests: list[str]) -> None:
+    text = "".join(f"{digest}  {path.name}\n" for digest in digests)
+    write_file(_noted(path), lambda file: file.write(text.encode()))
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    return "" if found == wanted else f"is damaged: its SHA-256 is {found[:12]}…, and was {wanted[:12]}… when it was written"
+        return hashlib.file_digest(file, "sha256").hexdigest()

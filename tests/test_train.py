@@ -20,7 +20,7 @@ from mmengine.hooks import CheckpointHook
 from PIL import Image
 
 from finevit.datasets.readers import open_source
-from finevit.engine.checkpoints import check_resumable, check_writable, newest, write
+from finevit.engine.checkpoints import check_resumable, check_writable
 from finevit.engine.earlier import EarlierRunHook
 from finevit.engine.hooks import BadSamplesHook, ProgressHook
 
@@ -169,18 +169,6 @@ def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(config,
     assert f"WARNING - --resume: {str(tmp_path)!r} holds no checkpoint; the run starts anew, at step 0, from the weights" in output
     assert re.search(r"load_from: taken over: mask_token, backbone, head; (\d+) of \1 tensors, from ", output)
     assert "Resuming" not in output
-
-
-def test_a_torn_checkpoint_is_never_the_newest(tmp_path, monkeypatch):
-    def killed(_: object, path: str) -> None:
-        Path(path).write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    write({"a": 1}, str(tmp_path / "iter_1.pth"))
-    monkeypatch.setattr(torch, "save", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write({"a": 2}, str(tmp_path / "iter_1.pth"))
-    assert torch.load(tmp_path / "iter_1.pth") == {"a": 1}
 
 
 def test_a_resume_that_cannot_be_exact_is_refused(config, whole, tmp_path):
@@ -374,15 +362,6 @@ def test_a_checkpoint_of_no_use_is_refused(tmp_path):
         check_resumable(str(tmp_path))
 
 
-def test_the_newest_checkpoint_is_found_where_the_work_dir_was_moved(tmp_path):
-    assert newest(str(tmp_path)) is None
-    (tmp_path / "iter_4.pth").write_bytes(b"")
-    (tmp_path / "last_checkpoint").write_text("/before/the/move/iter_4.pth")
-    assert newest(str(tmp_path)) == str(tmp_path / "iter_4.pth")
-    (tmp_path / "last_checkpoint").write_text("")
-    assert newest(str(tmp_path)) is None
-
-
 def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(config, whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "run")
     begin = tmp_path / "run/iter_12.pth"
@@ -402,7 +381,7 @@ def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(config, w
 
 def a_runner(work_dir: Path, **settings: object) -> SimpleNamespace:
     said: list[str] = []
-    defaults = {"hooks": [], "timestamp": "20260102_030405", "_resume": False, "_load_from": None, "_has_loaded": False}
+    defaults = {"hooks": [], "timestamp": "20260102_030405", "_resume": False, "_load_from": None, "_has_loaded": False, "iter": 4}
     return SimpleNamespace(
         work_dir=str(work_dir),
         said=said,

@@ -42,12 +42,8 @@ def apply_flags(cfg: "Config", arguments: argparse.Namespace) -> None:
 
         cfg.optim_wrapper.type = "finevit.BFloat16OptimWrapper"  # in any package's scope
         drop_stale_arguments(cfg, "optim_wrapper")
-    if arguments.resume:
-        from finevit.engine.checkpoints import newest
-
-        checkpoint = newest(cfg.work_dir) if arguments.resume == "auto" else arguments.resume
-        if checkpoint:
-            cfg.resume, cfg.load_from = True, checkpoint
+    if arguments.resume not in (None, "auto"):
+        cfg.resume, cfg.load_from = True, arguments.resume
     if cfg.get("load_from"):
         cfg.load_from = os.path.expanduser(cfg.load_from)  # as text: an address stays one
 
@@ -79,9 +75,11 @@ def main() -> None:
 def train(arguments: argparse.Namespace, asked: Asked) -> None:
     """The command."""
     from finevit.engine.check import check_config
-    from finevit.engine.checkpoints import check_loadable, check_resumable, check_writable
+    from finevit.engine.checkpoints import check_writable
     from finevit.engine.config import load_config
+    from finevit.engine.in_use import in_use
     from finevit.engine.launch import check_launcher
+    from finevit.engine.newest import places
     from finevit.plugins import load_plugins
 
     load_plugins()
@@ -91,17 +89,43 @@ def train(arguments: argparse.Namespace, asked: Asked) -> None:
         check_launcher(cfg.launcher)
     check_config(cfg, unused=("test_dataloader", "test_evaluator"))
     check_writable(cfg.work_dir)
-    if cfg.load_from:
-        (check_resumable if cfg.resume else check_loadable)(cfg.load_from)
     if arguments.plan:
+        begin(cfg, auto=arguments.resume == "auto")
         plan(cfg, arguments.config)
         return
+    with in_use(places(cfg), cfg.launcher) as unlocked:
+        run(cfg, asked, [*unlocked, *begin(cfg, auto=arguments.resume == "auto")])
 
-    run(cfg, asked, starts_anew=bool(arguments.resume and not cfg.resume))
+
+def find(cfg: "Config", *, auto: bool) -> list[str]:
+    """Has the config name the newest whole checkpoint of its work dir where that is asked for; what is to be said of it."""
+    from finevit.engine.newest import hooks_of, newest
+
+    if not auto and not (cfg.get("resume") and not cfg.get("load_from")):
+        return []
+    checkpoint, damaged = newest(cfg.work_dir, hooks_of(cfg))
+    if checkpoint:
+        cfg.resume, cfg.load_from = True, checkpoint
+        return [*damaged, *([f"--resume: goes on from {checkpoint}, the newest whole checkpoint"] if damaged else [])]
+    cfg.resume = bool(cfg.get("resume") and cfg.get("load_from"))
+    if cfg.resume:
+        return []
+    start = f"from the weights of load_from={cfg.load_from!r}" if cfg.get("load_from") else "from initial weights"
+    return [f"--resume: {cfg.work_dir!r} holds no checkpoint; the run starts anew, at step 0, {start}"]
 
 
-def run(cfg: "Config", asked: Asked, *, starts_anew: bool) -> None:
-    """Trains, with a console for people and a log file that has everything; ``starts_anew`` where no checkpoint was found."""
+def begin(cfg: "Config", *, auto: bool) -> list[str]:
+    """Finds and checks the checkpoint that the run begins with or goes on from; what is to be said of it."""
+    from finevit.engine.checkpoints import check_loadable, check_resumable
+
+    told = find(cfg, auto=auto)
+    if cfg.get("load_from"):
+        (check_resumable if cfg.get("resume") else check_loadable)(cfg.load_from)
+    return told
+
+
+def run(cfg: "Config", asked: Asked, told: list[str]) -> None:
+    """Trains, with a console for people, which begins with what they are ``told``, and a log file that has everything."""
     from finevit.engine.earlier import EarlierRunHook
     from finevit.engine.endings import EndingHook, saving
     from finevit.engine.progress import ConsoleHook, QuietRunner
@@ -116,9 +140,8 @@ def run(cfg: "Config", asked: Asked, *, starts_anew: bool) -> None:
     runner.register_hook(ending)
     check_strides(runner.model)
     runner.message_hub.update_info("plugins", [plugin._asdict() for plugin in loaded_plugins()])  # goes into checkpoints
-    if starts_anew:
-        start = f"from the weights of load_from={cfg.load_from!r}" if cfg.load_from else "from initial weights"
-        runner.logger.warning(f"--resume: {cfg.work_dir!r} holds no checkpoint; the run starts anew, at step 0, {start}")
+    for line in told:
+        runner.logger.warning(line)
     with console.closing(runner), saving(runner, ending):
         runner.train()
 

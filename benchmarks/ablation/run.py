@@ -24,7 +24,7 @@ from ablation import show
 from torch import Tensor
 
 from finevit.datasets.scenes import LEVELS
-from finevit.engine.checkpoints import write
+from finevit.engine.saving import write
 from finevit.weights import read_checkpoint, weights_of
 
 STAGES = (1, 2, 3)

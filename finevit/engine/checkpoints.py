@@ -1,33 +1,27 @@
-"""Checkpoints that a kill cannot tear and that need no memory of their own."""
+"""Checkpoints that a run begins with or goes on from: what fits, and whether a file is one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-import torch
 from mmengine.dist import barrier
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner, runner, save_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor
 
 from finevit.console import say
-from finevit.durable import write_file
 from finevit.engine.resumed import check_state
+from finevit.engine.saving import DurableCheckpointHook
 from finevit.finite import TOLD, newest_finite, not_finite, odd_state
 from finevit.registry import HOOKS
-from finevit.stand_ins import plain
 from finevit.unwrap import unwrapped
 from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
 
 
 @HOOKS.register_module()
-class StreamingCheckpointHook(CheckpointHook):
-    """MMEngine's hook, with files written straight to disk under a temporary name and renamed when complete.
-
-    MMEngine builds a file in memory, twice (20 GB for FineViT-L with its optimiser), and writes it under its final name, so that
-    a kill in the middle leaves a torn newest checkpoint. Paths of remote backends are left to MMEngine.
+class StreamingCheckpointHook(DurableCheckpointHook):
+    """The durable hook of the stages.
 
     A checkpoint that is loaded must be of this model: what fits by name and shape is taken over, the rest is trained anew. A line
     for people says so by parts, the log file by tensors.
@@ -51,10 +45,6 @@ class StreamingCheckpointHook(CheckpointHook):
         if faults:
             runner.logger.info(f"{setting}, what differs:\n  " + "\n  ".join(f"{name}: {what}" for name, what in faults.items()))
         checkpoint["state_dict"] = {**own, **fits}  # MMEngine would list what differs once more, and as a warning
-
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        with _streaming():
-            super()._save_checkpoint_with_step(runner, step, meta)
 
 
 def _newest_finite(runner: Runner) -> str:
@@ -119,21 +109,17 @@ def taken_over(model: dict[str, Tensor], weights: dict[str, Tensor], *, setting:
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
 
 
-def newest(work_dir: str) -> str | None:
-    """The checkpoint that a run in ``work_dir`` wrote last, also where the folder was moved since; None where there is none."""
-    note = Path(work_dir) / "last_checkpoint"
-    written = Path(note.read_text().strip()) if note.is_file() else Path()
-    return next((str(path) for path in (written, note.parent / written.name) if path.is_file()), None)
-
-
-def check_resumable(checkpoint: str) -> None:
-    """Raise ``ValueError`` where a file is no whole checkpoint of a training run."""
+def check_resumable(checkpoint: str, *, remedy: str = "give another with --resume FILE, or start anew without --resume") -> int:
+    """The iteration of a whole checkpoint of a training run, 0 of one far away; ``ValueError`` where a file is none."""
     if "://" in checkpoint:
-        return
-    remedy = "give another with --resume FILE, or start anew without --resume"
+        return 0
     content = read_checkpoint(checkpoint, setting="resume", remedy=remedy)
     if absent := {"meta", "state_dict", "optimizer"} - content.keys():
         raise ValueError(f"resume={checkpoint!r} lacks {', '.join(sorted(absent))}, so no run can go on from it; {remedy}")
+    iteration = content["meta"].get("iter") if isinstance(content["meta"], Mapping) else None
+    if not isinstance(iteration, int):
+        raise ValueError(f"resume={checkpoint!r} does not say its iteration (meta.iter), so no run can go on from it; {remedy}")
+    return iteration
 
 
 def check_loadable(
@@ -152,21 +138,3 @@ def check_writable(work_dir: str) -> None:
             pass
     except OSError as error:
         raise ValueError(f"work_dir={work_dir!r} cannot be written ({error.strerror}); give another with --work-dir") from error
-
-
-@contextmanager
-def _streaming() -> Iterator[None]:
-    """MMEngine has no setting for how a checkpoint is written: its function is replaced for the moment of saving."""
-    runner.save_checkpoint = write
-    try:
-        yield
-    finally:
-        runner.save_checkpoint = save_checkpoint
-
-
-def write(checkpoint: dict, filename: str, *arguments: Any, **options: Any) -> None:
-    """Writes a checkpoint to ``filename``, completely or not at all, and its SHA-256 beside it."""
-    if "://" in filename:
-        save_checkpoint(checkpoint, filename, *arguments, **options)
-        return
-    write_file(filename, lambda file: torch.save(plain(checkpoint), file), digest=True)

@@ -1,17 +1,20 @@
-"""What an earlier run left in a new run's work dir is moved aside, so that the files of two runs never mix."""
+"""What an earlier run left in a run's work dir is moved aside where it is not gone on from, so that two runs' files never mix."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
+from finevit.durable import DIGEST, UNFINISHED
+from finevit.engine.newest import PLACE, TEMPLATES, folders_of, numbered_files
+
 TESTS = "test_logs"
 """Where ``tools/test.py`` leaves MMEngine's files, so that the config of a run stays beside its checkpoints."""
 LEFT = (
-    *("iter_*.pth", "epoch_*.pth", "best_*.pth", "*.pth.unfinished", "last_checkpoint"),
+    *("iter_*.pth", "epoch_*.pth", "best_*.pth", "last_checkpoint"),
     *("results.json", "report.html", "report_before.pt", "plan_check.json", "bad_samples*.txt", "nonfinite_steps.txt"),
     TESTS,
 )
@@ -23,7 +26,8 @@ class EarlierRunHook(Hook):
     """Moves what an earlier run left in the work dir into ``before_<start of this run>`` there, and says so.
 
     That is once the data is open and the weights are loaded, which may be those of the earlier run. A run that goes on, from a
-    checkpoint of its work dir, leaves all as it is. ``tools/train.py`` gives the hook to every run.
+    checkpoint of its work dir, leaves all as it is but later checkpoints, which are damaged or were not wanted. What a run that was
+    killed had not finished writing is removed. ``tools/train.py`` gives the hook to every run.
     """
 
     priority = "HIGHEST"
@@ -32,31 +36,43 @@ class EarlierRunHook(Hook):
         folders = list(dict.fromkeys(folder.resolve() for folder in (Path(runner.work_dir), *_checkpoint_folders(runner))))
         begun = runner._load_from and Path(runner._load_from).resolve()
         goes_on = runner._resume and runner._has_loaded and (not begun or begun.parent in folders)
-        if is_main_process() and not goes_on:
-            for folder in folders:
-                self._move(runner, folder)
-            if begun and (moved := begun.parent / _aside(runner) / begun.name).exists():
-                runner.cfg.load_from = str(moved)  # checkpoints say where their run began
+        for folder in folders if is_main_process() else ():
+            _clear(runner, folder)
+            if goes_on:
+                self._move(runner, folder, _later(runner, folder), "checkpoints later than that which this run goes on from")
+            else:
+                self._move(runner, folder, _left(runner, folder), "files of an earlier run")
+        if begun and not goes_on and (moved := begun.parent / _aside(runner) / begun.name).exists():
+            runner.cfg.load_from = str(moved)  # checkpoints say where their run began
         barrier()
 
     @staticmethod
-    def _move(runner: Runner, folder: Path) -> None:
-        aside, found = folder / _aside(runner), sorted(set(_left(runner, folder)))
+    def _move(runner: Runner, folder: Path, paths: Iterable[Path], what: str) -> None:
+        aside, found = folder / _aside(runner), sorted(set(paths))
         for path in found:
             aside.mkdir(exist_ok=True)
-            path.rename(aside / path.name)
+            for each in (path, path.with_name(path.name + DIGEST)):
+                if each.exists():
+                    each.rename(aside / each.name)
         if found:
             names = ", ".join(path.name for path in found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-            runner.logger.warning(f"{folder} held files of an earlier run; they are now in {aside}: {names}")
+            runner.logger.warning(f"{folder} held {what}; they are now in {aside}: {names}")
 
 
 def _aside(runner: Runner) -> str:
     return f"before_{runner.timestamp}"
 
 
+def _checkpoint_hooks(runner: Runner) -> list[CheckpointHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+
+
+def _patterns(runner: Runner) -> list[str]:
+    return [*LEFT, *(re.sub(PLACE, "*", hook.filename_tmpl) for hook in _checkpoint_hooks(runner) if hook.filename_tmpl)]
+
+
 def _left(runner: Runner, folder: Path) -> Iterator[Path]:
-    templates = [hook.filename_tmpl for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.filename_tmpl]
-    for pattern in (*LEFT, *(template.replace("{}", "*") for template in templates)):
+    for pattern in _patterns(runner):
         yield from folder.glob(pattern)
     if (folder / "probes/results.json").exists():
         yield folder / "probes"
@@ -65,8 +81,24 @@ def _left(runner: Runner, folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _later(runner: Runner, folder: Path) -> Iterator[Path]:
+    """Checkpoints of later steps, or epochs, than the run has reached."""
+    by_name = {TEMPLATES[0]: runner.iter}
+    by_name |= {hook.filename_tmpl: runner.epoch if hook.by_epoch else runner.iter for hook in _checkpoint_hooks(runner)}
+    for template, reached in by_name.items():
+        yield from (path for number, path in numbered_files(folder, template) if number > reached)
+
+
+def _clear(runner: Runner, folder: Path) -> None:
+    """Removes what was being written, and the SHA-256 of files that are gone."""
+    for pattern in _patterns(runner):
+        for path in (*folder.glob(pattern + UNFINISHED), *folder.glob(pattern + DIGEST + UNFINISHED)):
+            runner.logger.warning(f"removed {path} ({path.stat().st_size:,} bytes): a run was stopped while it wrote it")
+            path.unlink()
+        for path in folder.glob(pattern + DIGEST):
+            if not path.with_name(path.name.removesuffix(DIGEST)).exists():
+                path.unlink()
+
+
 def _checkpoint_folders(runner: Runner) -> Iterator[Path]:
-    """Where ``CheckpointHook.out_dir`` leads, as MMEngine joins it."""
-    for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.out_dir and "://" not in str(hook.out_dir):
-            yield Path(hook.out_dir) / Path(runner.work_dir).name
+    return folders_of(runner.work_dir, (hook.out_dir for hook in _checkpoint_hooks(runner)))

@@ -1,6 +1,9 @@
 """The training loop: MMEngine's, made exactly resumable."""
 
+import math
+
 import torch
+from mmengine.dist import broadcast_object_list
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
@@ -9,6 +12,7 @@ from finevit.contracts import BadSample
 from finevit.engine.cli import of_worker
 from finevit.engine.hooks import BadSamplesHook
 from finevit.engine.scheduled import check_schedules
+from finevit.evaluation.results import Results
 from finevit.ops.order import seed_of
 from finevit.registry import LOOPS
 
@@ -37,6 +41,7 @@ class StatelessTrainLoop(IterBasedTrainLoop):
         self.dataloader.batch_sampler.start_step = self._iter
         if self._iter:
             say(f"Resuming at iteration {self._iter}: the data order continues where it stopped", runner.logger)
+            self._make_up(runner)
         while self._iter < self._max_iters and not self.stop_training:
             runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
@@ -46,14 +51,34 @@ class StatelessTrainLoop(IterBasedTrainLoop):
         runner.call_hook("after_train")
         return runner.model
 
+    def _make_up(self, runner: Runner) -> None:
+        """The validation of the step that a run goes on from, where the run was stopped before its result was written."""
+        due = runner.val_loop is not None and self._iter % self.val_interval == 0
+        if due and not evaluated(runner):
+            say(f"validation at step {self._iter}: the run was stopped before its result was written", runner.logger)
+            validate(runner)
+
     def run_iter(self, data_batch: dict) -> None:
         """One step, under a random seed of its own."""
         torch.manual_seed(seed_of(self.runner.seed, self._iter, self.runner.rank))
         super().run_iter(data_batch)
 
 
+def evaluated(runner: Runner) -> bool:
+    """Whether the work dir holds the result of the validation of this step; the main process looks."""
+    results = Results(runner.work_dir)
+    results.resume(math.inf)
+    found = [bool(results.at(runner.iter))]
+    broadcast_object_list(found)
+    return found[0]
+
+
 def validate(runner: Runner) -> None:
-    """Runs the validation; where its images cannot be used (one held out of a few, and that one torn), training goes on without."""
+    """Runs the validation; where its images cannot be used (one held out of a few, and that one torn), training goes on without.
+
+    Its random numbers are a function of seed, step and rank: it comes out the same where a resumed run makes up for it.
+    """
+    torch.manual_seed(seed_of(runner.seed, runner.iter, runner.rank))
     try:
         runner.val_loop.run()
     except BadSample as error:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Priority, Runner
 
 from finevit.console import say, screen, take_over
 from finevit.engine.resumed import forget_others, usable
+from finevit.engine.saving import DurableCheckpointHook
 from finevit.table import aligned
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ class QuietRunner(Runner):
         """Called by MMEngine, to resume too."""
         with usable("resume" if self._resume else "load_from", filename):
             return super().load_checkpoint(filename, *arguments, **options)
+
+    def register_hook(self, hook: Hook | dict, priority: str | int | Priority | None = None) -> None:
+        """Called by MMEngine for each hook; its own for checkpoints, as in configs of other packages, is made durable."""
+        if isinstance(hook, dict) and hook.get("type") in ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook):
+            hook = {**hook, "type": DurableCheckpointHook}
+        super().register_hook(hook, priority)
 
 
 class ConsoleHook(Hook):

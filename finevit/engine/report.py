@@ -9,23 +9,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
 from finevit.console import say
+from finevit.durable import write_file
 from finevit.engine.left_out import LeftOut
-from finevit.engine.loops import validate
+from finevit.engine.loops import evaluated, validate
 from finevit.engine.unseen import seen
-from finevit.evaluation.results import Results
+from finevit.evaluation.results import NAME, Results
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 
 if TYPE_CHECKING:
     from finevit.visualization.report import Page
 
-BEFORE = "report_before.pt"
+BEFORE, PAGE = "report_before.pt", "report.html"
 
 
 @HOOKS.register_module()
@@ -72,7 +73,8 @@ class ReportHook(Hook):
                 _swap(runner, self._initial)
         self._initial = []
         if is_main_process():
-            torch.save([view._asdict() for view in self._views], Path(runner.work_dir) / BEFORE)
+            views = [view._asdict() for view in self._views]
+            write_file(Path(runner.work_dir) / BEFORE, lambda file: torch.save(views, file))
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None
@@ -98,11 +100,24 @@ class ReportHook(Hook):
         self.results.add(runner.iter, metrics or {}, protocols=protocols, data=data, images=images)
 
     def after_train(self, runner: Runner) -> None:
-        if runner.val_loop is not None and self._evaluated != runner.iter:
-            validate(runner)
+        if self._evaluated != runner.iter:
+            if self._is_done(runner):
+                return
+            if runner.val_loop is not None:
+                validate(runner)
         page = _page_of(runner)
         if is_main_process() and self.results and page:
             self._report(runner, self.results, page)
+
+    @staticmethod
+    def _is_done(runner: Runner) -> bool:
+        """Whether an earlier start has come to the end: its last result is written, and its page after that."""
+        results, page = (Path(runner.work_dir) / name for name in (NAME, PAGE))
+        drawn = [
+            _page_of(runner) is None or (page.exists() and results.exists() and page.stat().st_mtime >= results.stat().st_mtime)
+        ]
+        broadcast_object_list(drawn)
+        return evaluated(runner) and drawn[0]
 
     def _wants_before(self, runner: Runner) -> bool:
         return sum(tensor.nbytes for tensor in _state(runner)) < 1e9 if self.before is None else self.before
@@ -112,7 +127,7 @@ class ReportHook(Hook):
         from finevit.visualization.report import write
 
         try:
-            path = write(self._page(runner, results, module), Path(runner.work_dir) / "report.html")
+            path = write(self._page(runner, results, module), Path(runner.work_dir) / PAGE)
             say(f"report: {path}", runner.logger)
         except Exception as error:
             runner.logger.error(f"the report could not be written: {error!r}; the training itself is complete")

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from finevit.backbones import FineViT
-from finevit.engine.checkpoints import write
+from finevit.engine.saving import write
 from finevit.export.foreign import Foreign
 from finevit.export.towers import read_tower
 from finevit.locate import find_model, first_line
