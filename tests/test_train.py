@@ -371,7 +371,7 @@ def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(config, w
     output = train(config, tmp_path / "run", "--cfg-options", f"load_from={begin}", "train_cfg.max_iters=1")
     (aside,) = (tmp_path / "run").glob("before_*")
     assert f"{tmp_path / 'run'} held files of an earlier run; they are now in {aside}: " in output
-    assert {path.name for path in aside.iterdir()} == held - {"plan.json", "notes.txt", "small.py"}
+    assert {path.name for path in aside.iterdir()} == held - {"plan.json", "notes.txt", "small.py", ".in_use"}
     assert "load_from: taken over: " in output
     assert [path.name for path in (tmp_path / "run").glob("*.pth")] == ["iter_1.pth"]
     assert len(losses(tmp_path / "run")) == 1
