@@ -32,7 +32,7 @@ class DurableCheckpointHook(CheckpointHook):
     keep_ckpt_ids: deque
 
     def before_train(self, runner: Runner) -> None:
-        steps = list(runner.message_hub.get_info("keep_ckpt_ids", []))
+        steps = [step for step in runner.message_hub.get_info("keep_ckpt_ids", []) if isinstance(step, int)]
         super().before_train(runner)
         for each in steps[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 and is_main_process() else ():
             self._remove(self._path(each))  # with its SHA-256
