@@ -20,10 +20,15 @@ _BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 _RGB = 3
 _BUFFERS = {"WEBP": 16, "AVIF": 12}
 """Bytes of a pixel that codecs hold besides: frames of an animation, planes and rows before they are Pillow's."""
-_MOST = {"WEBP": (32_000_000, 2**24), "AVIF": (24_000_000, 2**23)}
+_MOST = {
+    **dict.fromkeys(("PNG", "GIF", "TIFF"), (100_000_000, MAX_BYTES)),
+    "interlaced PNG": (40_000_000, MAX_BYTES),
+    "WEBP": (32_000_000, 2**24),
+    "AVIF": (24_000_000, 2**23),
+}
 """Most pixels, and bytes of the file, in formats that decode slowly."""
 _MOST_RAW = 400_000_000
-"""Most bytes of pixels that a PNG may inflate to: 128 megapixels of three channels, 66 of 16 bits each."""
+"""Most bytes of pixels that a PNG may inflate to: 66 megapixels of three channels, 16 bits each."""
 _IN_PYTHON = {"bmp_rle": 4_000_000, "ppm_plain": 1_000_000}
 """Most pixels, and bytes of the file, of codecs that are loops of Python."""
 _BLOCKS = 4096
@@ -60,9 +65,10 @@ def check_cost(image: Image.Image, data: bytes, held: int) -> None:
             f"{pixels:,} pixels in {len(data):,} bytes of a slow encoding ({codec}), more than the limit of {most:,}; "
             "save it in another format, such as PNG"
         )
-    if form in _MOST and (pixels > _MOST[form][0] or len(data) > _MOST[form][1]):
-        limits = "{:,} pixels and {:,} bytes".format(*_MOST[form])
-        raise Unusable(f"{pixels:,} pixels in {len(data):,} bytes; limits of {form} are {limits}: scale it down or save it as JPEG")
+    kind = "interlaced PNG" if form == "PNG" and data[28] else form
+    if kind in _MOST and (pixels > _MOST[kind][0] or len(data) > _MOST[kind][1]):
+        limits = "{:,} pixels and {:,} bytes".format(*_MOST[kind])
+        raise Unusable(f"{pixels:,} pixels in {len(data):,} bytes; limits of {kind} are {limits}: scale it down or save it as JPEG")
     if form == "PNG" and (raw := png.raw_bytes(data)) > _MOST_RAW:
         raise Unusable(f"{raw:,} bytes of pixels, more than the limit of {_MOST_RAW:,}; scale it down, or save it with 8 bits")
     extra = jpeg.coefficients(data) if form in ("JPEG", "MPO") else tiff.buffer(data) if form == "TIFF" else 0

@@ -248,6 +248,11 @@ BOMBS: dict[str, Bomb] = {
     "png: 11,300 pixels a side, turned": lambda: png(
         DECODED, DECODED, before=chunk(b"eXIf", exif(struct.pack("<HHHLLL", 1, 0x112, 3, 1, 6, 0))[6:])
     ),
+    "png: 9,990 pixels a side": lambda: png(9_990, 9_990),
+    "png: 9,990 pixels a side, transparent": lambda: png(9_990, 9_990, colour=6),
+    "png: 9,990 pixels a side, turned": lambda: png(
+        9_990, 9_990, before=chunk(b"eXIf", exif(struct.pack("<HHHLLL", 1, 0x112, 3, 1, 6, 0))[6:])
+    ),
     "png: 60,000 pixels a side": lambda: png(60_000, 60_000, rows=b""),
     "png: 8,000,000 empty chunks": lambda: png(16, 16, before=chunk(b"abCd", b"") * 8_000_000),
     "png: 1,000,000 chunks with digits": lambda: png(16, 16, before=chunk(b"ab1d", b"") * 1_000_000),
@@ -293,6 +298,7 @@ BOMBS: dict[str, Bomb] = {
     "tiff: one tile of 40,000 pixels a side": lambda: _one_tile(40_000),
     "tiff: one tile of 20,000 pixels a side, packed": lambda: deflated(16, 16, tile=20_000),
     "tiff: one strip": lambda: deflated(DECODED, DECODED, samples=3),
+    "tiff: one grey strip of 9,990 pixels a side": lambda: deflated(9_990, 9_990),
     "tiff: one grey strip": lambda: deflated(DECODED, DECODED),
     "tiff: raw": lambda: _raw_tiff(DECODED),
     "tiff: 100,000 strips": lambda: many_strips(100_000),
@@ -322,10 +328,10 @@ def _zeros(count: int) -> bytes:
 
 
 def _interlaced() -> bytes:
-    data = png(8000, 8000, colour=6)
-    head = struct.pack(">IIBBBBB", 8000, 8000, 8, 6, 0, 0, 1)
+    data = png(6300, 6300, colour=6)
+    head = struct.pack(">IIBBBBB", 6300, 6300, 8, 6, 0, 0, 1)
     rows = sum(
-        -(-(8000 - y) // dy) * (4 * -(-(8000 - x) // dx) + 1)
+        -(-(6300 - y) // dy) * (4 * -(-(6300 - x) // dx) + 1)
         for x, y, dx, dy in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     )
     return data[:8] + chunk(b"IHDR", head) + chunk(b"IDAT", _zeros(rows + 2**20)) + chunk(b"IEND", b"")
