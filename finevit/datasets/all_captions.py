@@ -36,8 +36,8 @@ class AllCaptions:
         wanted = {name: text for name, text in sample["captions"].items() if self.names is None or name in self.names}
         texts = [text for text in map(cleaned, wanted.values()) if text]
         if not texts:
-            whys = {**sample.get("unread", {}), **sample.get("shared", {})}
-            unread = "".join(f"; {name}: {why}" for name, why in whys.items())
+            whys = [*sample.get("unread", {}).values(), *(f"{name}: {why}" for name, why in sample.get("shared", {}).items())]
+            unread = "".join(f"; {why}" for why in whys)
             raise BadSample(
                 f"{sample['id']}: has no caption" + ("" if self.names is None else f" of {', '.join(self.names)}") + unread
             )

@@ -30,8 +30,6 @@ class StreamingCheckpointHook(DurableCheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = unwrapped(runner.model)
         setting = "resume" if runner._resume else "load_from"
-        if runner._resume:
-            check_state(runner, checkpoint)
         said = [] if runner._resume else resampled(model, checkpoint)
         own, weights = model.state_dict(), weights_of(checkpoint)
         faults = differences(own, weights)
@@ -40,7 +38,10 @@ class StreamingCheckpointHook(DurableCheckpointHook):
         if odd:
             where = f"{setting}={runner._load_from!r}"
             refuse(dict.fromkeys(odd, TOLD), where=where, remedy=f"give another checkpoint{_newest_finite(runner)}")
-        said += [taken_over(own, weights, setting=setting), f"{len(fits)} of {len(own)} tensors, from {runner._load_from}"]
+        taken = taken_over(own, weights, setting=setting)
+        if runner._resume:
+            check_state(runner, checkpoint)
+        said += [taken, f"{len(fits)} of {len(own)} tensors, from {runner._load_from}"]
         say(f"{setting}: {'; '.join(said)}", runner.logger)
         if faults:
             runner.logger.info(f"{setting}, what differs:\n  " + "\n  ".join(f"{name}: {what}" for name, what in faults.items()))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from runs import ROOT
+from tiny_runs import ROOT
 
 from finevit.engine.config import load_config
 from finevit.plugins import load_plugins

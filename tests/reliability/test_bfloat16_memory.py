@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from runs import start
+from tiny_runs import start
 
 from finevit.precision import bfloat16_helps
 

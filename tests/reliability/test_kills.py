@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import torch
-from runs import start
+from tiny_runs import start
 
 STEPS = 8
 OPTIONS = (f"train_cfg.max_iters={STEPS}", "train_cfg.val_interval=4", "default_hooks.checkpoint.interval=2")

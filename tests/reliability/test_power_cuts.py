@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from power import can_mount, copy_image, cut, make_image, mounted, wait_for
-from runs import ROOT, start
+from tiny_runs import ROOT, start
 
 from finevit.engine.checkpoints import check_resumable
 from finevit.engine.newest import newest
