@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
-from bombs import BOMBS, odd_bodies
+from odd_requests import BOMBS, odd_bodies
 from served import attack, question, serving, timed
 
 GOOD_S = 2.0
