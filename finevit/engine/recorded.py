@@ -1,6 +1,6 @@
 """The config in a checkpoint: data of whoever made the file, so its text is not run, and it names registered components alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,10 +47,13 @@ def _checked(text: Any) -> dict[str, Any]:
 
 def check_components(settings: Any) -> None:
     """``ValueError`` where a ``type`` or scope is no registered component but what MMEngine would import by its dotted name."""
-    for path, node in _dicts("", settings):
+    nodes = list(_dicts("", settings))
+    for path, node in nodes:
         for key in ("_scope_", "default_scope"):
             if (scope := node.get(key)) and scope not in _scopes():
                 raise ValueError(f"names in {path}{key} the package {scope!r}, which has no components here")
+    _open(nodes)
+    for path, node in nodes:
         kind = node.get("type")
         if isinstance(kind, str) and not _is_component(kind):
             raise ValueError(f"names in {path}type={kind!r} no component but code, of which nothing was run")
@@ -86,15 +89,23 @@ def _is_component(kind: str) -> bool:
     return found is None or any(found in registry.module_dict.values() for registry in _registries())
 
 
+def _open(nodes: Iterable[tuple[str, dict]]) -> None:
+    """Fills the registries of the packages that a config names, and of no other: some warn when they are imported."""
+    named: set[Any] = {*SCOPES[:2]}
+    for _, node in nodes:
+        named |= {node.get("_scope_"), node.get("default_scope"), str(node.get("type")).partition(".")[0]}
+    for scope in named & _scopes():
+        import_module(f"{scope}.registry") if find_spec(f"{scope}.registry") else None
+    for registry in _registries():
+        if registry.scope in named:
+            registry.import_from_location()
+
+
 def _has(name: str, scope: str = "") -> bool:
     """Whether a registry, of a scope or of any that is open, has a component of this name."""
-    if scope:
-        import_module(f"{scope}.registry") if find_spec(f"{scope}.registry") else None
     return any(name in registry.module_dict for registry in _registries() if not scope or registry.scope == scope)
 
 
 def _registries() -> Iterator[Registry]:
     for root in [root for root in ROOTS if root.name not in OTHERS]:
-        for registry in (root, *root.children.values()):
-            registry.import_from_location()
-            yield registry
+        yield from (root, *root.children.values())
