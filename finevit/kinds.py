@@ -23,7 +23,9 @@ def wrong_kind(content: Any) -> str:
 
 
 def _wrong(content: Mapping[str, Any]) -> Iterator[str]:
-    yield from _parts(content, {"state_dict": "dict", "meta": "dict", "message_hub": "dict", "optimizer": "dict"}, "")
+    if (weights := content.get("state_dict")) is not None and not isinstance(weights, dict):
+        yield f"holds no weights by name but a {type(weights).__name__}"
+    yield from _parts(content, dict.fromkeys(("meta", "message_hub", "optimizer"), "dict"), "")
     yield from _parts(content.get("meta") or {}, META, "meta.")
     if hub := content.get("message_hub"):
         yield from _parts(hub, dict.fromkeys(("log_scalars", "runtime_info", "resumed_keys"), "dict"), "message_hub.")
