@@ -7,20 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from finevit.weights import read_checkpoint, weights_of
+from finevit.weights import not_finite, read_checkpoint, weights_of
 
 APART = ("state_dict", "meta", "message_hub")
 """Parts of a checkpoint that are no state of the optimisation."""
-TOLD = "holds numbers that are not finite"
-
-
-def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
-    """The names of weights and statistics with such numbers."""
-    return [name for name, value in weights.items() if not value.isfinite().all()]
 
 
 def odd_state(checkpoint: Mapping[str, Any]) -> list[str]:
-    """The same of optimiser, schedules and averages."""
+    """Where optimiser, schedules and averages have numbers that are not finite."""
     return list(dict.fromkeys(path for part in checkpoint.keys() - set(APART) for path in _odd(checkpoint[part], part, set())))
 
 

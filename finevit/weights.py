@@ -14,6 +14,7 @@ from finevit.untrusted import load, told
 
 SHOWN = 20
 """So many keys are listed in a message."""
+NOT_FINITE = "holds numbers that are not finite"
 
 
 def read_checkpoint(file: str | Path, *, setting: str, remedy: str) -> dict[str, Any]:
@@ -95,10 +96,14 @@ def check_fit(
 ) -> None:
     """``ValueError`` lists the keys, each behind ``prefix``, that differ or whose numbers are not finite; see :func:`refuse`."""
     faults = differences(wanted, found)
-    odd = [key for key in wanted if key not in faults and not found[key].isfinite().all()]
-    faults |= dict.fromkeys(odd, "holds numbers that are not finite")
+    faults |= dict.fromkeys(not_finite({key: found[key] for key in wanted if key not in faults}), NOT_FINITE)
     if faults:
         refuse({f"{prefix}{key}": what for key, what in faults.items()}, where=where, remedy=remedy, listing=listing)
+
+
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """The names of weights and statistics with numbers that are not finite."""
+    return [name for name, value in weights.items() if not value.isfinite().all()]
 
 
 def refuse(faults: Mapping[str, str], *, where: str, remedy: str, listing: Path | None = None) -> NoReturn:

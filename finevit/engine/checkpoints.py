@@ -13,10 +13,10 @@ from torch import Tensor
 from finevit.console import say
 from finevit.engine.resumed import check_state
 from finevit.engine.saving import DurableCheckpointHook
-from finevit.finite import TOLD, newest_finite, not_finite, odd_state
+from finevit.finite import newest_finite, odd_state
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
-from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
+from finevit.weights import NOT_FINITE, differences, not_finite, read_checkpoint, refuse, resample_patches, weights_of
 
 
 @HOOKS.register_module()
@@ -37,7 +37,7 @@ class StreamingCheckpointHook(DurableCheckpointHook):
         odd = [name for name in not_finite(fits) if own[name].isfinite().all()] + (odd_state(checkpoint) if runner._resume else [])
         if odd:
             where = f"{setting}={runner._load_from!r}"
-            refuse(dict.fromkeys(odd, TOLD), where=where, remedy=f"give another checkpoint{_newest_finite(runner)}")
+            refuse(dict.fromkeys(odd, NOT_FINITE), where=where, remedy=f"give another checkpoint{_newest_finite(runner)}")
         taken = taken_over(own, weights, setting=setting)
         if runner._resume:
             check_state(runner, checkpoint)

@@ -9,7 +9,8 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from finevit.durable import DIGEST, UNFINISHED
-from finevit.engine.newest import PLACE, TEMPLATES, folders_of, numbered_files
+from finevit.engine.newest import PLACE, TEMPLATES, numbered_files
+from finevit.engine.saving import folders_of
 
 TESTS = "test_logs"
 """Where ``tools/test.py`` leaves MMEngine's files, so that the config of a run stays beside its checkpoints."""

@@ -11,9 +11,10 @@ from mmengine.runner import Runner
 
 from finevit.engine.checkpoints import save_now
 from finevit.engine.optim import GuardedOptimWrapper
-from finevit.finite import newest_finite, not_finite
+from finevit.finite import newest_finite
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
+from finevit.weights import not_finite
 
 LIST = "nonfinite_steps.txt"
 SHOWN = 8

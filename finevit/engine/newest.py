@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finevit.engine.checkpoints import check_resumable
-from finevit.engine.saving import NOTE
+from finevit.engine.saving import NOTE, folders_of
 
 TEMPLATES = ("iter_{}.pth", "epoch_{}.pth")
 """How MMEngine names checkpoints, unless ``CheckpointHook.filename_tmpl`` says otherwise."""
@@ -64,13 +64,6 @@ def hooks_of(cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def places(cfg: Mapping[str, Any]) -> list[Path]:
     """The folders of a run's checkpoints, its work dir first."""
     return [Path(cfg["work_dir"]), *folders_of(cfg["work_dir"], (hook.get("out_dir") for hook in hooks_of(cfg)))]
-
-
-def folders_of(work_dir: str, out_dirs: Iterable[Any]) -> Iterator[Path]:
-    """Where ``CheckpointHook.out_dir`` leads, as MMEngine joins it."""
-    for out_dir in out_dirs:
-        if out_dir and "://" not in str(out_dir):
-            yield Path(out_dir) / Path(work_dir).name
 
 
 def numbered_files(folder: Path, template: str) -> Iterator[tuple[int, Path]]:

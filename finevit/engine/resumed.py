@@ -12,6 +12,7 @@ from torch import Tensor
 
 from finevit.console import say
 from finevit.engine.cli import is_ours
+from finevit.engine.saving import folders_of
 from finevit.kinds import unlike
 from finevit.locate import first_line
 from finevit.weights import refuse
@@ -84,10 +85,8 @@ def _odd(index: Any, state: Any, parameters: list[Tensor]) -> Iterator[str]:
 def forget_others(runner: Runner) -> None:
     """A run that goes on removes no file but its own: the best one of a checkpoint made elsewhere is no longer replaced."""
     hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-    folders = {
-        Path(runner.work_dir).resolve(),
-        *(Path(hook.out_dir, Path(runner.work_dir).name).resolve() for hook in hooks if hook.out_dir),
-    }
+    places = (Path(runner.work_dir), *folders_of(runner.work_dir, (hook.out_dir for hook in hooks)))
+    folders = {folder.resolve() for folder in places}
     info = runner.message_hub.runtime_info
     for name in [name for name in info if name.startswith("best_ckpt")]:
         if not isinstance(info[name], str) or Path(info[name]).resolve().parent not in folders:

@@ -1,7 +1,7 @@
 """MMEngine's checkpoint hook, made durable: whatever is killed or fails, and when, a whole checkpoint stands."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,13 @@ class DurableCheckpointHook(CheckpointHook):
             remove(path)
         elif self.file_backend.isfile(path):
             self.file_backend.remove(path)
+
+
+def folders_of(work_dir: str, out_dirs: Iterable[Any]) -> Iterator[Path]:
+    """Where ``CheckpointHook.out_dir`` leads, as MMEngine joins it."""
+    for out_dir in out_dirs:
+        if out_dir and "://" not in str(out_dir):
+            yield Path(out_dir) / Path(work_dir).name
 
 
 @contextmanager
