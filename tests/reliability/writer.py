@@ -77,6 +77,7 @@ if __name__ == "__main__":
         folder, progress, mirror = line.rstrip("\n").split("\t")
         child = os.fork()
         if not child:
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # MMEngine prints what it loads
             if mirror:
                 drop_unsynced(Path(folder), Path(mirror))
             write(Path(folder), Path(progress))
