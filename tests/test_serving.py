@@ -38,6 +38,7 @@ from finevit.serving.app import make_app
 from finevit.serving.aside import Lane, TooSlow
 from finevit.serving.checkpoint import CheckpointAnswerer
 from finevit.serving.connections import most_connections
+from finevit.serving.gate import Gate
 from finevit.serving.limits import Limits, Refusal
 from finevit.serving.logs import LINES, Sparing
 from finevit.serving.order import Order
@@ -881,6 +882,12 @@ def test_two_hundred_nuisances_at_once_leave_no_trace(places):
         assert set(threading.enumerate()) == threads
         assert house.parrot.most_busy == 1
         assert set(house.parrot.heard) <= {"what?", "cancelled"}
+
+
+def test_a_slow_request_is_told_even_where_the_flood_keeps_it_waiting(monkeypatch):
+    monkeypatch.setattr(Gate, "_turn", lambda gate: asyncio.sleep(1.5))
+    with serving(receive_s=0.1) as house:  # the connection's own limit is a second longer
+        assert asyncio.run(_exchange(house.port, [head() + b"{", *[b" "] * 40], pause=0.1)) == "408"
 
 
 # A checkpoint

@@ -217,8 +217,11 @@ class Connection(H11Protocol):
         self._deadline = self.loop.call_later(seconds, self._close)
 
     def _close(self) -> None:
-        """Without waiting for the client to read."""
-        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+        """Without waiting for the client to read. What has begun is refused by the application, which may be late in a flood."""
+        cycle = self.cycle
+        if not self._dropping and cycle is not None and not cycle.response_started and not cycle.disconnected:
+            self._wait(LINGER_S)
+        elif self.transport.is_closing() or self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.transport.close()
