@@ -11,9 +11,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.hooks import CheckpointHook
+from test_guard import run, same
 
 from finevit import durable
 from finevit.durable import check_digest, write_file
+from finevit.engine import saving
+from finevit.engine.check import check_config
+from finevit.engine.config import ConfigError, load_config
 from finevit.engine.earlier import EarlierRunHook
 from finevit.engine.in_use import in_use
 from finevit.engine.newest import any_left, newest, numbered_files
@@ -97,6 +101,8 @@ class Run:
 
     def __init__(self, work_dir: Path, hook: CheckpointHook) -> None:
         self.work_dir, self.hook, self.iter, self.epoch, self.hooks = str(work_dir), hook, 0, 0, [hook]
+        self.max_iters, self.accumulated = 12, 1
+        self.optim_wrapper = SimpleNamespace(should_update=lambda: (self.iter + 1) % self.accumulated == 0)
         self.info: dict = {}
         self.said: list[str] = []
         self.message_hub = SimpleNamespace(
@@ -117,6 +123,33 @@ class Run:
     def step(self) -> None:
         self.iter += 1
         self.hook._save_checkpoint_with_step(self, self.iter, {})
+
+    def train(self, clock: "Clock", seconds: float = 20.0) -> dict[int, list[str]]:
+        """Steps of so many seconds; the checkpoints that stand after each that saved one."""
+        found = {}
+        for step in range(self.max_iters):
+            self.iter = step
+            clock.now += seconds
+            before = self.hook.last_ckpt
+            self.hook.after_train_iter(self, self.iter)
+            if self.hook.last_ckpt != before:
+                found[self.iter + 1] = [name for name in names(Path(self.work_dir)) if name.endswith("pth")]
+        return found
+
+
+class Clock:
+    """In the place of ``time``."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    monkeypatch.setattr(saving, "time", made := Clock())
+    return made
 
 
 def test_the_old_checkpoint_goes_when_the_new_one_stands(tmp_path):
@@ -294,3 +327,72 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
         assert told == [
             f"{tmp_path} cannot be locked (Operation not supported): see to it that no other run uses it at the same time"
         ]
+
+
+def by_minutes(minutes: float | None, **settings: object) -> DurableCheckpointHook:
+    return DurableCheckpointHook(by_epoch=False, minutes=minutes, max_keep_ckpts=2, **settings)
+
+
+def test_checkpoints_by_minutes_stand_beside_those_by_steps(tmp_path, clock):
+    found = Run(tmp_path / "both", by_minutes(1, interval=5)).train(clock)
+    assert [*found] == [3, 5, 8, 10, 12]  # a minute after the one before, of whatever reason, and every five steps
+    assert found[8] == ["iter_5.pth", "iter_8.pth"]
+    assert found[12] == ["iter_10.pth", "iter_12.pth"]
+    assert [*Run(tmp_path / "steps", by_minutes(None, interval=5)).train(clock)] == [5, 10, 12]
+    assert [*Run(tmp_path / "minutes", by_minutes(1.1)).train(clock)] == [4, 8, 12]
+    assert [*Run(tmp_path / "late", by_minutes(1, save_begin=7)).train(clock)] == [7, 10, 12]
+
+
+def test_a_step_whose_checkpoint_stands_is_not_saved_again(tmp_path, clock, monkeypatch):
+    saved = []
+    monkeypatch.setattr(DurableCheckpointHook, "_save_checkpoint", lambda self, run: saved.append(run.iter + 1))
+    hook = by_minutes(1, interval=3)
+    monkeypatch.setattr(hook, "_saved", 6)
+    clock.now = 1e9
+    run = Run(tmp_path, hook)
+    hook._since = 0
+    for run.iter in (3, 5):
+        hook.after_train_iter(run, run.iter)
+    assert saved == [4, 6]
+
+
+def test_checkpoints_by_minutes_wait_for_the_end_of_an_accumulation(tmp_path, clock):
+    run = Run(tmp_path, by_minutes(0.1))
+    run.accumulated = 5
+    assert [*run.train(clock)] == [5, 10, 12]  # the last step saves whatever is
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_ranks_save_when_the_first_one_says_so(tmp_path, clock, monkeypatch, old):
+    monkeypatch.setattr(saving, "broadcast", lambda told: told.fill_(old))
+    run = Run(tmp_path, by_minutes(0.1 if not old else 1000, save_last=False))
+    assert len(run.train(clock)) == (12 if old else 0)
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), "ten", True, [3]])
+def test_minutes_that_are_none_are_named(minutes):
+    told = r"default_hooks\.checkpoint\.minutes=.*: give minutes, a number above 0, or None"
+    with pytest.raises(ValueError, match=told):
+        by_minutes(minutes)
+    cfg = load_config(ROOT / "configs/finevit_tiny_stage1.py", {"default_hooks.checkpoint.minutes": minutes})
+    with pytest.raises(ConfigError, match=told):
+        check_config(cfg)
+
+
+def test_epochs_are_not_saved_by_minutes():
+    with pytest.raises(ValueError, match=r"minutes=5 needs by_epoch=False: no run can go on in the middle of an epoch"):
+        DurableCheckpointHook(minutes=5)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler.step:UserWarning")  # an accumulation's first step is none
+def test_a_run_that_goes_on_from_a_checkpoint_by_minutes_comes_out_the_same(tmp_path, monkeypatch):
+    milestones, seconds = [(0, 0.5)], iter(range(0, 10_000, 5))  # at every look 5 s have passed
+    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    options = {"optim_wrapper__accumulative_counts": 2, "default_hooks__checkpoint__interval": 4}
+    options |= {"train_cfg__max_iters": 4}
+    whole = run(tmp_path, "whole", milestones, **options, default_hooks__checkpoint__minutes=1 / 12)
+    assert [path.name for path in sorted(whole.glob("*.pth"))] == ["iter_2.pth", "iter_4.pth"]
+    resumed = run(tmp_path, "resumed", milestones, **options, load_from=str(whole / "iter_2.pth"), resume=True)
+    one, other = (torch.load(folder / "iter_4.pth", weights_only=False) for folder in (whole, resumed))
+    assert same(one["state_dict"], other["state_dict"])
+    assert str(one["optimizer"]) == str(other["optimizer"])

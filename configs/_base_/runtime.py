@@ -16,7 +16,7 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="ProgressHook", interval=20, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="StreamingCheckpointHook", interval=1000, by_epoch=False, max_keep_ckpts=2),
+    checkpoint=dict(type="StreamingCheckpointHook", interval=1000, minutes=30, by_epoch=False, max_keep_ckpts=2),
     sampler_seed=None,
     runtime_info=dict(type="RuntimeInfoHook"),
 )

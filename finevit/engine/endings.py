@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from finevit.console import say
 from finevit.engine.checkpoints import save_now
+from finevit.engine.saving import between_updates
 from finevit.engine.waits import LoaderWatchHook, died
 from finevit.signals import TOGETHER, Asked, Interrupted, Stuck, kill_workers, leave
 
@@ -59,12 +60,6 @@ class EndingHook(Hook):
             self.asked.number = int(number)
         if between_updates(runner):
             self.asked.raise_if_asked()
-
-
-def between_updates(runner: Runner) -> bool:
-    """Whether no accumulation of gradients is under way, which no checkpoint holds."""
-    at_one = getattr(runner.optim_wrapper, "should_update", None)
-    return at_one is None or bool(at_one())
 
 
 @contextmanager

@@ -31,6 +31,7 @@ COUNT_OR_NONE = Kind("a whole number, at least 1, or None", lambda value: value 
 SEED = Kind("a whole number from 0 to 2**32 - 1, or None", lambda value: value is None or (_whole(value, 0) and value < 2**32))
 POSITIVE = Kind("a number above 0", lambda value: _real(value) and value > 0)
 NOT_NEGATIVE = Kind("a finite number, at least 0", lambda value: _real(value) and 0 <= value < math.inf)
+MINUTES = Kind("minutes, a number above 0, or None", lambda value: value is None or POSITIVE.fits(value))
 RATE = Kind("a finite number, at least 0, or None", lambda value: value is None or NOT_NEGATIVE.fits(value))
 FINITE = Kind("a finite number", lambda value: _real(value) and math.isfinite(value))
 FREQUENCIES = Kind("a whole number from 0 to 16", lambda value: _whole(value, 0) and value <= 16)
@@ -59,6 +60,7 @@ NUMBERS = {
     "*_dataloader.timeout": NOT_NEGATIVE,
     "default_hooks.*.interval": INTEGER,
     "default_hooks.checkpoint.max_keep_ckpts": INTEGER,
+    "default_hooks.checkpoint.minutes": MINUTES,
     "log_processor.window_size": COUNT,
     "model.*_frozen": SWITCH,
     "model.micro_batch": COUNT_OR_NONE,

@@ -1,5 +1,6 @@
 """MMEngine's checkpoint hook, made durable: whatever is killed or fails, and when, a whole checkpoint stands."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,11 +9,12 @@ from typing import Any
 
 import mmengine.runner as package
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, runner, save_checkpoint
 
 from finevit.durable import remove, write_file
+from finevit.engine.numbers import MINUTES
 from finevit.registry import HOOKS
 from finevit.stand_ins import plain
 
@@ -27,11 +29,28 @@ class DurableCheckpointHook(CheckpointHook):
     MMEngine builds a file in memory, twice (20 GB for FineViT-L with its optimiser), writes it under its final name, and removes
     the old one before. Here the old one goes when the new one stands, and the note of it; of two that are kept there are three for
     a moment. Paths of remote backends are left to MMEngine.
+
+    Args:
+        minutes: beside the checkpoints by ``interval``, one is saved after the step at which the last one, whatever it was saved
+            for, is so many minutes old; of an accumulation of gradients after its last step. None: by ``interval`` alone.
+        settings: those of MMEngine's hook.
     """
 
     keep_ckpt_ids: deque
 
+    def __init__(self, *, minutes: float | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        if not MINUTES.fits(minutes):
+            raise ValueError(f"default_hooks.checkpoint.minutes={minutes!r}: give {MINUTES.words}")
+        if minutes is not None and self.by_epoch:
+            raise ValueError(
+                f"default_hooks.checkpoint.minutes={minutes!r} needs by_epoch=False: no run can go on in the middle of an epoch"
+            )
+        self.minutes = minutes
+        self._saved, self._since = 0, time.monotonic()
+
     def before_train(self, runner: Runner) -> None:
+        self._since = time.monotonic()
         steps = [step for step in runner.message_hub.get_info("keep_ckpt_ids", []) if isinstance(step, int)]
         super().before_train(runner)
         for each in steps[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 and is_main_process() else ():
@@ -40,6 +59,19 @@ class DurableCheckpointHook(CheckpointHook):
         resumed = self._path(step)
         if step and self.file_backend.isfile(resumed):
             self.last_ckpt = resumed  # a validation that is made up for writes it once more, with what it found
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        step = runner.iter + 1
+        if self.minutes and step >= self.save_begin and between_updates(runner) and self._is_old(step):
+            runner.logger.info(f"Saving checkpoint at {step} iterations: the last one is {self.minutes:g} minutes old")
+            self._save_checkpoint(runner)
+
+    def _is_old(self, step: int) -> bool:
+        """Whether the last checkpoint is, by the clock of the main process."""
+        old = torch.tensor(self._saved != step and time.monotonic() - self._since >= 60 * (self.minutes or 0))
+        broadcast(old)
+        return bool(old)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = self._outdated(runner, step)
@@ -61,6 +93,7 @@ class DurableCheckpointHook(CheckpointHook):
             write_file(Path(runner.work_dir) / NOTE, lambda file: file.write(str(self.last_ckpt).encode()))
             for each in outdated:
                 self._remove(self._path(each))
+        self._saved, self._since = step, time.monotonic()
 
     def _outdated(self, runner: Runner, step: int) -> list[int]:
         """The steps whose checkpoints go once that of ``step`` stands. It names them too: a run that was killed in between, and
@@ -99,6 +132,12 @@ class DurableCheckpointHook(CheckpointHook):
             remove(path)
         elif self.file_backend.isfile(path):
             self.file_backend.remove(path)
+
+
+def between_updates(runner: Runner) -> bool:
+    """Whether no accumulation of gradients is under way, which no checkpoint holds."""
+    at_one = getattr(runner.optim_wrapper, "should_update", None)
+    return at_one is None or bool(at_one())
 
 
 def folders_of(work_dir: str, out_dirs: Iterable[Any]) -> Iterator[Path]:
