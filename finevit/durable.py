@@ -10,7 +10,9 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import IO
 
 UNFINISHED = ".unfinished"
@@ -47,13 +49,15 @@ class _Writer:
         self._file.flush()
 
 
-def write_file(path: str | Path, save: Callable[[IO[bytes]], object], *, digest: bool = False) -> None:
+def write_file(path: str | Path, save: Callable[[IO[bytes]], object], *, digest: bool = False, shared: bool = False) -> None:
     """Has ``save`` write ``path``, completely or not at all, also where the power goes; with ``digest`` the SHA-256 beside it.
 
-    ``OSError`` where the place does not take it, such as a full disk; what stood there before is whole, and nothing else is left.
+    Of a file that is ``shared`` several processes may write at once: each has a temporary name of its own, and the last one counts.
+    ``OSError`` names the file where its place does not take it, such as a full disk; what stood there before is whole, and nothing
+    else is left.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + UNFINISHED)
+    unfinished = path.with_name(f"{path.name}.{token_hex(4)}{UNFINISHED}" if shared else path.name + UNFINISHED)
     make_folder(path.parent)
     before: list[str] = []
     try:
@@ -62,10 +66,13 @@ def write_file(path: str | Path, save: Callable[[IO[bytes]], object], *, digest:
             before = _digests(path) or ([_sha256(path)] if path.is_file() else [])
             _write_digests(path, [found, *before])
         unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        if digest and not path.exists():
-            remove(path)
+    except BaseException as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+            if digest and not path.exists():
+                remove(path)
+        if isinstance(error, OSError) and error.errno:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
     sync_folder(path.parent)
     if before:
@@ -89,7 +96,10 @@ def make_folder(folder: Path) -> None:
     """Makes a folder, and those that it is in, durably."""
     if not folder.is_dir():
         make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from None
         sync_folder(folder.parent)
 
 

@@ -20,7 +20,7 @@ def writing(place: str | Path, remedy: str = "give another place") -> Iterator[N
     try:
         yield
     except OSError as error:
-        raise ValueError(f"{place} cannot be written ({fault(error)}); {remedy_for(error, remedy)}") from error
+        raise ValueError(f"{place} cannot be written ({fault(error, known=str(place))}); {remedy_for(error, remedy)}") from error
 
 
 class Spared:
@@ -40,9 +40,9 @@ class Spared:
                 logger.warning(f"{self.what} cannot be written ({fault(error)}); the run goes on without")
 
 
-def fault(error: OSError) -> str:
-    """What the system says, and of which file where that is known."""
-    return (error.strerror or str(error)) + (f": {error.filename}" if error.filename else "")
+def fault(error: OSError, *, known: str = "") -> str:
+    """What the system says, and of which file where that is told, unless it is ``known``."""
+    return (error.strerror or str(error)) + (f": {error.filename}" if error.filename and str(error.filename) != known else "")
 
 
 def remedy_for(error: OSError, remedy: str) -> str:

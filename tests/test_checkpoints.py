@@ -17,10 +17,11 @@ from finevit import durable
 from finevit.durable import check_digest, write_file
 from finevit.engine import saving
 from finevit.engine.check import check_config
+from finevit.engine.checkpoints import save_now
 from finevit.engine.config import ConfigError, load_config
 from finevit.engine.earlier import EarlierRunHook
 from finevit.engine.in_use import in_use
-from finevit.engine.newest import any_left, newest, numbered_files
+from finevit.engine.newest import newest, numbered_files
 from finevit.engine.saving import DurableCheckpointHook, write
 
 ROOT = Path(__file__).parents[1]
@@ -161,6 +162,13 @@ def test_the_old_checkpoint_goes_when_the_new_one_stands(tmp_path):
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_2.pth")
 
 
+def test_what_is_saved_within_an_epoch_is_named_by_its_step(tmp_path):
+    run = Run(tmp_path / "run", DurableCheckpointHook(interval=1, by_epoch=True, out_dir=str(tmp_path / "out")))
+    run.iter, run.epoch = 37, 2
+    assert save_now(run) == str(tmp_path / "out/run/iter_37.pth")
+    assert newest(run.work_dir, [{"out_dir": str(tmp_path / "out")}]) == (str(tmp_path / "out/run/iter_37.pth"), [])
+
+
 def test_a_run_that_was_killed_before_the_old_one_went_removes_it_at_its_start(tmp_path):
     run = Run(tmp_path, DurableCheckpointHook(interval=1, by_epoch=False, max_keep_ckpts=1))
     run.step()
@@ -206,7 +214,6 @@ def test_the_newest_is_found_whatever_the_note_says(tmp_path, note):
     if note is not None:
         (tmp_path / "last_checkpoint").write_bytes(note)
     assert newest(str(tmp_path)) == (str(tmp_path / "iter_10.pth"), [])
-    assert any_left(str(tmp_path))
 
 
 def test_a_torn_one_is_named_and_the_next_older_taken(tmp_path):
@@ -226,7 +233,6 @@ def test_a_torn_one_is_named_and_the_next_older_taken(tmp_path):
 
 def test_where_none_is_whole_nothing_starts_anew(tmp_path):
     assert newest(str(tmp_path)) == (None, [])
-    assert not any_left(str(tmp_path))
     (tmp_path / "iter_4.pth").write_bytes(b"")
     with pytest.raises(ValueError, match=r"(?s)holds checkpoints, but none that a run could go on from:\n.*iter_4\.pth"):
         newest(str(tmp_path))

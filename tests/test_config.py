@@ -1,6 +1,7 @@
 """Configs: every mistake is found before anything is built, named with its place, and answered with a did-you-mean."""
 
 import argparse
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -449,6 +450,11 @@ def test_config_files(tmp_path):
     (tmp_path / "broken.py").write_text("model = dict(")
     with pytest.raises(ConfigError, match=r"broken.py cannot be read: SyntaxError"):
         load_config(tmp_path / "broken.py")
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "based.py").write_text("_base_ = ['./pipe.py']")
+    for name in ("pipe.py", "based.py"):
+        with pytest.raises(ConfigError, match=rf"{name} cannot be read: OSError: .* a named pipe, not a regular file: .*pipe\.py"):
+            load_config(tmp_path / name)
     (tmp_path / "private.py").write_text("_steps = 3\ntrain_cfg = dict(max_iters=_steps)")
     assert load_config(tmp_path / "private.py").to_dict() == {"train_cfg": {"max_iters": 3}}
     with pytest.raises(ConfigError, match="_steps is no known setting"):

@@ -4,14 +4,16 @@ import errno
 import logging
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 
-from finevit.cache import cache_folder, keep
+from finevit.cache import cache_folder
 from finevit.console import take_over
 from finevit.datasets.scenes import parts
 from finevit.datasets.scenes.source import Scenes
+from finevit.durable import write_file
 from finevit.engine.cli import user_errors
 from finevit.evaluation.results import Results
 from finevit.export import run as export_run
@@ -92,9 +94,20 @@ def test_scenes_are_the_same_without_a_cache_which_is_told_once(monkeypatch, tmp
 
 
 def test_nothing_half_is_left_in_a_cache_that_is_full(tmp_path):
-    with pytest.raises(OSError, match="No space left"):
-        keep(tmp_path / "made/a.npy", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/made/a\.npy'$"):
+        write_file(tmp_path / "made/a.npy", full, shared=True)
     assert list((tmp_path / "made").iterdir()) == []
+
+
+def test_processes_that_write_one_file_at_once_do_not_meet(tmp_path):
+    def save(file: IO[bytes]) -> None:
+        file.write(b"first")
+        write_file(tmp_path / "a", lambda other: other.write(b"second, which is longer"), shared=True)
+        assert (tmp_path / "a").read_bytes() == b"second, which is longer"
+
+    write_file(tmp_path / "a", save, shared=True)
+    assert (tmp_path / "a").read_bytes() == b"first"
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_an_export_to_a_full_disk_is_named_and_leaves_nothing(monkeypatch, tmp_path):

@@ -55,11 +55,13 @@ def _newest_finite(runner: Runner) -> str:
 
 
 def save_now(runner: Runner) -> str:
-    """Writes a checkpoint between two steps, as the run's own hook does; its path. Every rank waits for it."""
-    hook = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+    """Writes a checkpoint between two steps, as the run's own hook does, named by the step; its path. Every rank waits for it."""
+    own = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    hook = next((hook for hook in own if not hook.by_epoch), None)
     if hook is None:
         hook = StreamingCheckpointHook(by_epoch=False)
         hook.before_train(runner)
+        hook.out_dir = own[0].out_dir if own else hook.out_dir
     hook._save_checkpoint_with_step(runner, runner.iter, meta={"epoch": runner.epoch, "iter": runner.iter})
     barrier()
     return str(hook.last_ckpt)

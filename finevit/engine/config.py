@@ -20,6 +20,7 @@ from finevit.engine.recorded import recorded_config
 from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.engine.texts import reader
+from finevit.regular import check_regular
 from finevit.suggest import did_you_mean
 
 MODULE2PACKAGE["mmseg"] = "mmseg"
@@ -80,14 +81,23 @@ def config_of(
 
 
 def _read(path: Path) -> Config:
-    if not path.is_file():
+    if not path.exists():
         choices = [str(other) for folder in {path.parent, Path("configs")} for other in sorted(folder.glob("*.py"))]
         hint = did_you_mean(str(path), choices) or f"; configs here: {', '.join(choices) or 'none'}"
         raise ConfigError(f"the config file {str(path)!r} does not exist{hint}")
     try:
+        _check_files(path)
         return Config.fromfile(path)
     except Exception as error:
         raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}{_first_cause(error)}") from error
+
+
+def _check_files(path: Path) -> None:
+    """``OSError`` where a config or one of its bases is no regular file: MMEngine would wait for a pipe."""
+    check_regular(path)
+    for base in Config._get_base_files(str(path)):
+        if "::" not in base and (path.parent / base).exists():
+            _check_files(path.parent / base)
 
 
 def _import_custom(cfg: Config) -> None:

@@ -41,11 +41,6 @@ def newest(work_dir: str, hooks: Iterable[Mapping[str, Any]] = ()) -> tuple[str 
     return (noted if "://" in noted else None), []
 
 
-def any_left(work_dir: str) -> bool:
-    """Whether there is a checkpoint that a run in ``work_dir`` wrote, whole or not."""
-    return bool(series(work_dir)) or os.path.isfile(_noted(work_dir))
-
-
 def series(work_dir: str, hooks: Iterable[Mapping[str, Any]] = ()) -> list[list[str]]:
     """The checkpoints in the places of a run, by place and kind of name, each from the last to the first."""
     hooks = list(hooks)

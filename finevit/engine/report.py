@@ -20,6 +20,7 @@ from finevit.engine.left_out import LeftOut
 from finevit.engine.loops import evaluated, validate
 from finevit.engine.unseen import seen
 from finevit.evaluation.results import NAME, Results
+from finevit.places import Spared
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 
@@ -74,7 +75,8 @@ class ReportHook(Hook):
         self._initial = []
         if is_main_process():
             views = [view._asdict() for view in self._views]
-            write_file(Path(runner.work_dir) / BEFORE, lambda file: torch.save(views, file))
+            with Spared("the untrained model's answers for the report").writing(runner.logger):
+                write_file(Path(runner.work_dir) / BEFORE, lambda file: torch.save(views, file))
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence[dict] | None = None

@@ -122,7 +122,7 @@ class Results:
             content["benchmarks"] = self.benchmarks
         text = json.dumps(_strict(content), indent=2, allow_nan=False) + "\n"
         with writing(self.path, "give another with --work-dir; the checkpoints are whole"):
-            write_file(self.path, lambda file: file.write(text.encode()))
+            write_file(self.path, lambda file: file.write(text.encode()), shared=True)
         self._shared = True
         self._say_odd(content)
 

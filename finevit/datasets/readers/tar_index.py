@@ -5,13 +5,16 @@ import os
 import zipfile
 from collections.abc import Sequence
 from hashlib import blake2b
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from finevit.cache import cache_folder, keep
+from finevit.cache import cache_folder
 from finevit.console import say
+from finevit.durable import write_file
+from finevit.regular import open_regular
 
 from .files import Skipped
 from .tar_files import NOWHERE
@@ -54,12 +57,14 @@ def load_index(path: Path) -> TarIndex:
     ``ValueError`` for a file that may not be read.
     """
     try:
-        with _cached(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_regular(_cached(path)) as file, np.load(file, allow_pickle=False) as arrays:
             return TarIndex(*(arrays[field] for field in TarIndex._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         index = _list_or_explain(path)
     with contextlib.suppress(OSError):  # a full or read-only cache costs time, nothing else
-        keep(_cached(path), lambda file: np.savez_compressed(file, **index._asdict()))
+        packed = BytesIO()
+        np.savez_compressed(packed, **index._asdict())
+        write_file(_cached(path), lambda file: file.write(packed.getbuffer()), shared=True)
     return index
 
 

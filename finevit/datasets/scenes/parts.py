@@ -17,10 +17,12 @@ from importlib.util import find_spec
 import cv2
 import numpy as np
 
-from finevit.cache import cache_folder, keep
+from finevit.cache import cache_folder
 from finevit.datasets.scenes.shapes import draw_shape
 from finevit.datasets.scenes.vocabulary import Thing
+from finevit.durable import write_file
 from finevit.places import fault
+from finevit.regular import check_regular
 
 SIDE = 160
 """Longer side of a sprite in pixels."""
@@ -54,12 +56,13 @@ def load_atlas(things: Sequence[Thing]) -> np.ndarray:
     if name in _unkept:
         return _unkept[name]
     with suppress(OSError, ValueError, EOFError):  # none yet, one that may not be read, a damaged one
+        check_regular(cache_folder() / name)
         return np.load(cache_folder() / name, mmap_mode="r")
     _log.info("Rendering %d sprites, once", len(things))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         atlas = np.stack(list(pool.map(_prepare, things)))
     try:
-        keep(cache_folder() / name, lambda file: np.save(file, atlas))
+        write_file(cache_folder() / name, lambda file: np.save(file, atlas), shared=True)
         return np.load(cache_folder() / name, mmap_mode="r")
     except OSError as error:
         if not _unkept:
