@@ -114,6 +114,8 @@ def leave(code: int, line: str) -> None:
 
 def kill_workers(seconds: float = 5.0) -> bool:
     """Kills the worker processes, stopped ones too, which nothing less ends; whether all are gone after so many seconds."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise that they died
     workers = multiprocessing.active_children()
     for worker in workers:
         worker.kill()

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import signal
 import warnings
 from types import SimpleNamespace
 
@@ -13,8 +14,11 @@ from rich.console import Console
 
 from finevit import console
 from finevit.console import ConsoleHandler, quiet_libraries, say, take_over
-from finevit.engine import progress
+from finevit.engine import endings, progress
+from finevit.engine.endings import EndingHook, saving
 from finevit.engine.progress import ConsoleHook, checks_left, clock, results, speed
+from finevit.engine.waits import LoaderWatchHook
+from finevit.signals import Asked
 from finevit.table import aligned
 
 
@@ -159,19 +163,21 @@ def test_without_a_terminal_a_run_has_few_lines_and_always_the_last(logger, caps
     assert "\r" not in "".join(lines)
 
 
-def interrupted(hook: ConsoleHook, run: SimpleNamespace) -> None:
+def interrupted(hook: ConsoleHook, ending: EndingHook, run: SimpleNamespace) -> None:
     """A step, a validation with a warning, and an end by Ctrl-C."""
-    with hook.closing(run):
+    with hook.closing(run), saving(run, ending):
         hook.before_train(run)
         hook.after_train_iter(run, 0)
         hook.before_val_epoch(run)
         hook.after_val_iter(run, 1)
         run.logger.warning("torn.jpg is damaged")
         hook.after_val_epoch(run, {f"stage1/{index}": index / 8 for index in range(7)})
-        raise SystemExit(130)
+        ending.asked.number = signal.SIGINT
+        ending.after_val_iter(run, 2)
 
 
-def test_in_a_terminal_there_is_a_bar_with_what_is_said_above_it(logger, monkeypatch):
+@pytest.mark.parametrize("kept", [True, False])
+def test_in_a_terminal_there_is_a_bar_with_what_is_said_above_it(logger, monkeypatch, kept):
     terminal = io.StringIO()
     screen = Console(file=terminal, force_terminal=True, width=100, highlight=False, markup=False)
     monkeypatch.setattr(console, "screen", lambda: screen)
@@ -179,14 +185,22 @@ def test_in_a_terminal_there_is_a_bar_with_what_is_said_above_it(logger, monkeyp
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr(progress, "OFTEN", 0)
     hook, run = ConsoleHook(), runner(logger=logger)
+    run.world_size, run.optim_wrapper, run._resume = 1, None, False
+    ending = EndingHook(asked=Asked(), watch=LoaderWatchHook())
+    ending.begun = -1 if kept else 0
+    monkeypatch.setattr(endings, "save_now", lambda run: f"work/iter_{run.iter}.pth")
+    run.hooks = []
     with pytest.raises(SystemExit) as ended:
-        interrupted(hook, run)
+        interrupted(hook, ending, run)
     drawn = terminal.getvalue()
     assert ended.value.code == 130
     for shown in ("training", "1/100", "loss: 2.0000", "6.0 images/s", "validating", "2/5", "WARNING - torn.jpg is damaged"):
         assert shown in drawn
     assert "validation at step 0  stage1/0: 0.0000" in drawn
     assert "(2 more in the log file)" in drawn
+    going_on = "saved step 0 of 100 in work/iter_0.pth; to go on: the same command with --resume"
+    anew = "no step was finished, so there is nothing to save; the same command starts anew"
+    assert f"SIGINT: {going_on if kept else anew}" in " ".join(drawn.split())
     assert drawn.count("\x1b[?25l") == drawn.count("\x1b[?25h") == 1  # the cursor is back
 
 

@@ -20,7 +20,13 @@ from finevit.datasets.reading import NONE, Board
 from finevit.registry import HOOKS
 from finevit.signals import Stuck, ignored_by_worker, leave
 
-STATES = {"T": "stopped by a signal", "t": "held by a debugger", "D": "waiting for a disk or the network", "R": "computing"}
+STATES = {
+    "T": "stopped by a signal",
+    "t": "held by a debugger",
+    "D": "waiting for a disk or the network",
+    "R": "computing",
+    "Z": "dead",
+}
 GRACE = 60.0
 """Seconds that the main process gets to end, where it reads the data itself and is stuck in a call that nothing interrupts."""
 SHOWN = 4

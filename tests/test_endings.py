@@ -1,0 +1,274 @@
+"""How a run ends before its last step: by a signal, by a loader that is stuck, by a worker that died; what is saved and said."""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from test_checkpoints import names
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
+
+from finevit.datasets import reading
+from finevit.engine import endings, waits
+from finevit.engine.endings import EndingHook, saving
+from finevit.engine.saving import DurableCheckpointHook
+from finevit.engine.waits import LoaderWatchHook, died
+from finevit.signals import Asked
+
+LIMIT = 0.3
+"""Seconds that a loader may yield nothing."""
+
+
+class Records(Dataset):
+    """Numbers, of which some stop who reads them."""
+
+    def __init__(self, count: int = 12, **stops: int) -> None:
+        self.count, self.stops = count, stops
+        self.source = SimpleNamespace(rows=range(count), image_at=lambda row: (f"/data/{row}.jpg",))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        reading.at(index)
+        if index == self.stops.get("hangs"):
+            time.sleep(60)
+        if index == self.stops.get("dies"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if index == self.stops.get("stopped"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        reading.at()
+        return index
+
+
+class Run:
+    """What hooks see of a runner, and a loop that calls those of a step, of a validation every fourth, and of the end."""
+
+    def __init__(self, work_dir: Path, data: Dataset | None = None, *, workers: int = 0, accumulated: int = 1) -> None:
+        self.work_dir, self.hook = str(work_dir), DurableCheckpointHook(by_epoch=False, interval=-1)
+        self.epoch, self.max_iters, self.world_size, self.rank = 0, 12, 1, 0
+        self._resume, self._load_from = False, None
+        self.train_loop = SimpleNamespace(_iter=0)
+        self.train_dataloader = DataLoader(data or Records(), batch_size=None, num_workers=workers)
+        self.val_dataloader = DataLoader(Records(2), batch_size=None)
+        self.optim_wrapper = SimpleNamespace(should_update=lambda: self.batches % accumulated == 0)
+        self.message_hub = SimpleNamespace(get_info=lambda name, default=None: default, update_info=lambda *_: None)
+        self.said: list[str] = []
+        self.logger = SimpleNamespace(info=self._log, warning=self._log)
+        self.watch = LoaderWatchHook(minutes=LIMIT / 60)
+        self.asked = Asked()
+        self.ending = EndingHook(asked=self.asked, watch=self.watch)
+        self.hooks, self.batches = [self.hook, self.watch, self.ending], 0
+
+    @property
+    def iter(self) -> int:
+        return self.train_loop._iter
+
+    def _log(self, line: str, **extra: object) -> None:
+        self.said.append(line)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *_: object, **__: object) -> None:
+        Path(out_dir, filename).write_text(str(self.iter))
+
+    def call(self, name: str, *arguments: object) -> None:
+        for hook in self.hooks:
+            getattr(hook, name)(self, *arguments)
+
+    def train(self, at: Callable[[str, int], None] = lambda where, step: None) -> None:
+        """``at`` is called in each step and in each validation."""
+        with saving(self, self.ending):
+            self.call("before_train")
+            self.call("before_train_epoch")
+            batches = iter(self.train_dataloader)
+            while self.iter < self.max_iters:
+                next(batches)
+                self.call("before_train_iter", self.iter)
+                at("step", self.iter + 1)
+                self.batches += 1
+                self.call("after_train_iter", self.iter)
+                self.train_loop._iter += 1
+                if self.iter % 4 == 0:
+                    self.validate(at)
+            self.call("after_train")
+
+    def validate(self, at: Callable[[str, int], None]) -> None:
+        self.call("before_val")
+        self.call("before_val_epoch")
+        for index, _ in enumerate(self.val_dataloader):
+            self.call("before_val_iter", index)
+            at("validation", self.iter)
+            self.call("after_val_iter", index)
+        self.call("after_val_epoch", {})
+        self.call("after_val")
+
+
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch) -> Iterator[None]:
+    """The watch takes two signals of its own, and its thread lives on, with nothing to watch."""
+    begun: list[LoaderWatchHook] = []
+    monkeypatch.setattr(LoaderWatchHook, "_start", lambda self, start=LoaderWatchHook._start: (begun.append(self), start(self)))
+    _set_SIGCHLD_handler()  # torch does so once in a process
+    before = {number: signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGCHLD)}
+    monkeypatch.setattr(endings, "TOGETHER", 0.0)
+    yield
+    for watch in begun:
+        watch.came()
+    time.sleep(LIMIT / 10)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def asks(number: int, where: str, step: int, run: Run) -> Callable[[str, int], None]:
+    def at(place: str, now: int) -> None:
+        if (place, now) == (where, step):
+            run.asked.number = number
+
+    return at
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("where", ["step", "validation"])
+def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tmp_path, number, where):
+    run = Run(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        run.train(asks(number, where, 4, run))
+    assert ended.value.code == 128 + number
+    assert names(tmp_path) == ["iter_4.pth", "last_checkpoint"]
+    assert (tmp_path / "iter_4.pth").read_text() == "4"
+    going_on = "to go on: the same command with --resume"
+    assert run.said[-1] == f"{number.name}: saved step 4 of 12 in {tmp_path}/iter_4.pth; {going_on}"
+
+
+def test_an_accumulation_is_finished_first(tmp_path):
+    run = Run(tmp_path, accumulated=3)
+    with pytest.raises(SystemExit):
+        run.train(asks(signal.SIGTERM, "step", 4, run))
+    assert names(tmp_path) == ["iter_6.pth", "last_checkpoint"]
+
+
+def test_a_loader_that_is_stuck_in_an_accumulation_leaves_no_half_of_it(tmp_path):
+    run = Run(tmp_path, Records(hangs=4), accumulated=3)
+    with pytest.raises(ValueError, match="an accumulation of gradients is under way, which no checkpoint holds; to go on from"):
+        run.train()
+    assert names(tmp_path) == []
+
+
+def test_a_checkpoint_that_the_run_has_just_written_is_not_written_again(tmp_path):
+    run = Run(tmp_path)
+    run.hook.interval = 2
+    run.save_checkpoint = lambda out_dir, filename, *_, **__: run.said.append(f"writes {filename}")
+    with pytest.raises(SystemExit):
+        run.train(asks(signal.SIGTERM, "step", 4, run))
+    assert [line for line in run.said if line.startswith("writes")] == ["writes iter_2.pth", "writes iter_4.pth"]
+    assert "saved step 4 of 12 in" in run.said[-1]
+
+
+def test_where_no_step_was_finished_nothing_is_saved(tmp_path):
+    run = Run(tmp_path, Records(hangs=0))
+    with pytest.raises(ValueError, match=r"no step was finished, so there is nothing to save; the same command starts anew$"):
+        run.train()
+    assert names(tmp_path) == []
+    run = Run(tmp_path, Records(hangs=0))
+    run.train_loop._iter, run._resume, run._load_from = 7, True, "work/iter_7.pth"
+    with pytest.raises(ValueError, match=r"no step was finished since work/iter_7\.pth; to go on: the same command with --resume$"):
+        run.train()
+    assert names(tmp_path) == []
+
+
+def test_a_signal_while_the_main_thread_waits_for_data_does_not_wait_with_it(tmp_path):
+    run = Run(tmp_path, Records(hangs=5))
+    run.watch.minutes = 1.0
+    sends = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM))
+    begin = time.monotonic()
+    with pytest.raises(SystemExit) as ended, run.asked.listening():
+        run.train(lambda where, step: sends.start() if step == 5 else None)
+    assert ended.value.code == 143
+    assert time.monotonic() - begin < 20
+    assert names(tmp_path) == ["iter_5.pth", "last_checkpoint"]
+
+
+def test_where_the_main_process_reads_a_record_that_hangs_is_named_and_the_run_saved(tmp_path, monkeypatch):
+    run, warned = Run(tmp_path, Records(hangs=5)), []
+    monkeypatch.setattr(waits, "print_log", lambda line, **_: warned.append(line))
+    with pytest.raises(ValueError, match="has yielded nothing") as caught:
+        run.train()
+    assert re.fullmatch(
+        rf"train_dataloader has yielded nothing for 0 s: the main process \(pid {os.getpid()}, \w+\) at record 5 "
+        rf"\('/data/5\.jpg'\) for 0 s; LoaderWatchHook\.minutes=0\.005 are over\. saved step 5 of 12 in {tmp_path}/iter_5\.pth; "
+        "to go on: the same command with --resume",
+        str(caught.value),
+    )
+    assert names(tmp_path) == ["iter_5.pth", "last_checkpoint"]
+    assert run.said[-1] == f"the run ended: {caught.value}"
+    assert len(warned) == 1
+    assert re.search(r"at record 5 .* the run ends in 0 s more \(LoaderWatchHook\.minutes=0\.005\)$", warned[0])
+
+
+@pytest.mark.parametrize(("how", "state"), [("hangs", "waiting"), ("stopped", "stopped by a signal")])
+def test_a_worker_that_is_stuck_is_named_with_its_record_and_ended(tmp_path, how, state):
+    run = Run(tmp_path, Records(**{how: 5}), workers=1)
+    with pytest.raises(ValueError, match="has yielded nothing") as caught:
+        run.train()
+    told = rf"worker 0 \(pid (\d+), {state}\) at record 5 \('/data/5\.jpg'\) for \d s; LoaderWatchHook"
+    pid = int(re.search(told, str(caught.value))[1])
+    assert f"saved step 5 of 12 in {tmp_path}/iter_5.pth" in str(caught.value)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_worker_that_died_is_named_and_the_run_saved(tmp_path):
+    run = Run(tmp_path, Records(dies=5), workers=1)
+    run.watch.minutes = 1.0
+    with pytest.raises(ValueError, match=r"worker 0 of train_dataloader \(pid \d+\) is killed by signal: Killed") as caught:
+        run.train(lambda where, step: time.sleep(0.02))
+    assert "; mostly for want of memory (free -h; df -h /dev/shm; dmesg): give fewer num_workers" in str(caught.value)
+    step = int(re.search(r"saved step (\d+) of 12", str(caught.value))[1])
+    assert 1 <= step <= 5
+    assert names(tmp_path) == [f"iter_{step}.pth", "last_checkpoint"]
+
+
+def test_a_worker_that_dies_with_a_signal_to_the_run_is_no_fault(tmp_path):
+    run = Run(tmp_path, Records(dies=5), workers=1)
+
+    def at(where: str, step: int) -> None:
+        run.asked.number = signal.SIGTERM if step == 5 else 0
+
+    run.ending._end = lambda runner: None  # it is heard of after the worker's death
+    with pytest.raises(SystemExit) as ended:
+        run.train(at)
+    assert ended.value.code == 143
+
+
+def test_other_errors_are_handed_on(tmp_path):
+    def at(where: str, step: int) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        Run(tmp_path).train(at)
+    assert died(RuntimeError("shapes do not fit")) == died(ValueError("DataLoader worker (pid 1) exited unexpectedly")) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "DataLoader worker (pid(s) 7, 8) exited unexpectedly",
+            "a worker of a loader (pid 7) exited unexpectedly; mostly for want",
+        ),
+        ("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that", "is killed by signal: Bus error; mostly"),
+        ("DataLoader worker (pid 7) is killed by signal: Aborted. ", "is killed by signal: Aborted; num_workers=0 shows where"),
+    ],
+)
+def test_how_a_worker_died_is_told_with_what_helps(said, told):
+    assert told in died(RuntimeError(said))
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), "ten", True])
+def test_minutes_of_the_watch_that_are_none_are_named(minutes):
+    with pytest.raises(ValueError, match=r"LoaderWatchHook\.minutes=.*: give minutes, more than 0; inf sets no limit"):
+        LoaderWatchHook(minutes=minutes)
