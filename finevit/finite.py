@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from finevit.weights import not_finite, read_checkpoint, weights_of
+from finevit.unwrap import unwrapped
+from finevit.weights import NOT_FINITE, differences, not_finite, read_checkpoint, refuse, weights_of
 
 APART = ("state_dict", "meta", "message_hub")
 """Parts of a checkpoint that are no state of the optimisation."""
@@ -23,7 +24,7 @@ def _odd(value: Any, path: str, seen: set[int]) -> Iterator[str]:
         if not value.isfinite().all():
             yield path
     elif isinstance(value, float):
-        if math.isnan(value):
+        if math.isnan(value) or (math.isinf(value) and path.startswith("optimizer.")):  # bounds of schedules may be infinite
             yield path
     elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
         seen.add(id(value))
@@ -31,13 +32,27 @@ def _odd(value: Any, path: str, seen: set[int]) -> Iterator[str]:
             yield from _odd(each, f"{path}.{key}", seen)
 
 
-def newest_finite(paths: Iterable[Path]) -> str:
-    """The first file of finite weights, newest first; empty where there is none."""
+def check_finite(runner: Any, checkpoint: Mapping[str, Any]) -> None:
+    """``ValueError`` where a run would take over weights or statistics that are not finite or, to go on, any other such state."""
+    own, weights = unwrapped(runner.model).state_dict(), weights_of(checkpoint)
+    fits = {name: weights[name] for name in weights.keys() - differences(own, weights).keys()}
+    odd = sorted(name for name in not_finite(fits) if own[name].isfinite().all())
+    odd += odd_state(checkpoint) if runner._resume else []
+    if odd:
+        file = Path(str(runner._load_from))
+        found = newest_finite(file.parent.glob("*.pth"), state=runner._resume) if file.is_file() else ""
+        offer = f", such as {found}, the newest beside it that is finite" if found else ""
+        where = f"{'resume' if runner._resume else 'load_from'}={runner._load_from!r}"
+        refuse(dict.fromkeys(odd, NOT_FINITE), where=where, remedy=f"give another checkpoint{offer}")
+
+
+def newest_finite(paths: Iterable[Path], *, state: bool = False) -> str:
+    """The first whole file of finite weights, newest first; with ``state`` of all that a run goes on from. Empty: none is."""
     for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            weights = weights_of(read_checkpoint(path, setting="checkpoint", remedy=""))
-            if not not_finite(weights):
+            content = read_checkpoint(path, setting="checkpoint", remedy="")
+            if not not_finite(weights_of(content)) and not (state and ("optimizer" not in content or odd_state(content))):
                 return str(path)
-        except ValueError:
+        except (ValueError, AttributeError):  # of another kind
             continue
     return ""

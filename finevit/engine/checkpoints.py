@@ -11,12 +11,11 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from finevit.console import say
-from finevit.engine.resumed import check_state
+from finevit.engine.resumed import check_state, warn_of_lost
 from finevit.engine.saving import DurableCheckpointHook
-from finevit.finite import newest_finite, odd_state
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
-from finevit.weights import NOT_FINITE, differences, not_finite, read_checkpoint, refuse, resample_patches, weights_of
+from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
 
 
 @HOOKS.register_module()
@@ -31,27 +30,19 @@ class StreamingCheckpointHook(DurableCheckpointHook):
         model = unwrapped(runner.model)
         setting = "resume" if runner._resume else "load_from"
         said = [] if runner._resume else resampled(model, checkpoint)
+        super().after_load_checkpoint(runner, checkpoint)
         own, weights = model.state_dict(), weights_of(checkpoint)
         faults = differences(own, weights)
         fits = {name: value for name, value in weights.items() if name not in faults}
-        odd = [name for name in not_finite(fits) if own[name].isfinite().all()] + (odd_state(checkpoint) if runner._resume else [])
-        if odd:
-            where = f"{setting}={runner._load_from!r}"
-            refuse(dict.fromkeys(odd, NOT_FINITE), where=where, remedy=f"give another checkpoint{_newest_finite(runner)}")
         taken = taken_over(own, weights, setting=setting)
         if runner._resume:
             check_state(runner, checkpoint)
+            warn_of_lost(runner, checkpoint)
         said += [taken, f"{len(fits)} of {len(own)} tensors, from {runner._load_from}"]
         say(f"{setting}: {'; '.join(said)}", runner.logger)
         if faults:
             runner.logger.info(f"{setting}, what differs:\n  " + "\n  ".join(f"{name}: {what}" for name, what in faults.items()))
         checkpoint["state_dict"] = {**own, **fits}  # MMEngine would list what differs once more, and as a warning
-
-
-def _newest_finite(runner: Runner) -> str:
-    file = Path(str(runner._load_from))
-    found = newest_finite(file.parent.glob("*.pth")) if file.is_file() else ""
-    return f", such as {found}, the newest beside it whose weights are finite" if found else ""
 
 
 def save_now(runner: Runner) -> str:

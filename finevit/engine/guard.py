@@ -109,9 +109,9 @@ class NonFiniteHook(Hook):
 def _weights_before(runner: Runner, checkpoint: str) -> str:
     """Where there are weights to go on from, for people."""
     odd = not_finite(unwrapped(runner.model).state_dict())
-    if not odd:
+    if not odd and (not is_main_process() or "://" in checkpoint or newest_finite([Path(checkpoint)])):
         return f"the weights before them are in {checkpoint}"
-    told = f"the weights before them are not finite either ({_some(odd)})"
+    told = f"the weights before them are not finite either ({_some(odd)})" if odd else f"{checkpoint} is not whole and finite"
     folder = Path(checkpoint).parent
     found = newest_finite(folder.glob("*.pth")) if folder.is_dir() else ""
     return (

@@ -15,10 +15,13 @@ from finevit.engine.cli import is_ours
 from finevit.engine.saving import folders_of
 from finevit.kinds import unlike
 from finevit.locate import first_line
+from finevit.unwrap import unwrapped
 from finevit.weights import refuse
 
 OF_SHAPE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 """State of optimisers that has the shape of its parameter."""
+SHOWN = 3
+"""So many parameters are named."""
 
 
 @contextmanager
@@ -68,7 +71,36 @@ def _of_other_shape(wrapper: Any, found: Mapping[str, Any]) -> list[str]:
     if not isinstance(states, Mapping):
         return ["optimizer.state is no dict, wanted one"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return [fault for index, state in states.items() for fault in _odd(index, state, parameters)]
+    return [*(fault for index, state in states.items() for fault in _odd(index, state, parameters)), *_lacking(states)]
+
+
+def _lacking(states: Mapping[Any, Any]) -> Iterator[str]:
+    """What the state of one parameter lacks and that of another, which has all of its own, has too."""
+    held = {index: frozenset(state) for index, state in states.items() if isinstance(state, dict)}
+    for index, names in held.items():
+        for name in max((other - names for other in held.values() if other > names), key=len, default=()):
+            yield f"optimizer.state.{index}.{name} is missing"
+
+
+def warn_of_lost(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
+    """Names parameters that are trained and of which the optimiser's state has nothing, though it has something of their part."""
+    if lost := _without_state(runner, checkpoint):
+        names = ", ".join(lost[:SHOWN]) + (f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else "")
+        told = "the optimiser's state has nothing of what is trained as"
+        runner.logger.warning(f"resume: {told} {names}: no gradient reached it yet, or it was lost; its moments begin anew")
+
+
+def _without_state(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
+    """Parts of which there is nothing at all were frozen so far. Of an empty state all is lost, where the optimiser keeps one."""
+    optimizer: Any = getattr(runner.optim_wrapper, "optimizer", None)
+    if optimizer is None or not any("betas" in group or group.get("momentum") for group in optimizer.param_groups):
+        return []
+    names = {id(parameter): name for name, parameter in unwrapped(runner.model).named_parameters() if parameter.requires_grad}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    states = (checkpoint.get("optimizer") or {}).get("state") or {}
+    trained = {index: names[id(parameter)] for index, parameter in enumerate(parameters) if id(parameter) in names}
+    parts = {trained[index].partition(".")[0] for index in trained if index in states}
+    return [name for index, name in trained.items() if index not in states and (name.partition(".")[0] in parts or not parts)]
 
 
 def _odd(index: Any, state: Any, parameters: list[Tensor]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from mmengine.runner import Runner, runner, save_checkpoint
 
 from finevit.durable import remove, write_file
 from finevit.engine.numbers import MINUTES
+from finevit.finite import check_finite
 from finevit.registry import HOOKS
 from finevit.stand_ins import plain
 
@@ -59,6 +60,10 @@ class DurableCheckpointHook(CheckpointHook):
         resumed = self._path(step)
         if step and self.file_backend.isfile(resumed):
             self.last_ckpt = resumed  # a validation that is made up for writes it once more, with what it found
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Before its weights are taken over."""
+        check_finite(runner, checkpoint)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
