@@ -685,3 +685,25 @@ def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
     assert "'Drive' is not of the form KEY=VALUE; quote a value with spaces" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"model\.mask_ratio=/x/\[1: the brackets of '/x/\[1' do not close"):
         load_config(TINY, options("model.mask_ratio=/x/[1"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"default_hooks.checkpoint.max_keep_ckpt": 1},
+            "default_hooks.checkpoint.max_keep_ckpt: StreamingCheckpointHook has no argument",
+        ),
+        ({"default_hooks.checkpoint.save_last": "yes"}, "default_hooks.checkpoint.save_last='yes': give True or False"),
+        ({"custom_hooks": True}, "custom_hooks=True: give a dict with a type"),
+        ({"val_dataloader.dataset": -1}, "val_dataloader.dataset=-1: give a dict with a type"),
+        ({"default_hooks.timer": [1]}, "default_hooks"),
+        ({"optim_wrapper.paramwise_cfg": 3}, "optim_wrapper.paramwise_cfg=3: give a dict of settings"),
+        ({"model.mask_ratio.0": 0.5}, "--cfg-options model.mask_ratio.0=0.5: does not fit the config"),
+        ({"default_scope": "()"}, "default_scope='()': give the name of a package"),
+        ({"val_dataloader.num_workers": 10**9}, "val_dataloader.num_workers=1000000000: give a whole number from 0 to 1,024"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_values_of_another_kind(options, message):
+    assert message in mistakes(**options)

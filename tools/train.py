@@ -80,6 +80,7 @@ def train(arguments: argparse.Namespace, asked: Asked) -> None:
     from finevit.engine.in_use import in_use
     from finevit.engine.launch import check_launcher
     from finevit.engine.newest import places
+    from finevit.engine.refusals import refusals
     from finevit.plugins import load_plugins
 
     load_plugins()
@@ -93,7 +94,7 @@ def train(arguments: argparse.Namespace, asked: Asked) -> None:
         begin(cfg, auto=arguments.resume == "auto")
         plan(cfg, arguments.config)
         return
-    with in_use(places(cfg), cfg.launcher) as unlocked:
+    with in_use(places(cfg), cfg.launcher) as unlocked, refusals(cfg.to_dict()):
         run(cfg, asked, [*unlocked, *begin(cfg, auto=arguments.resume == "auto")])
 
 

@@ -62,7 +62,7 @@ class Cosine(_Ramp):
 class Milestones:
     """``milestones`` are pairs ``(step, value)``: from that step on, that value. The first step is 0."""
 
-    def __init__(self, *, milestones: Sequence[tuple[int, float]]) -> None:
+    def __init__(self, *, milestones: Sequence[tuple[int, float | bool]]) -> None:
         steps = _steps(milestones)
         if steps[:1] != [0] or steps != sorted(set(steps)):
             raise ValueError(f"milestones={milestones!r}: give pairs (step, value) in ascending order of whole steps, from 0 on")

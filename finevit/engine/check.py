@@ -19,6 +19,7 @@ from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedule
 from finevit.engine.options import INPUTS
 from finevit.engine.own_data import SETTINGS, roots
 from finevit.engine.slots import IGNORED, PLAIN, RESERVED, ROOTS, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
+from finevit.engine.values import wrong_values
 from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean, missing
 
@@ -194,6 +195,7 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
         hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"
         errors.append(f"{path}.{key}: {name} has no argument {key!r}{hint}")
     if strict:
+        errors += [] if errors else wrong_values(path, {key: value[key] for key in set(value) & takes.names}, component)
         there = {key for key in value if value[key] is not None or key not in SLOTS}
         errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - there - set(given))]
     return errors

@@ -6,6 +6,7 @@ loaded config, so an override of it is refused like any unknown setting instead 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from finevit.engine.recorded import recorded_config
 from finevit.engine.shares import resolve_shares
 from finevit.engine.slots import RESERVED, arguments, registered, scoped, slot_of
 from finevit.engine.texts import reader
+from finevit.engine.values import misshapen
 from finevit.regular import check_regular
 from finevit.suggest import did_you_mean
 
@@ -60,6 +62,8 @@ def _completed(cfg: Config, options: dict[str, Any]) -> Config:
         if name == "model.llm.model" and cfg.model.llm.model:
             for stale in WITH_WEIGHTS:
                 cfg.model.llm.pop(stale, None)
+    if _plain_scope(cfg) and (errors := misshapen(cfg.to_dict())):
+        raise ConfigError("\n  ".join(["the config cannot be used:", *errors]))
     for loader in [cfg[name] for name in LOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
         for name in OF_WORKERS:
             loader.pop(name, None)
@@ -78,6 +82,14 @@ def config_of(
     if config is not None:
         return load_config(config, options)
     return _completed(recorded_config(checkpoint, meta), options if options is not None else {})
+
+
+def _plain_scope(cfg: Config) -> bool:
+    """Whether the settings are MMEngine's and ours alone; raises ``ConfigError`` where the scope is no name."""
+    scope = cfg.get("default_scope")
+    if not isinstance(scope, str | None) or (scope and (not scope.isidentifier() or find_spec(scope) is None)):
+        raise ConfigError(f"default_scope={scope!r}: give the name of a package, such as 'finevit'")
+    return (scope or "mmengine") in ("finevit", "mmengine")
 
 
 def _read(path: Path) -> Config:
@@ -130,8 +142,9 @@ def _override(cfg: Config, name: str, options: Mapping[str, Any]) -> None:
         value = _read_text(cfg, name, options.typed[name])
     try:
         cfg.merge_from_dict({name: value})
-    except (KeyError, IndexError, TypeError) as error:
-        raise ConfigError(f"--cfg-options {name}={value}: does not fit the config ({error})") from error
+    except Exception as error:  # MMEngine asks a list's items for what dicts have
+        remedy = "; an item of a list that is no dict is set with the whole list" if isinstance(error, AttributeError) else ""
+        raise ConfigError(f"--cfg-options {name}={value}: does not fit the config ({error}){remedy}") from error
 
 
 def _read_text(cfg: Config, name: str, text: str) -> Any:

@@ -29,7 +29,7 @@ def check_launcher(launcher: str, environment: Mapping[str, str] = os.environ) -
         _check_alone(environment)
         return
     if launcher not in SETS:
-        raise ValueError(f"launcher={launcher!r} is unknown{did_you_mean(launcher, SETS)}; choose none, {', '.join(SETS)}")
+        raise ValueError(f"launcher={launcher!r} is unknown{did_you_mean(str(launcher), SETS)}; choose none, {', '.join(SETS)}")
     if absent := [name for name in SETS[launcher] if name not in environment]:
         raise ValueError(
             f"--launcher {launcher}: {', '.join(absent)} not set, so this process was not started by it; start with "

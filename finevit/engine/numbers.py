@@ -26,6 +26,7 @@ def _real(value: Any) -> bool:
 
 INTEGER = Kind("a whole number (-1: never)", _whole)
 WHOLE = Kind("a whole number, at least 0", lambda value: _whole(value, 0))
+WORKERS = Kind("a whole number from 0 to 1,024", lambda value: _whole(value, 0) and value <= 1024)
 COUNT = Kind("a whole number, at least 1", lambda value: _whole(value, 1))
 COUNT_OR_NONE = Kind("a whole number, at least 1, or None", lambda value: value is None or _whole(value, 1))
 SEED = Kind("a whole number from 0 to 2**32 - 1, or None", lambda value: value is None or (_whole(value, 0) and value < 2**32))
@@ -55,7 +56,7 @@ NUMBERS = {
     "param_scheduler*.eta_min": NOT_NEGATIVE,
     "param_scheduler*_factor": NOT_NEGATIVE,
     "*_dataloader.batch_size": COUNT,
-    "*_dataloader.num_workers": WHOLE,
+    "*_dataloader.num_workers": WORKERS,
     "*_dataloader.prefetch_factor": COUNT_OR_NONE,
     "*_dataloader.timeout": NOT_NEGATIVE,
     "default_hooks.*.interval": INTEGER,

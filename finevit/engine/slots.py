@@ -4,6 +4,7 @@ Tables, so that the checker of configs (``check.py``) needs no knowledge of sing
 """
 
 import inspect
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
@@ -86,6 +87,13 @@ SLOTS: dict[str, Slot] = {
 """By the name of the setting, wherever it stands."""
 
 
+HANDED_ON: dict[str, frozenset[str]] = {
+    "CheckpointHook.__init__": frozenset(),  # to Runner.save_checkpoint, whose other arguments it gives itself
+    "EMAHook.__init__": frozenset({"momentum", "gamma", "interval", "device", "update_buffers"}),  # to MMEngine's averaged models
+}
+"""What an ``__init__`` takes by ``**kwargs`` for something else than its base class."""
+
+
 IGNORED = frozenset({"on_trace_ready", "custom_imports", "custom_keys"})
 """Settings whose ``type`` is not a registered name, that are used up when the config is loaded, or whose keys are free."""
 
@@ -125,8 +133,8 @@ def slot_of(key: str, value: dict) -> Slot | None:
 def arguments(component: Callable) -> Arguments:
     """The keyword arguments of a class or function. A function's positional ones are left to its caller.
 
-    A class without an ``__init__`` takes none. ``**kwargs`` is followed into the base class for MMEngine's optimiser wrappers and
-    schedulers, which hand it on.
+    A class without an ``__init__`` takes none. ``**kwargs`` is followed into the base class where it is handed on to that, and to
+    what ``HANDED_ON`` says.
     """
     if not inspect.isclass(component):
         parameters = list(inspect.signature(component).parameters.values())
@@ -134,15 +142,27 @@ def arguments(component: Callable) -> Arguments:
     initialisers = [cls.__init__ for cls in component.__mro__ if "__init__" in vars(cls)]  # type: ignore[misc]
     if initialisers[0] is object.__init__ and component.__new__ is object.__new__:
         return Arguments(frozenset(), frozenset())
-    if not component.__module__.startswith("mmengine.optim."):
-        initialisers = initialisers[:1]
-    found = Arguments(frozenset(), frozenset(), open=True)
+    found, goes_on = Arguments(frozenset(), frozenset(), open=True), True
     for initialiser in initialisers:
-        if found.open:
+        if found.open and goes_on:
             parameters = list(inspect.signature(initialiser).parameters.values())[1:]
             own = _arguments(parameters, required=(inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD))
-            found = Arguments(found.names | own.names, found.required | own.required, own.open)
+            names = HANDED_ON.get(initialiser.__qualname__)
+            found = Arguments(
+                found.names | own.names | (names or set()),
+                found.required | (own.required - found.names),
+                own.open and names is None,
+            )
+            goes_on = _hands_on(initialiser)
     return found
+
+
+def _hands_on(initialiser: Callable) -> bool:
+    """Whether an ``__init__`` gives its ``**kwargs`` to that of the base class."""
+    try:
+        return re.search(r"super\(\)\.__init__\([^)]*\*\*", inspect.getsource(initialiser)) is not None
+    except (OSError, TypeError):  # no source, as of classes in C
+        return False
 
 
 def _arguments(parameters: list[inspect.Parameter], required: tuple) -> Arguments:

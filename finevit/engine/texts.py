@@ -30,7 +30,8 @@ def reader(cfg: Config, name: str) -> Callable[[str], Any]:
     if key == "type" or key in PATHS:
         return text_of
     component = Runner if holder is cfg else _component(cfg, parents, holder)
-    kinds = set(_kinds(_annotation(component, key))) if component else set()
+    said = parameter(component, key) if component else None
+    kinds = set(_kinds(said[0])) if said else set()
     if kinds == {"text"} or (not kinds and isinstance(_walk(holder, [key]), str)):
         return text_of
     return partial(value_of, single=text_of) if kinds and kinds <= {"text", "texts"} else value_of
@@ -59,13 +60,13 @@ def _component(cfg: Config, path: list[str], holder: Any) -> Callable | None:
     return next((found for registry in registries if kind and (found := registered(registry, kind))), None)
 
 
-def _annotation(component: Callable, argument: str) -> Any:
-    """What a signature, or that of a base class, says of an argument; None where none does."""
+def parameter(component: Callable, argument: str) -> tuple[Any, Any] | None:
+    """Annotation and default of an argument, by its signature or that of a base class; None where none has it."""
     classes = component.__mro__ if inspect.isclass(component) else ()
     for function in [cls.__init__ for cls in classes if "__init__" in vars(cls)] or [component]:  # type: ignore[misc]
-        parameter = inspect.signature(function).parameters.get(argument)
-        if parameter is not None and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            return _hints(function).get(argument, str if isinstance(parameter.default, str) else None)
+        found = inspect.signature(function).parameters.get(argument)
+        if found is not None and found.kind not in (found.VAR_KEYWORD, found.VAR_POSITIONAL):
+            return _hints(function).get(argument, str if isinstance(found.default, str) else None), found.default
     return None
 
 
