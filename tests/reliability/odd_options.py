@@ -1,0 +1,186 @@
+"""Odd ``--cfg-options``: any setting of a resolved config with any odd value, each tried by a short start in a process of its own.
+
+A start is what ``tools/train.py`` does, up to two steps, a checkpoint and a validation.
+"""
+
+import contextlib
+import io
+import os
+import random
+import re
+import resource
+import runpy
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from runs import ROOT
+
+CONFIGS = [f"configs/finevit_tiny_stage{stage}.py" for stage in (1, 2, 3)]
+SMALL = (
+    *("train_dataloader.batch_size=2", "train_dataloader.num_workers=0", "val_dataloader.batch_size=2", "train_cfg.max_iters=40"),
+    *("train_cfg.val_interval=40", "default_hooks.checkpoint.interval=40", "default_hooks.logger.interval=1"),
+)
+SCENES = ("val_dataloader.dataset.source.length=4",)
+"""What no data of one's own takes."""
+STAGES: dict[str, tuple[str, ...]] = {
+    CONFIGS[0]: ("train_dataloader.batch_sampler.resolution.side=56",),
+    CONFIGS[1]: (),
+    CONFIGS[2]: ("model.llm.config.num_hidden_layers=1",),
+}
+ODD = (
+    *("0", "1", "-1", "2.5", "1e-30", "1000000000", "nan", "inf", "-inf", "True", "False", "None", "abc", "", "''", "été", "3 4"),
+    *(
+        "[]",
+        "()",
+        "[1]",
+        "[None]",
+        "[[1,2],[3]]",
+        "[abc,def]",
+        "(0.5,0.1)",
+        "[(0,1),(0,2)]",
+        "float99",
+        "bfloat16",
+        "LinearLR",
+        "../x",
+    ),
+)
+TAILS = (
+    "x=1",
+    "type=1",
+    "type=None",
+    "type=Nonsense",
+    "0.x=1",
+    "99.x=1",
+    "_delete_=True",
+    "_scope_=nowhere",
+    "_base_=1",
+    "x.y.z.w=1",
+)
+SEEDS = int(os.environ.get("FINEVIT_ODD_SEEDS", "0"))
+"""The first seed of a trial: other options are tried from another."""
+SECONDS = 60
+MEMORY = 12 * 2**30
+HEALTHY, NAMED = "healthy", "named"
+
+
+class Outcome(NamedTuple):
+    """How a start ended: ``healthy``, ``named`` (an error for people), or what went wrong; with what it printed at last."""
+
+    kind: str
+    told: str
+
+
+def settings(node: Any, path: str = "") -> Iterator[str]:
+    """The dotted name of every setting."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, child in items:
+        yield f"{path}{key}"
+        yield from settings(child, f"{path}{key}.")
+
+
+def odd_options(chance: random.Random, names: list[str]) -> list[str]:
+    """One odd option, or two."""
+    return [_one(chance, names) for _ in range(1 + (chance.random() < 0.2))]
+
+
+def _one(chance: random.Random, names: list[str]) -> str:
+    name, way = chance.choice(names), chance.random()
+    if name.endswith(".type") and chance.random() < 0.8:
+        return _one(chance, names)
+    if way < 0.75:
+        return f"{name}={chance.choice(ODD)}"
+    if way < 0.9:
+        return f"{name}.{chance.choice(TAILS)}"
+    place = chance.randrange(len(name) + 1)
+    return f"{name[:place]}{chance.choice('xé.0_')}{name[place + chance.randrange(2) :]}={chance.choice(ODD)}"
+
+
+def start(config: str, options: list[str], folder: Path) -> Outcome:
+    """Forks a process that starts the run; ends it after ``SECONDS``."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        _child(config, options, folder, writing)
+    os.close(writing)
+    told, end = b"", time.monotonic() + SECONDS
+    while select.select([reading], [], [], max(0.0, end - time.monotonic()))[0]:
+        if not (read := os.read(reading, 1 << 16)):
+            break
+        told += read
+    hangs = time.monotonic() >= end
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(reading)
+    kind, _, text = told.decode(errors="replace").partition("\n")
+    return Outcome("hang" if hangs else kind or f"ended by {status}", text)
+
+
+def _child(config: str, options: list[str], folder: Path, writing: int) -> None:
+    os.setpgid(0, 0)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    os.chdir(folder)
+    os.dup2(os.open(folder / "console.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 1)
+    printed, outcome = io.StringIO(), Outcome(HEALTHY, "")
+    sys.argv = [
+        "train.py",
+        str(ROOT / config),
+        "--work-dir",
+        str(folder / "run"),
+        "--cfg-options",
+        *_small(config, options),
+        *options,
+    ]
+    try:
+        _end_early(writing)
+        with contextlib.redirect_stderr(printed):
+            runpy.run_path(str(ROOT / "tools/train.py"), run_name="__main__")
+    except SystemExit as error:
+        outcome = Outcome(
+            NAMED if error.code == 2 and "error: " in printed.getvalue() else f"exit {error.code}", printed.getvalue()
+        )
+    except BaseException as error:
+        outcome = Outcome(type(error).__name__, "".join(traceback.format_exception(error)))
+    _tell(writing, outcome)
+
+
+def _small(config: str, options: list[str]) -> tuple[str, ...]:
+    own = any("data_root" in option for option in options)
+    return (*SMALL, *STAGES[config], *(() if own else SCENES))
+
+
+def _tell(writing: int, outcome: Outcome) -> None:
+    text = f"{outcome.kind}\n{outcome.told}".encode(errors="replace")
+    while text:
+        text = text[os.write(writing, text) :]
+    os._exit(0)
+
+
+def _end_early(writing: int) -> None:
+    """After two steps, a checkpoint and a validation the start was healthy."""
+    from finevit.engine.checkpoints import save_now
+    from finevit.engine.loops import StatelessTrainLoop, validate
+
+    run_iter = StatelessTrainLoop.run_iter
+
+    def run_two(loop: StatelessTrainLoop, batch: dict) -> None:
+        run_iter(loop, batch)
+        if loop._iter >= 2:
+            save_now(loop.runner)
+            if loop.runner.val_loop is not None:
+                validate(loop.runner)
+            _tell(writing, Outcome(HEALTHY, ""))
+
+    StatelessTrainLoop.run_iter = run_two  # type: ignore[method-assign]
+
+
+def names_setting(told: str, options: list[str]) -> bool:
+    """Whether an error names a setting that was given, or what holds it."""
+    parts = {part for option in options for part in re.split(r"[.=]", option.partition("=")[0]) if part and not part.isdecimal()}
+    return any(part in told for part in parts)
