@@ -94,7 +94,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def _number(value: Any, kind: type) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | kind):
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         return False
     return not math.isnan(value) and (abs(value) <= MOST or math.isinf(value))
 
