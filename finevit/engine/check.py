@@ -127,12 +127,16 @@ class _Checker:
         elif path == "model":
             self.trainable(found)
         readings = sorted((_wrong_arguments(path, value, component, slot, strict) for component in found), key=len)
-        self.errors += readings[0] if readings else []
+        self.errors += [line for line in (readings[0] if readings else []) if not self.told(line.partition("=")[0])]
         inside = strict and (not found or any(_package(component) in STRICT for component in found))
         for name, item in value.items():
             if name not in RESERVED:
                 self.walk(f"{path}.{name}", name, item, inside)
         self.scope = scope
+
+    def told(self, path: str) -> bool:
+        """Whether something was said of a setting, or of a value inside it."""
+        return any(error.startswith((f"{path}=", f"{path}.")) for error in self.errors)
 
     def find(self, kind: Any, registries: Iterable[Registry]) -> list[Callable]:
         """What a type can mean in the registries of the current scope."""

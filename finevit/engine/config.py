@@ -6,7 +6,6 @@ loaded config, so an override of it is refused like any unknown setting instead 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ def config_of(
 def _plain_scope(cfg: Config) -> bool:
     """Whether the settings are MMEngine's and ours alone; raises ``ConfigError`` where the scope is no name."""
     scope = cfg.get("default_scope")
-    if not isinstance(scope, str | None) or (scope and (not scope.isidentifier() or find_spec(scope) is None)):
+    if not isinstance(scope, str | None) or (scope and not scope.isidentifier()):
         raise ConfigError(f"default_scope={scope!r}: give the name of a package, such as 'finevit'")
     return (scope or "mmengine") in ("finevit", "mmengine")
 

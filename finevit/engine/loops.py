@@ -26,11 +26,13 @@ class StatelessTrainLoop(IterBasedTrainLoop):
     last one, and the first, belong to the report.
     """
 
-    def __init__(self, *, runner: Runner, dataloader: DataLoader | dict, max_iters: int, val_interval: int = 1000) -> None:
+    def __init__(
+        self, *, runner: Runner, dataloader: DataLoader | dict, max_iters: int | float, val_interval: int | float = 1000
+    ) -> None:
         for name, value in (("max_iters", max_iters), ("val_interval", val_interval)):
             if not isinstance(value, int | float) or value != int(value) or value < 1:
                 raise ValueError(f"train_cfg.{name}={value!r}: give a whole number of steps, at least 1")
-        super().__init__(runner, dataloader, max_iters, val_interval=val_interval)
+        super().__init__(runner, dataloader, int(max_iters), val_interval=int(val_interval))
 
     def run(self) -> torch.nn.Module:
         """Trains from the current step to ``max_iters``."""
