@@ -695,6 +695,8 @@ def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
             "default_hooks.checkpoint.max_keep_ckpt: StreamingCheckpointHook has no argument",
         ),
         ({"default_hooks.checkpoint.save_last": "yes"}, "default_hooks.checkpoint.save_last='yes': give True or False"),
+        ({"train_dataloader.collate_fn._scope_": "finevit"}, "train_dataloader.collate_fn._scope_='finevit': MMEngine hands it"),
+        ({"optim_wrapper.optimizer.type": None}, "optim_wrapper.optimizer: which one?"),
         ({"custom_hooks": True}, "custom_hooks=True: give a dict with a type"),
         ({"val_dataloader.dataset": -1}, "val_dataloader.dataset=-1: give a dict with a type"),
         ({"default_hooks.timer": [1]}, "default_hooks"),

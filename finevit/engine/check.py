@@ -118,6 +118,10 @@ class _Checker:
         """A dict that becomes an object."""
         kind = value.get("type", slot.default if slot else "")
         scope, self.scope = self.scope, value.get("_scope_", self.scope)
+        if "_scope_" in value and slot and slot.registry is root.FUNCTIONS:
+            self.errors.append(
+                f"{path}._scope_={self.scope!r}: MMEngine hands it to the function; write it before the type: SCOPE.NAME"
+            )
         registries = (slot.registry,) if slot else ROOTS
         found = self.find(kind, registries)
         if not kind:

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine import registry
 from mmengine.registry import Registry
@@ -111,8 +111,10 @@ def scoped(registry: Registry, scope: str) -> Registry:
     return registry.children.get(scope, registry)
 
 
-def registered(registry: Registry, kind: str) -> Callable | None:
-    """The component of that name, None where there is none."""
+def registered(registry: Registry, kind: Any) -> Callable | None:
+    """The component of that name, or a class or function itself; None where there is none."""
+    if not isinstance(kind, str):
+        return kind if callable(kind) else None
     try:
         return registry.get(kind)
     except RuntimeError:

@@ -151,7 +151,7 @@ def _child(config: str, options: list[str], folder: Path, writing: int) -> None:
 
 
 def _small(config: str, options: list[str]) -> tuple[str, ...]:
-    own = any("data_root" in option for option in options)
+    own = any("data_root" in option and not option.endswith("=None") for option in options)
     return (*SMALL, *STAGES[config], *(() if own else SCENES))
 
 
