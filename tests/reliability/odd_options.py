@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from runs import ROOT
+from tiny_runs import ROOT
 
 CONFIGS = [f"configs/finevit_tiny_stage{stage}.py" for stage in (1, 2, 3)]
 SMALL = (
