@@ -203,7 +203,8 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
         hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"
         errors.append(f"{path}.{key}: {name} has no argument {key!r}{hint}")
     if strict:
-        errors += [] if errors else wrong_values(path, {key: value[key] for key in set(value) & takes.names}, component)
+        if not errors and _package(component) in STRICT:  # annotations of other packages promise less
+            errors += wrong_values(path, {key: value[key] for key in set(value) & takes.names}, component)
         there = {key for key in value if value[key] is not None or key not in SLOTS}
         errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - there - set(given))]
     return errors
