@@ -149,6 +149,19 @@ def test_a_run_with_schedules_in_steps_can_be_made_longer():
     ExactResumeHook().after_load_checkpoint(about_to_resume(train_cfg__max_iters=200, **FREED), saved(**FREED))
 
 
+def test_the_config_that_a_run_saved_resumes_it(tmp_path):
+    """MMEngine writes it with its keys in alphabetical order."""
+    run = about_to_resume()
+    run.cfg.dump(tmp_path / "saved.py")
+    again = about_to_resume()
+    again.cfg = load_config(tmp_path / "saved.py")
+    assert ExactResumeHook._facts(again) != ExactResumeHook._facts(run)
+    ExactResumeHook().after_load_checkpoint(again, saved())
+    again.cfg.train_dataloader.batch_sampler.text_length.milestones[0] = (0, 32)
+    with pytest.raises(ValueError, match=r"Changed:\n  train_dataloader\.batch_sampler\.text_length: .* now$"):
+        ExactResumeHook().after_load_checkpoint(again, saved())
+
+
 def test_what_an_older_checkpoint_does_not_say_is_not_compared():
     checkpoint = saved()
     order = checkpoint["meta"]["data_order"]

@@ -2,7 +2,9 @@
 
 import math
 import time
+from ast import literal_eval
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -255,7 +257,9 @@ class ExactResumeHook(Hook):
         then, now = checkpoint["meta"].get("data_order"), self._facts(runner)
         if then is None:
             return
-        changed = [f"{name}: {then[name]} then, {now[name]} now" for name in now if name in then and then[name] != now[name]]
+        changed = [
+            f"{name}: {then[name]} then, {now[name]} now" for name in now if name in then and not _same(then[name], now[name])
+        ]
         if changed:
             raise ValueError(
                 "resume: the run would not continue where the checkpoint stopped. Restore the settings (schedules given as shares "
@@ -284,6 +288,13 @@ class ExactResumeHook(Hook):
             "train_dataloader.dataset.seed": getattr(runner.train_dataloader.dataset, "seed", None),
             **_printed(runner.cfg),
         }
+
+
+def _same(then: object, now: object) -> bool:
+    """Whether two values are, as texts or as what these say: a config that MMEngine wrote has its keys in another order."""
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        return then == now or (isinstance(then, str) and isinstance(now, str) and literal_eval(then) == literal_eval(now))
+    return False
 
 
 def _printed(cfg: Config) -> dict[str, str]:

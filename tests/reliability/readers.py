@@ -49,6 +49,11 @@ def make(folder: Path) -> tuple[Path, dict]:
     return config, {"meta": meta, "state_dict": state, "message_hub": hub, "optimizer": {"state": {}, "param_groups": []}}
 
 
+def train(config: Path, folder: Path) -> tuple[int, str]:
+    """A run of four steps, with a checkpoint after two."""
+    return _tool("train", config, "--work-dir", folder)
+
+
 def roads(config: Path, folder: Path) -> dict:
     """By name: what reads the checkpoint of that path."""
     out = str(folder / "out")
@@ -61,6 +66,20 @@ def roads(config: Path, folder: Path) -> dict:
         "probe": lambda file: _tool("probe", file, "--work-dir", out),
         "serve": lambda file: _tool("serve", config, file, "--port", "0"),
     }
+
+
+def answers(config: Path, file: Path) -> tuple[int, str]:
+    """What ``tools/serve.py`` does before it listens."""
+    from finevit.serving.checkpoint import load_answerer
+
+    return _call(load_answerer, str(config), str(file))
+
+
+def probed(file: Path) -> tuple[int, str]:
+    """What ``tools/probe.py`` does before it draws images."""
+    from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
+
+    return _call(lambda: load_encoder(open_checkpoint(str(file), None, {})))
 
 
 def _pretrained(file: Path) -> None:
