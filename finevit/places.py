@@ -2,9 +2,13 @@
 
 import errno
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from finevit.durable import make_folder
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FAULTS = (
@@ -12,6 +16,8 @@ FAULTS = (
     *(errno.EEXIST, errno.ENOENT, errno.EMFILE, errno.ENFILE),
 )
 """What the system says of a place, and not of this program."""
+LEAST = 1 << 16
+"""Bytes without which a file system counts as full."""
 
 
 @contextmanager
@@ -43,6 +49,26 @@ class Spared:
 def fault(error: OSError, *, known: str = "") -> str:
     """What the system says, and of which file where that is told, unless it is ``known``."""
     return (error.strerror or str(error)) + (f": {error.filename}" if error.filename and str(error.filename) != known else "")
+
+
+def full_place(paths: Iterable[str | Path]) -> str:
+    """The first of some paths, there or not yet, on whose file system hardly any room is left; "" where all have room."""
+    for path in map(Path, paths):
+        with suppress(OSError, ValueError):
+            folder = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+            room = os.statvfs(folder)
+            if room.f_bavail * room.f_frsize < LEAST or (room.f_files and not room.f_favail):
+                return str(path)
+    return ""
+
+
+def check_writable(folder: str | Path, *, setting: str = "work_dir", remedy: str = "give another with --work-dir") -> None:
+    """Makes a folder that ``setting`` names; ``ValueError`` where a file in it cannot be written."""
+    with writing(f"{setting}={str(folder)!r}", remedy):
+        make_folder(Path(folder))
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(LEAST))
+            file.flush()
 
 
 def remedy_for(error: OSError, remedy: str) -> str:

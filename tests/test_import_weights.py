@@ -1,5 +1,6 @@
 """Weights of other encoders: equal outputs where the structures meet, refusals that say why where they do not."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from finevit.contracts import PackedImages
 from finevit.export.imports import import_tower, load_tower, report, save
 from finevit.testing import fill, random_pack
+from finevit.weights import read_checkpoint
 
 transformers = pytest.importorskip("transformers")
 GRIDS = [(4, 6), (10, 8), (2, 2), (12, 4)]
@@ -178,7 +180,14 @@ def test_the_tool_reads_a_folder_and_says_what_begins_new(tmp_path: Path, monkey
     assert "left out: embeddings.cls_token" in said
     assert "begins new: blocks.0.feed_forward.down.weight" in said
     assert "'dim': 32" in said
-    assert len(torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]) == 4 + 2 * 9
+    weights = torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]
+    assert len(weights) == 4 + 2 * 9
+    monkeypatch.setattr(sys, "argv", [*arguments[:-1], str(tmp_path / "new/out.safetensors"), "--partial"])
+    runpy.run_path(str(tool), run_name="__main__")
+    read = read_checkpoint(tmp_path / "new/out.safetensors", setting="load_from", remedy="")
+    assert {name: value.shape for name, value in read["state_dict"].items()} == {n: value.shape for n, value in weights.items()}
+    assert read["state_dict"]["backbone.blocks.1.attention.out.weight"].equal(weights["backbone.blocks.1.attention.out.weight"])
+    assert json.loads(read["meta"]["metadata"]["backbone"])["arch"]["dim"] == 32
     (tmp_path / "dino/config.json").write_text("{}")
     with pytest.raises(ValueError, match="could not be loaded"):
         load_tower(str(tmp_path / "dino"))

@@ -20,9 +20,10 @@ from mmengine.hooks import CheckpointHook
 from PIL import Image
 
 from finevit.datasets.readers import open_source
-from finevit.engine.checkpoints import check_resumable, check_writable
+from finevit.engine.checkpoints import check_resumable
 from finevit.engine.earlier import EarlierRunHook
 from finevit.engine.hooks import BadSamplesHook, ProgressHook
+from finevit.places import check_writable
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"-?\d+\.\d{4}"

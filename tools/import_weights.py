@@ -9,7 +9,8 @@ def parse_arguments() -> argparse.Namespace:
     """Which model, and whether to take what fits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="hub name or folder: SigLIP, SigLIP2, DINOv2, DINOv3 or Qwen2.5-VL")
-    parser.add_argument("--out", required=True, metavar="FILE", help="checkpoint to write, for --cfg-options load_from=FILE")
+    told = "checkpoint to write, for --cfg-options load_from=FILE; safetensors where its name ends so"
+    parser.add_argument("--out", required=True, metavar="FILE", help=told)
     parser.add_argument("--partial", action="store_true", help="take over the weights that fit, and begin the others anew")
     return parser.parse_args()
 

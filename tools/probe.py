@@ -69,9 +69,9 @@ def main() -> None:
     with user_errors():
         arguments = parse_arguments()
 
-        from finevit.engine.checkpoints import check_writable
         from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
         from finevit.evaluation.probes.run import check, evaluate
+        from finevit.places import check_writable
         from finevit.plugins import load_plugins
 
         load_plugins()

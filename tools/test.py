@@ -113,8 +113,9 @@ def main() -> None:
 
 def test(arguments: argparse.Namespace) -> None:
     """The command."""
-    from finevit.engine.checkpoints import check_loadable, check_writable
+    from finevit.engine.checkpoints import check_loadable
     from finevit.evaluation.results import Results
+    from finevit.places import check_writable
     from finevit.plugins import load_plugins
 
     load_plugins()

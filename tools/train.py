@@ -75,12 +75,12 @@ def main() -> None:
 def train(arguments: argparse.Namespace, asked: Asked) -> None:
     """The command."""
     from finevit.engine.check import check_config
-    from finevit.engine.checkpoints import check_writable
     from finevit.engine.config import load_config
     from finevit.engine.in_use import in_use
     from finevit.engine.launch import check_launcher
     from finevit.engine.newest import places
     from finevit.engine.refusals import refusals
+    from finevit.places import check_writable
     from finevit.plugins import load_plugins
 
     load_plugins()
@@ -130,6 +130,7 @@ def run(cfg: "Config", asked: Asked, told: list[str]) -> None:
     from finevit.engine.earlier import EarlierRunHook
     from finevit.engine.endings import EndingHook, saving
     from finevit.engine.progress import ConsoleHook, QuietRunner
+    from finevit.engine.report import check_told
     from finevit.engine.strides import check_strides
     from finevit.engine.waits import watch_of
     from finevit.plugins import loaded_plugins
@@ -145,6 +146,7 @@ def run(cfg: "Config", asked: Asked, told: list[str]) -> None:
         runner.logger.warning(line)
     with console.closing(runner), saving(runner, ending):
         runner.train()
+    check_told(runner)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,18 @@ scenes that no experiment of this repository reports on. The third takes a folde
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 from finevit.boxes import fault_of_box, render
 from finevit.contracts import BadSample, Source
 from finevit.datasets.tasks import WORDINGS
+from finevit.durable import write_file
 from finevit.engine.cli import user_errors
+from finevit.places import check_writable, writing
 
 PAD, START, END = "<pad>", "<s>", "</s>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -84,8 +88,21 @@ def train(told: Iterator[str], size: int, out: Path, *, chat: bool = False) -> i
     else:
         _add_start(tokenizer)
         saved = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=START, eos_token=END)
-    saved.save_pretrained(out)
+    save(saved, out)
     return tokenizer.get_vocab_size()
+
+
+def save(tokenizer: Any, out: Path) -> None:
+    """Writes a tokenizer's files into the folder ``out``, each of them whole or not at all."""
+    with TemporaryDirectory() as draft:
+        tokenizer.save_pretrained(draft)
+        for file in sorted(Path(draft).iterdir()):
+            with writing(f"--out {str(out)!r}"):
+                write_file(out / file.name, partial(_copy, file))
+
+
+def _copy(file: Path, target: IO[bytes]) -> None:
+    target.write(file.read_bytes())
 
 
 def _set_for_captions(tokenizer: Any) -> None:
@@ -122,6 +139,7 @@ def main() -> None:
     with user_errors():
         if args.size < 259:
             raise ValueError(f"--size {args.size}: 256 bytes and 3 special tokens need 259 ids at least")
+        check_writable(args.out, setting="--out", remedy="give another folder")
         print(f"{args.out}: {train(texts(args.data_root, chat=args.chat), args.size, args.out, chat=args.chat)} ids")
 
 

@@ -7,10 +7,13 @@ What is there already, made by the same settings, is not made again.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
+
+from finevit.engine.cli import user_errors
+from finevit.places import check_writable
+from finevit.regular import read_regular
 
 
 def main() -> None:
@@ -21,7 +24,8 @@ def main() -> None:
 
     settings = {key: value for key, value in vars(options).items() if key != "out"}
     note = options.out / "scenes.json"
-    if note.exists() and json.loads(note.read_text())["settings"] == settings:
+    check_writable(options.out, setting="out", remedy="give another folder")
+    if _noted(note) == settings:
         print(f"{options.out}: these scenes are there already")
         return
     sources = {
@@ -36,6 +40,14 @@ def main() -> None:
     print(f"{options.out}: {options.train} scenes to train with, {options.val} to validate, {len(source.classes)} classes")
 
 
+def _noted(note: Path) -> object:
+    """The settings that a finished folder was made with."""
+    try:
+        return json.loads(read_regular(note, most=1 << 20))["settings"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,7 +60,5 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
+    with user_errors():
         main()
-    except ValueError as error:
-        sys.exit(str(error))

@@ -1,8 +1,6 @@
 """Checkpoints that a run begins with or goes on from: what fits, and whether a file is one."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from mmengine.dist import barrier
@@ -122,13 +120,3 @@ def check_loadable(
     """Raise ``ValueError`` where a file, which ``setting`` names, holds no weights that could be read."""
     if "://" not in checkpoint:
         read_checkpoint(checkpoint, setting=setting, remedy=remedy)
-
-
-def check_writable(work_dir: str) -> None:
-    """Make the work dir; raise ``ValueError`` where it cannot be written."""
-    try:
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=work_dir):
-            pass
-    except OSError as error:
-        raise ValueError(f"work_dir={work_dir!r} cannot be written ({error.strerror}); give another with --work-dir") from error

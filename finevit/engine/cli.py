@@ -4,13 +4,14 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGPIPE
 from typing import Any, NoReturn
 
-from finevit.places import FAULTS, fault, remedy_for
+from finevit.places import FAULTS, FULL, fault, full_place, remedy_for
 from finevit.signals import Interrupted, Stuck, kill_workers, leave, raised
 
 OURS = ("finevit", "finevit_plugins")
@@ -72,6 +73,9 @@ def user_errors() -> Iterator[None]:
     except OSError as error:
         if os.environ.get("FINEVIT_TRACEBACK") == "1" or error.errno not in FAULTS:
             raise
+        if error.errno in FULL and not error.filename:  # of a write, which names no file
+            named = [argument.partition("=")[2] or argument for argument in sys.argv[1:]]
+            error.filename = full_place([*named, Path.cwd(), tempfile.gettempdir(), Path.home()]) or None
         remedy = remedy_for(error, "see to the permissions of this place, or give another")
         print(f"error: the system refused a file ({fault(error)}); {remedy}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -51,6 +51,7 @@ class ReportHook(Hook):
     def __init__(self, *, images: int = 6, before: bool | None = None) -> None:
         self.images, self.before = images, before
         self.results: Results | None = None
+        self.lost = ""
         self._views: list[Any] = []
         self._initial: list[Tensor] = []
         self._evaluated = -1
@@ -125,14 +126,15 @@ class ReportHook(Hook):
         return sum(tensor.nbytes for tensor in _state(runner)) < 1e9 if self.before is None else self.before
 
     def _report(self, runner: Runner, results: Results, module: ModuleType) -> None:
-        """Writes the page; a failure to do so is logged and costs nobody the trained model."""
+        """Writes the page; a failure to do so is logged, costs nobody the trained model, and is told by :func:`check_told`."""
         from finevit.visualization.report import write
 
         try:
             path = write(self._page(runner, results, module), Path(runner.work_dir) / PAGE)
             say(f"report: {path}", runner.logger)
         except Exception as error:
-            runner.logger.error(f"the report could not be written: {error!r}; the training itself is complete")
+            self.lost = f"the report could not be written: {error!r}; the training itself is complete"
+            runner.logger.error(self.lost)
             runner.logger.debug(traceback.format_exc())
 
     def _page(self, runner: Runner, results: Results, module: ModuleType) -> "Page":
@@ -156,6 +158,13 @@ class ReportHook(Hook):
         seconds = float(sum(scalars.get("time", ())))
         told = run.sections(changes(runner.cfg), planned(runner, seconds), left_out(runner))
         return replace(page, about=made(runner), run=told)
+
+
+def check_told(runner: Runner) -> None:
+    """``ValueError`` where a run that came to its end could not write its report."""
+    for hook in runner.hooks:
+        if isinstance(hook, ReportHook) and hook.lost:
+            raise ValueError(f"{hook.lost}. The same command with --resume writes it")
 
 
 def _page_of(runner: Runner) -> ModuleType | None:

@@ -1,6 +1,7 @@
 """What every target writes: weights, JSON, and the code that travels with them."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str
     try:
         save_file({name: value.contiguous() for name, value in weights.items()}, path, {"format": "pt", **metadata})
     except SafetensorError as error:  # of what it writes to, since all that it writes is fine
-        raise OSError(str(error)) from None
+        number = re.search(r"os error (\d+)", str(error))
+        raise (OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))) from None
     path.chmod(0o644)
 
 

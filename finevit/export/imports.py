@@ -1,15 +1,18 @@
 """Weights of other vision encoders as a checkpoint of ours: exact, or (asked for) what fits of them."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+from safetensors.torch import save as as_safetensors
 
 from finevit.backbones import FineViT
-from finevit.engine.saving import write
+from finevit.durable import write_file
 from finevit.export.foreign import Foreign
 from finevit.export.towers import read_tower
 from finevit.locate import find_model, first_line
+from finevit.places import writing
 
 INSIDE = ("vision_model", "visual", "vision_tower")
 """Where larger models keep their vision tower."""
@@ -50,11 +53,19 @@ def import_tower(tower: Any, *, partial: bool = False) -> tuple[FineViT, Foreign
 
 
 def save(encoder: FineViT, found: Foreign, path: str | Path, source: str) -> None:
-    """A checkpoint for ``load_from``, with the settings of its backbone in ``meta``."""
+    """A checkpoint for ``load_from``, with the settings of its backbone in ``meta``; safetensors where ``path`` says so."""
     weights = {f"backbone.{name}": value for name, value in encoder.state_dict().items()}
     meta = {"imported_from": source, "backbone": {"type": "FineViT", **found.settings}, "differences": found.differences}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write({"meta": meta, "state_dict": weights}, str(path))
+    told = {name: value if isinstance(value, str) else json.dumps(value) for name, value in meta.items()}
+
+    def put(file: IO[bytes]) -> None:
+        if Path(path).suffix == ".safetensors":
+            file.write(as_safetensors(weights, {"format": "pt", **told}))
+        else:
+            torch.save({"meta": meta, "state_dict": weights}, file)
+
+    with writing(f"--out {str(path)!r}"):
+        write_file(path, put, digest=True)
 
 
 def report(encoder: FineViT, found: Foreign) -> list[str]:
