@@ -55,6 +55,8 @@ def local_folder(name: str, *, setting: str = "model", file: str = "config.json"
         raise ValueError(f"{setting}={name!r}: {_what_is_missing(folder)}")
     if not (folder / file).is_file():
         raise ValueError(f"{setting}={name!r}: this folder holds no {file}, so it is not a saved {setting}")
+    if odd := [path.name for path in folder.iterdir() if path.exists() and not path.is_dir() and not path.is_file()]:
+        raise ValueError(f"{setting}={name!r}: {odd[0]} in this folder is no regular file; remove it")
     return folder
 
 

@@ -3,7 +3,9 @@
 import errno
 import logging
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
 
 import numpy as np
@@ -17,7 +19,7 @@ from finevit.durable import write_file
 from finevit.engine.cli import user_errors
 from finevit.evaluation.results import Results
 from finevit.export import run as export_run
-from finevit.places import Spared, writing
+from finevit.places import Spared, check_writable, full_place, writing
 
 
 def full(*_: object) -> None:
@@ -40,6 +42,25 @@ def test_tools_print_what_the_system_says_of_a_place_and_end(capsys):
     assert capsys.readouterr().err == f"{said}, or give another\n"
     with pytest.raises(ConnectionResetError), user_errors():
         raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+def test_a_full_place_is_named_where_the_system_names_none(monkeypatch, tmp_path, capsys):
+    room = {"f_frsize": 4096, "f_files": 10, "f_favail": 9}
+    monkeypatch.setattr(os, "statvfs", lambda place: SimpleNamespace(f_bavail=0 if place == tmp_path else 99, **room))
+    monkeypatch.setattr(sys, "argv", ["train.py", "--cfg-options", f"work_dir={tmp_path / 'new/run'}"])
+    with pytest.raises(SystemExit), user_errors():
+        full()
+    said = f"error: the system refused a file (No space left on device: {tmp_path / 'new/run'}); free space there, or"
+    assert capsys.readouterr().err.startswith(said)
+    assert full_place([tmp_path.parent]) == ""
+
+
+def test_a_place_is_tried_before_any_work(tmp_path):
+    check_writable(tmp_path / "new/run")
+    assert os.listdir(tmp_path / "new/run") == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"^out='.*/file/run' cannot be written \(Not a directory: .*/file\); give another$"):
+        check_writable(tmp_path / "file/run", setting="out", remedy="give another")
 
 
 def test_what_a_run_can_do_without_is_told_once(caplog):

@@ -9,6 +9,7 @@ import pytest
 
 from finevit.contracts import BadSample
 from finevit.datasets.readers import CocoCaptions, CountBench, DocVQA, ImageFolder, JsonLines, OCRBench, open_source
+from finevit.locate import local_folder
 from finevit.regular import check_regular, open_regular, read_regular
 
 
@@ -83,6 +84,14 @@ def test_a_pipe_that_takes_a_files_place_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "stat", lambda *_, **__: passed)
     with pytest.raises(OSError, match="named pipe"):
         open_regular(file)
+
+
+def test_a_models_folder_holds_regular_files_alone(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    assert local_folder(str(tmp_path)) == tmp_path
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model\.safetensors in this folder is no regular file; remove it"):
+        local_folder(str(tmp_path))
 
 
 def test_readers_neither_wait_for_what_is_no_file_nor_read_more_than_a_limit(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from sample_pages import Outline, random, stage1_page, view
 
 from finevit.contracts import BadSample, Record, Source
 from finevit.datasets.packing import pack
+from finevit.engine.report import check_told
 from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
 from finevit.plugins import load_plugins
@@ -301,6 +302,10 @@ def test_report_of_a_resumed_run_reaches_back_to_its_start(tmp_path):
 
 def test_a_report_that_fails_does_not_cost_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr("finevit.visualization.report.write", lambda *_: 1 / 0)
-    assert trained(config(tmp_path / "run", report=True, steps=2))
+    load_plugins()
+    runner = Runner(**config(tmp_path / "run", report=True, steps=2), cfg=Config({"config": "of the test"}))
+    assert runner.train()
+    with pytest.raises(ValueError, match=r"the training itself is complete\. The same command with --resume writes it"):
+        check_told(runner)
     log = next((tmp_path / "run").rglob("*.log")).read_text()
     assert "the report could not be written: ZeroDivisionError" in log

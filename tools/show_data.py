@@ -12,6 +12,8 @@ from io import BytesIO
 from pathlib import Path
 
 from finevit.contracts import BadSample, Record, Source
+from finevit.durable import make_folder
+from finevit.engine.cli import user_errors
 
 HTML = (".html", ".htm")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", *HTML)
@@ -21,7 +23,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", *HTML)
 def main() -> int:
     """Write the page and say where it is."""
     options = parse_args()
-    try:
+    with user_errors():
         check_out(options.out)
         source = open_records(options)
         records, bad = take(source, first=options.first, count=options.n)
@@ -31,9 +33,6 @@ def main() -> int:
             print(f"No record to show: {source.describe()}", file=sys.stderr)
             return 1
         write(records, source, options)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
     print(f"{source.describe()}\n{len(records)} records drawn into {options.out}")
     return 0
 
@@ -59,7 +58,7 @@ def check_out(out: Path) -> None:
     if out.is_dir():
         raise ValueError(f"--out {str(out)!r} is a folder; give a file in it, such as {str(out / 'page.html')!r}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
     except OSError as error:
         raise ValueError(f"--out {str(out)!r}: its folder cannot be made ({error.strerror}); give another") from None
 
@@ -69,6 +68,7 @@ def write(records: Sequence[Record], source: Source, options: argparse.Namespace
     from PIL import Image
 
     from finevit.durable import write_file
+    from finevit.places import FAULTS, fault, remedy_for
     from finevit.visualization.records import draw_records, page
     from finevit.visualization.report import write as write_page
 
@@ -80,8 +80,10 @@ def write(records: Sequence[Record], source: Source, options: argparse.Namespace
             drawn.save(file, Image.registered_extensions()[options.out.suffix.lower()])
             write_file(options.out, lambda out: out.write(file.getvalue()))
     except (OSError, ValueError) as error:
-        told = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ValueError(f"--out {str(options.out)!r} cannot be written ({told}); show fewer with --n, or try .html") from error
+        told, remedy = str(error), "show fewer with --n, or try .html"
+        if isinstance(error, OSError) and error.errno in FAULTS:
+            told, remedy = fault(error, known=str(options.out)), remedy_for(error, "give another")
+        raise ValueError(f"--out {str(options.out)!r} cannot be written ({told}); {remedy}") from error
 
 
 def at_least(least: int) -> Callable[[str], int]:
