@@ -35,7 +35,19 @@ class Stuck(BaseException):
 def raised() -> Iterator[None]:
     """While a tool works each signal raises ``Interrupted`` in it, so that what is half written is removed."""
     with _handled(_raise):
-        yield
+        try:
+            yield
+        except Exception as error:
+            if interrupted := _behind(error):
+                raise interrupted from None
+            raise
+
+
+def _behind(error: BaseException | None) -> BaseException | None:
+    """The signal of which a bare ``except`` made another error, as MMEngine's around the formatting of a config."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error
 
 
 class Asked:

@@ -154,6 +154,21 @@ def test_a_moment_that_is_missing_is_refused_by_name():
     check_state(run, run.content)
 
 
+def test_numbers_of_parameters_may_be_other_but_not_the_same():
+    run = trained()
+    state = run.content["optimizer"]
+    state["param_groups"][0]["params"] = [5, 4, 3, 2, 1, 0]
+    with pytest.raises(ValueError, match=r"\n  optimizer\.state\.0\.exp_avg: is a tensor \[3, 2\], wanted a tensor \[1\]"):
+        check_state(run, run.content)
+    state["state"] = {5 - index: held for index, held in state["state"].items()}
+    check_state(run, run.content)
+    warn_of_lost(run, run.content)
+    assert run.said == []
+    state["param_groups"][0]["params"] = [5, 4, 3, 2, 1, True]
+    with pytest.raises(ValueError, match=r"1 keys do not fit:\n  optimizer\.param_groups: is without a parameter of its own for"):
+        check_state(run, run.content)
+
+
 def test_a_parameter_without_state_is_named_unless_its_part_was_frozen():
     run = trained()
     warn_of_lost(run, run.content)

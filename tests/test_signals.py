@@ -200,3 +200,18 @@ def listens_inside() -> None:
     with raised():
         pass
     signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_bare_except_does_not_hide_a_signal(capsys):
+    with pytest.raises(SystemExit) as ended, user_errors():
+        formats()
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "\nSIGTERM: ended before it was done\n"
+
+
+def formats() -> None:
+    """As MMEngine prints a config."""
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except:  # noqa: E722
+        raise SyntaxError("Failed to format the config file")  # noqa: B904

@@ -303,7 +303,7 @@ def test_a_checkpoint_of_another_model_is_refused(trained, tool, tmp_path):
         (
             tmp_path / "stage1.pth",
             [],
-            r"(?s)checkpoint: .* keys do not fit:.*text_encoder\.\S+: missing.*test it with the config that it was trained with",
+            r"(?s)checkpoint='.*': .* keys do not fit:.*text_encoder\.\S+: missing.*test it with the config that it was trained",
         ),
         (
             trained.checkpoint,

@@ -40,8 +40,9 @@ def usable(setting: str, file: str) -> Iterator[None]:
 
 def check_state(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
     """``ValueError`` where the state of optimiser or schedules is none that those of this run could go on from."""
-    faults = list(unlike(_groups(runner.optim_wrapper.state_dict()), _groups(checkpoint.get("optimizer") or {}), "optimizer"))
-    faults += _of_other_shape(runner.optim_wrapper, checkpoint.get("optimizer") or {})
+    held = checkpoint.get("optimizer") or {}
+    faults = [*unlike(_groups(runner.optim_wrapper.state_dict()), _groups(held), "optimizer")]
+    faults = faults or _of_other_shape(runner.optim_wrapper, held)
     schedulers, found = runner.param_schedulers, checkpoint.get("param_schedulers")
     if schedulers is not None and found is not None:
         own = {key: _states(each) for key, each in schedulers.items()} if isinstance(schedulers, dict) else _states(schedulers)
@@ -70,8 +71,16 @@ def _of_other_shape(wrapper: Any, found: Mapping[str, Any]) -> list[str]:
         return []
     if not isinstance(states, Mapping):
         return ["optimizer.state is no dict, wanted one"]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters = _by_index(optimizer, found)
+    if len(parameters) < sum(len(group["params"]) for group in optimizer.param_groups):
+        return ["optimizer.param_groups is without a parameter of its own for each that is trained"]
     return [*(fault for index, state in states.items() for fault in _odd(index, state, parameters)), *_lacking(states)]
+
+
+def _by_index(optimizer: torch.optim.Optimizer, found: Mapping[str, Any]) -> dict[Any, Tensor]:
+    """The parameters by the numbers that a state has for them."""
+    numbers = [number for group in found["param_groups"] for number in group["params"]]
+    return dict(zip(numbers, (parameter for group in optimizer.param_groups for parameter in group["params"]), strict=False))
 
 
 def _lacking(states: Mapping[Any, Any]) -> Iterator[str]:
@@ -93,19 +102,22 @@ def warn_of_lost(runner: Runner, checkpoint: Mapping[str, Any]) -> None:
 def _without_state(runner: Runner, checkpoint: Mapping[str, Any]) -> list[str]:
     """Parts of which there is nothing at all were frozen so far. Of an empty state all is lost, where the optimiser keeps one."""
     optimizer: Any = getattr(runner.optim_wrapper, "optimizer", None)
-    if optimizer is None or not any("betas" in group or group.get("momentum") for group in optimizer.param_groups):
+    if (
+        optimizer is None
+        or not checkpoint.get("optimizer")
+        or not any("betas" in group or group.get("momentum") for group in optimizer.param_groups)
+    ):
         return []
     names = {id(parameter): name for name, parameter in unwrapped(runner.model).named_parameters() if parameter.requires_grad}
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    states = (checkpoint.get("optimizer") or {}).get("state") or {}
-    trained = {index: names[id(parameter)] for index, parameter in enumerate(parameters) if id(parameter) in names}
+    held, states = _by_index(optimizer, checkpoint["optimizer"]), checkpoint["optimizer"].get("state") or {}
+    trained = {index: names[id(parameter)] for index, parameter in held.items() if id(parameter) in names}
     parts = {trained[index].partition(".")[0] for index in trained if index in states}
     return [name for index, name in trained.items() if index not in states and (name.partition(".")[0] in parts or not parts)]
 
 
-def _odd(index: Any, state: Any, parameters: list[Tensor]) -> Iterator[str]:
+def _odd(index: Any, state: Any, parameters: dict[Any, Tensor]) -> Iterator[str]:
     where = f"optimizer.state.{index}"
-    if not isinstance(index, int) or not 0 <= index < len(parameters) or not isinstance(state, dict):
+    if index not in parameters or not isinstance(state, dict):
         yield f"{where} is no state of a parameter, wanted at most {len(parameters)}"
         return
     for name in state.keys() & set(OF_SHAPE):

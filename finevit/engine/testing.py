@@ -31,7 +31,7 @@ class CheckpointTested(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = unwrapped(runner.model)
-        check_fit(model.state_dict(), weights_of(checkpoint), where="checkpoint", remedy=REMEDY)
+        check_fit(model.state_dict(), weights_of(checkpoint), where=f"checkpoint={runner._load_from!r}", remedy=REMEDY)
         self.iteration = checkpoint.get("meta", {}).get("iter", 0)
 
     def after_test_iter(

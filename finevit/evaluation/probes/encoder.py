@@ -28,12 +28,13 @@ class Encoder(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """Weights with the config that they were trained by, and the ``iteration``."""
+    """Weights with the config that they were trained by, the ``iteration``, and the ``file`` that they are from."""
 
     cfg: Config
     weights: dict[str, torch.Tensor]
     iteration: int
     meta: dict[str, Any] = {}
+    file: str = ""
 
 
 def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> Checkpoint:
@@ -43,7 +44,7 @@ def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> C
     cfg = config_of(path, meta, config, options)
     if not isinstance(cfg.get("model"), dict) or not cfg.model.get("backbone"):
         raise ValueError(f"{config or path}: its config has no model.backbone to probe; give that of a FineViT by --config FILE")
-    return Checkpoint(cfg, weights_of(content), meta.get("iter", 0), meta)
+    return Checkpoint(cfg, weights_of(content), meta.get("iter", 0), meta, path)
 
 
 def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained: bool = False) -> Encoder:
@@ -58,7 +59,8 @@ def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained
         raise ValueError(f"--pixels {pixels}: give an area of at least {(2 * backbone.patch) ** 2} pixels, such as {PIXELS}")
     if not untrained:
         own, remedy = under(checkpoint.weights, "backbone."), "give the config that it was trained with by --config FILE"
-        check_fit(backbone.state_dict(), own, where="checkpoint", remedy=remedy, prefix="backbone.")
+        where = f"checkpoint={checkpoint.file!r}"
+        check_fit(backbone.state_dict(), own, where=where, remedy=remedy, prefix="backbone.")
         backbone.load_state_dict(own)
         if other := changes(backbone, {"meta": checkpoint.meta}, "backbone"):  # of --config or --cfg-options
             say(f"the encoder does other than it was trained to: {', '.join(other)}; restore the setting", logging.WARNING)
