@@ -1,6 +1,7 @@
 """Configs: every mistake is found before anything is built, named with its place, and answered with a did-you-mean."""
 
 import argparse
+import copy
 import os
 import runpy
 import sys
@@ -12,13 +13,14 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch.utils.data import DataLoader, Dataset
+from yapf.yapflib import yapf_api
 
 from finevit.contracts import Record
 from finevit.datasets.readers.files import FileSource, Skipped
 from finevit.engine import own_data
 from finevit.engine.check import check_config
 from finevit.engine.cli import Options, user_errors
-from finevit.engine.config import ConfigError, load_config
+from finevit.engine.config import ConfigError, _formatted_once, load_config
 from finevit.engine.shares import resolve_shares
 from finevit.engine.unseen import seen
 from finevit.plugins import load_plugins
@@ -709,3 +711,18 @@ def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
 )
 def test_values_of_another_kind(options, message):
     assert message in mistakes(**options)
+
+
+def test_the_text_of_a_config_is_formatted_once(monkeypatch):
+    calls = []
+    formatted = _formatted_once(lambda text, **style: (calls.append(text), (text.upper(), style))[1])
+    assert [formatted("a", wide=1), formatted("a", wide=1), formatted("a", wide=2), formatted("b", wide=1)] == [
+        *[("A", {"wide": 1})] * 2,
+        ("A", {"wide": 2}),
+        ("B", {"wide": 1}),
+    ]
+    assert calls == ["a", "a", "b"]
+    monkeypatch.setattr(yapf_api, "FormatCode", _formatted_once(lambda text, **style: (calls.append(text), (text, True))[1]))
+    cfg = load_config(TINY)
+    assert cfg.pretty_text == copy.deepcopy(cfg).pretty_text
+    assert len(calls) == 4

@@ -6,6 +6,7 @@ loaded config, so an override of it is refused like any unknown setting instead 
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS, TRANSFORMS, Registry
 from mmengine.utils import import_modules_from_strings
+from yapf.yapflib import yapf_api
 
 from finevit.engine.options import ConfigError, Given
 from finevit.engine.own_data import LOADERS, SETTINGS, sources, use_own_data
@@ -26,12 +28,30 @@ from finevit.suggest import did_you_mean
 
 MODULE2PACKAGE["mmseg"] = "mmseg"
 """MMEngine looks for ``mmseg::`` configs in a distribution ``mmsegmentation``; the maintained one is ``onedl-mmsegmentation``."""
+
 OF_WORKERS = ("persistent_workers", "prefetch_factor")
 """What torch refuses in a dataloader without workers."""
 
 
 WITH_WEIGHTS = ("config", "tokenizer")
 """What weights of a language model bring along."""
+
+
+def _formatted_once(format_code: Callable) -> Callable:
+    """yapf takes a second to format a config, and MMEngine asks for the same text ten times in a run, at each checkpoint too."""
+    known: dict[str, tuple] = {}
+
+    @wraps(format_code)
+    def formatted(text: str, **style: Any) -> tuple:
+        key = f"{style}\n{text}"
+        if key not in known:
+            known[key] = format_code(text, **style)
+        return known[key]
+
+    return formatted
+
+
+yapf_api.FormatCode = _formatted_once(yapf_api.FormatCode)
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
