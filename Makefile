@@ -4,6 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 SHARE ?= 1
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help environment train learning tricks ablation downstream bench reliability ops test test-slow check format scenes pins
@@ -36,7 +37,7 @@ ops: environment ## build mmcv's compiled operations once, cache the wheel and i
 	@$(RUN) tools/build_ops.py $(ARGS)
 
 test: environment ## run the tests that take minutes at most
-	@$(RUN) -m pytest -m "not slow and not reliability" $(ARGS)
+	@$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not reliability" $(ARGS)
 
 test-slow: environment ## run the long tests too
 	@$(RUN) -m pytest -m "slow and not reliability" $(ARGS) || [ $$? -eq 5 ]

@@ -1,11 +1,15 @@
 """What several test files need: the functions of CLIP_benchmark, as pip brings them; mmcv's operations by our stand-ins."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
 
 import pytest
+
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # before torch is imported: tests side by side share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
 
 from finevit.packages import Package, cached_folder
 
