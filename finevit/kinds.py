@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 COUNT, NUMBER, SEED, COUNTS, STEPS = "whole number of at least 0", "number", "seed", "dict of numbers", "list of whole numbers"
+RESUMED = "dict in which all is True"
 """Kinds, in words."""
 META = {"iter": COUNT, "epoch": COUNT, "seed": SEED, "data_order": "dict", "backbone": "dict"}
 INFO = {
@@ -28,9 +29,10 @@ def _wrong(content: Mapping[str, Any]) -> Iterator[str]:
     yield from _parts(content, dict.fromkeys(("meta", "message_hub", "optimizer"), "dict"), "")
     yield from _parts(content.get("meta") or {}, META, "meta.")
     if hub := content.get("message_hub"):
-        yield from _parts(hub, dict.fromkeys(("log_scalars", "runtime_info", "resumed_keys"), "dict"), "message_hub.")
+        yield from _parts(hub, {"log_scalars": "dict", "runtime_info": "dict", "resumed_keys": RESUMED}, "message_hub.")
         info = hub.get("runtime_info") or {}
-        yield from _parts(info, INFO, "message_hub.runtime_info.")
+        scores = {name: NUMBER for name in info if str(name).startswith("best_score")}
+        yield from _parts(info, {**INFO, **scores}, "message_hub.runtime_info.")
         yield from _parts(info.get("captions") or {}, {"totals": COUNTS, "limits": STEPS}, "message_hub.runtime_info.captions.")
     schedulers = content.get("param_schedulers")
     for name, each in schedulers.items() if isinstance(schedulers, dict) else [("", schedulers)]:
@@ -58,6 +60,8 @@ def _is(value: Any, kind: str) -> bool:
             return isinstance(value, str)
         case "number":
             return isinstance(value, Real) and not isinstance(value, bool)
+        case "dict in which all is True":
+            return isinstance(value, dict) and all(each is True for each in value.values())
         case "dict of numbers":
             return isinstance(value, dict) and all(_is(each, NUMBER) for each in value.values())
         case "list of whole numbers":

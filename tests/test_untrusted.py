@@ -51,6 +51,8 @@ def test_the_config_text_that_mmengine_would_run_is_left_out(tmp_path: Path, mon
             {"message_hub": {"runtime_info": {"keep_ckpt_ids": ["../x"]}}},
             "runtime_info.keep_ckpt_ids no list of whole numbers but a l",
         ),
+        ({"message_hub": {"resumed_keys": {"a": False}}}, "message_hub.resumed_keys no dict in which all is True but a dict"),
+        ({"message_hub": {"runtime_info": {"best_score_r1": "x"}}}, "message_hub.runtime_info.best_score_r1 no number but 'x'"),
         ({"param_schedulers": {"a": 5}}, "param_schedulers.a no list of dicts but 5"),
         ({"param_schedulers": [5]}, "param_schedulers no list of dicts but a list"),
         *(

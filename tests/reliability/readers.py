@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import runpy
 import sys
@@ -16,6 +17,7 @@ from finevit.engine.config import load_config
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 
+_runs = itertools.count()
 ROOT = Path(__file__).resolve().parents[2]
 ARCH = {"depth": 1, "dim": 16, "heads": 1, "hidden": 16}
 CONFIG = f"""
@@ -58,8 +60,8 @@ def roads(config: Path, folder: Path) -> dict:
     """By name: what reads the checkpoint of that path."""
     out = str(folder / "out")
     return {
-        "resume": lambda file: _tool("train", config, "--resume", file, "--work-dir", out),
-        "load_from": lambda file: _tool("train", config, "--work-dir", out, "--cfg-options", f"load_from={file}"),
+        "resume": lambda file: _tool("train", config, "--resume", file, "--work-dir", out, "--cfg-options", _name()),
+        "load_from": lambda file: _tool("train", config, "--work-dir", out, "--cfg-options", f"load_from={file}", _name()),
         "Pretrained": lambda file: _call(_pretrained, file),
         "test": lambda file: _tool("test", config, file, "--work-dir", out),
         "export": lambda file: _tool("export", file, "--to", "safetensors", "--out", str(folder / "export")),
@@ -80,6 +82,11 @@ def probed(file: Path) -> tuple[int, str]:
     from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
 
     return _call(lambda: load_encoder(open_checkpoint(str(file), None, {})))
+
+
+def _name() -> str:
+    """Runs of one second and one process would share MMEngine's messages."""
+    return f"experiment_name=run{next(_runs)}"
 
 
 def _pretrained(file: Path) -> None:
