@@ -62,6 +62,8 @@ class Asked:
         self.saves = False
         self.waits: Callable[[], bool] = lambda: False
         """Whether the main thread waits between two steps, where it can be interrupted."""
+        self._told = threading.Event()
+        self._told.set()
         self._heard = 0.0
 
     @contextmanager
@@ -69,6 +71,7 @@ class Asked:
         """Hears signals; in the main thread alone."""
         reads, writes = os.pipe()
         os.set_blocking(writes, False)
+        self._told.clear()
         with _handled(self._break_off):
             before = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
             threading.Thread(target=self._listen, args=(reads,), name="signals", daemon=True).start()
@@ -82,6 +85,10 @@ class Asked:
         """Called between two steps."""
         if self.number:
             raise Interrupted(self.number)
+
+    def wait_until_told(self) -> None:
+        """What becomes of a signal is said after its own line."""
+        self._told.wait(1)
 
     def _break_off(self, number: int, frame: FrameType | None) -> None:
         self.number = self.number or number
@@ -103,6 +110,7 @@ class Asked:
         elif not self._heard:
             self._heard, self.number = time.monotonic(), self.number or number
             tell(f"{name}: ends after the step in progress, with a checkpoint; a second signal ends at once, without")
+            self._told.set()
         elif time.monotonic() - self._heard > TOGETHER:
             going_on = "to go on from the newest checkpoint: the same command with --resume"
             leave(128 + self.number, f"{name} again: ended at once; {going_on}")

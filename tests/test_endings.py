@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mmengine.hooks import Hook
 from test_checkpoints import names
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
@@ -152,6 +153,65 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(tmp_path, number
     assert (tmp_path / "iter_4.pth").read_text() == "4"
     going_on = "to go on: the same command with --resume"
     assert run.said[-1] == f"{number.name}: saved step 4 of 12 in {tmp_path}/iter_4.pth; {going_on}"
+
+
+class AfterStep(Hook):
+    """Calls something after one of the steps."""
+
+    def __init__(self, step: int, call: Callable[[], None]) -> None:
+        self.step, self.call = step, call
+
+    def after_train_iter(self, run: Run, *_: object) -> None:
+        if run.iter + 1 == self.step:
+            self.call()
+
+
+class AfterTrain(Hook):
+    """Calls something after all the hooks of the end."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def after_train(self, run: Run) -> None:
+        self.call()
+
+
+def test_the_validation_of_the_untrained_model_is_finished_first(tmp_path):
+    """It is in the first step, and no later start could make up for it."""
+    run, at = Run(tmp_path), []
+    run.hooks.insert(2, AfterStep(1, lambda: run.validate(lambda *_: (at.append(1), run.asked._break_off(signal.SIGTERM, None)))))
+    with pytest.raises(SystemExit):
+        run.train()
+    assert len(at) == len(run.val_dataloader) == 2
+    assert "saved step 1 of 12 in" in run.said[-1]
+
+
+def test_a_signal_between_the_end_of_a_step_and_its_count_loses_none(tmp_path):
+    run = Run(tmp_path)
+    run.hooks.append(AfterStep(4, lambda: run.asked._break_off(signal.SIGTERM, None)))
+    with pytest.raises(SystemExit):
+        run.train()
+    assert names(tmp_path) == ["iter_4.pth", "last_checkpoint"]
+    assert (tmp_path / "iter_4.pth").read_text() == "4"
+
+
+def test_saving_is_no_wait_for_a_loader(tmp_path):
+    """A signal ends the wait in which it comes, however long the save takes."""
+    run = Run(tmp_path)
+    save = run.save_checkpoint
+    run.save_checkpoint = lambda *arguments, **options: (time.sleep(1.5 * LIMIT), save(*arguments, **options))
+    with pytest.raises(SystemExit):
+        run.train(asks(signal.SIGTERM, "validation", 4, run))
+    assert names(tmp_path) == ["iter_4.pth", "last_checkpoint"]
+
+
+def test_a_signal_at_the_end_of_a_run_has_its_code(tmp_path):
+    run = Run(tmp_path)
+    run.hooks.append(AfterTrain(lambda: setattr(run.asked, "number", signal.SIGHUP)))
+    with pytest.raises(SystemExit) as ended:
+        run.train()
+    assert ended.value.code == 129
+    assert "saved step 12 of 12 in" in run.said[-1]
 
 
 def test_an_accumulation_is_finished_first(tmp_path):

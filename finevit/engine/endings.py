@@ -31,35 +31,42 @@ class EndingHook(Hook):
     def __init__(self, *, asked: Asked, watch: LoaderWatchHook) -> None:
         self.asked, self.watch = asked, watch
         self.begun: int | None = None
+        self.done = 0
 
     def before_train(self, runner: Runner) -> None:
         self.begun = runner.iter
-        self.asked.waits = lambda: self.watch.waiting and runner.world_size == 1 and between_updates(runner)
+        self.asked.waits = lambda: self.watch.waiting and runner.world_size == 1 and self._can_end(runner)
         self.asked.saves = True
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None) -> None:
-        self._end(runner)
+        self.done = runner.iter + 1
+        self.end(runner)
         if runner.iter + 1 < runner.max_iters:
             self.watch.wait(runner, "train")
         self.watch.in_step = False
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None) -> None:
-        self._end(runner)
+        self.end(runner)
 
     def after_val(self, runner: Runner) -> None:
         if not self.watch.in_step and self.begun is not None and runner.iter < runner.max_iters:
             self.watch.wait(runner, "train")
 
     def after_train(self, runner: Runner) -> None:
-        self._end(runner)
+        self.end(runner)
 
-    def _end(self, runner: Runner) -> None:
+    def end(self, runner: Runner) -> None:
+        """Ends the run where a rank was asked to; every rank comes here."""
         if runner.world_size > 1:
             number = torch.tensor(self.asked.number, device=next(runner.model.parameters()).device)
             all_reduce(number, "max")
             self.asked.number = int(number)
-        if between_updates(runner):
+        if self._can_end(runner):
             self.asked.raise_if_asked()
+
+    def _can_end(self, runner: Runner) -> bool:
+        """Not in an accumulation, nor where the first step has the untrained model validated, which no later start can make up."""
+        return between_updates(runner) and not (self.watch.in_step and self.done <= runner.iter)
 
 
 @contextmanager
@@ -67,12 +74,14 @@ def saving(runner: Runner, hook: EndingHook) -> Iterator[None]:
     """Around a run: what ends it between two steps is told, with the checkpoint that it leaves."""
     try:
         yield
+        hook.end(runner)
     except Interrupted as signal:
         _interrupted(runner, hook, signal)
     except (Stuck, RuntimeError) as error:
         fault = str(error) if isinstance(error, Stuck) else died(error, hook.watch)
         if not fault:
             raise
+        hook.watch.came()
         time.sleep(TOGETHER)  # what ended the worker may be meant for the run
         if hook.asked.number:
             _interrupted(runner, hook, Interrupted(hook.asked.number))
@@ -83,6 +92,8 @@ def saving(runner: Runner, hook: EndingHook) -> Iterator[None]:
 
 
 def _interrupted(runner: Runner, hook: EndingHook, signal: Interrupted) -> NoReturn:
+    hook.watch.came()
+    hook.asked.wait_until_told()
     say(f"{signal.name}: {_kept(runner, hook)}", runner.logger)
     _end_workers(signal.code)
     raise SystemExit(signal.code) from None
@@ -98,10 +109,8 @@ def _kept(runner: Runner, hook: EndingHook) -> str:
     """Saves the steps that no checkpoint has; what stands now, for people."""
     if hook.begun is None:
         return "before the first step there is nothing to save; the same command starts again"
-    if hook.watch.in_step:  # all of it is done but the counting
-        runner.train_loop._iter += 1
-        hook.watch.in_step = False
-    step = runner.iter
+    step = max(hook.done, runner.iter + hook.watch.in_step)  # all of it is done, though perhaps not counted
+    runner.train_loop._iter, hook.watch.in_step = step, False
     if step == hook.begun:
         went_on = f"no step was finished since {runner._load_from}; {GOING_ON}" if step and runner._resume else ""
         return went_on or "no step was finished, so there is nothing to save; the same command starts anew"

@@ -61,6 +61,8 @@ class ReportHook(Hook):
         self.results = Results(runner.work_dir)
         if runner.iter:
             self.results.resume(runner.iter)
+            if runner.val_loop is not None and self._wants_before(runner) and not self.results.at(0):
+                say(f"{NAME} has no validation of the untrained model, so the report will show none", runner.logger)
         elif runner.val_loop is not None and self._wants_before(runner):
             self._initial = [tensor.detach().clone() for tensor in _state(runner)]
 

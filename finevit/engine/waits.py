@@ -172,7 +172,7 @@ class LoaderWatchHook(Hook):
         while True:
             time.sleep(tick)
             if wait is not (wait := self._wait) or wait is None:
-                seconds, warned = 0.0, False
+                seconds, warned, self._overdue = 0.0, False, ""
                 continue
             seconds += tick
             if seconds > limit + GRACE:
