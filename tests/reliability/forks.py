@@ -1,9 +1,9 @@
 """A process that has imported what a run needs, and forks one for each request: Python's and torch's start is paid once.
 
 A request is a line of JSON: ``argv`` of ``tools/train.py`` (or another tool), ``log`` for what the run prints, ``trail`` for what
-it does, and its ``moment``: when the ``nth`` line of the trail that matches ``at`` was written, and ``after`` seconds are over, the
-run gets the ``signals``, each with the seconds until the next; with ``group`` its workers get them too. The answers are lines: the
-run's process id, and its exit status.
+it does, and its ``moments``, which come one after the other: when the ``nth`` line of the trail that matches ``at`` was written,
+another process sends the ``signals``, each ``[seconds, number]``, to the run, to its ``group`` or to its last ``worker``; the run
+waits for it unless ``after`` seconds are to pass before. The answers are lines: the run's process id, and its exit status.
 
 The trail has a line for each file that is opened for writing, renamed or removed, and for each call of MMEngine's hooks.
 """
@@ -13,9 +13,7 @@ import json
 import os
 import re
 import runpy
-import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -32,12 +30,15 @@ NEEDED = (
 
 
 class Trail:
-    """Writes what the process does, and signals it at one moment."""
+    """Writes what the process does, and has it signalled at its moments."""
 
-    def __init__(self, path: str, at: str, nth: int, after: float, group: bool, signals: list[tuple[int, float]]) -> None:
+    def __init__(self, path: str, moments: list[dict[str, Any]]) -> None:
         self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self.at, self.left, self.after, self.signals = re.compile(at), nth, after, signals
-        self.me, self.send = os.getpid(), os.killpg if group else os.kill
+        self.me, self.moments, self.left = os.getpid(), moments, 0
+        self.next, self.sent = os.pipe(), os.pipe()
+        if moments and not os.fork():
+            os.setsid()
+            self._send()
 
     def hear(self, event: str, arguments: tuple) -> None:
         """An audit hook, of Python and of MMEngine's hooks."""
@@ -47,23 +48,39 @@ class Trail:
             return
         line = " ".join((event, *map(str, arguments[: 1 + (event == "os.rename")])))
         os.write(self.file, f"{line}\n".encode())
-        if self.signals and self.at.search(line):
-            self.left -= 1
+        if self.moments and re.search(self.moments[0]["at"], line):
+            self.left = (self.left or self.moments[0]["nth"]) - 1
             if not self.left:
-                self._come()
+                self._come(self.moments.pop(0))
 
-    def _come(self) -> None:
-        if self.after or len(self.signals) > 1:
-            threading.Thread(target=self._send, daemon=True).start()
-        else:
-            self._send()
+    def _come(self, moment: dict[str, Any]) -> None:
+        os.write(self.file, f"moment {moment['at']}\n".encode())
+        os.write(self.next[1], b".")
+        if not moment["after"]:
+            os.read(self.sent[0], 1)
 
     def _send(self) -> None:
-        time.sleep(self.after)
-        for number, seconds in self.signals:
-            os.write(self.file, f"signal {signal.Signals(number).name}\n".encode())
-            self.send(self.me, number)
-            time.sleep(seconds)
+        """The other process; it ends with the run."""
+        os.close(self.next[1])
+        for moment in self.moments:
+            if not os.read(self.next[0], 1):
+                break
+            time.sleep(moment["after"])
+            for seconds, number in moment["signals"]:
+                time.sleep(seconds)
+                if moment["to"] == "group":
+                    os.killpg(self.me, number)
+                else:
+                    os.kill(self.me if moment["to"] == "run" else max(children(self.me, besides=os.getpid())), number)
+            if not moment["after"]:
+                os.write(self.sent[1], b".")
+        os._exit(0)
+
+
+def children(pid: int, besides: int = 0) -> list[int]:
+    """The child processes of a process."""
+    found = {int(each) for file in Path(f"/proc/{pid}/task").glob("*/children") for each in file.read_text().split()}
+    return sorted(found - {besides})
 
 
 def become(request: dict[str, Any]) -> None:
@@ -76,7 +93,7 @@ def become(request: dict[str, Any]) -> None:
     for stream in (1, 2):
         os.dup2(log, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    trail = Trail(request["trail"], **request["moment"])
+    trail = Trail(request["trail"], request["moments"])
     call_hook = Runner.call_hook
 
     def heard(self: Runner, name: str, **options: Any) -> None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,6 @@ MOMENTS = {
 }
 """Moments of a run by their line of the trail (``forks.py``), and the most seconds that may pass after it."""
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-NEVER = {"at": "", "nth": 0, "after": 0.0, "group": False, "signals": []}
 LINES = ((1, 1), (2, 2), (3, 1), (1, 2), (2, 1), (3, 2))
 """Stages, and how many steps their gradients are accumulated over."""
 TIMES = re.compile("time|images_per_s|patches_per_s|fill")
@@ -59,12 +58,12 @@ class Forks:
         assert select.select([self.process.stdout], [], [], seconds)[0], f"no answer in {seconds} s"
         return self.process.stdout.readline().decode().strip()
 
-    def run(self, work_dir: Path, *argv: str, moment: dict[str, Any] | None = None, seconds: float = 120) -> int:
+    def run(self, work_dir: Path, argv: Sequence[str], moments: Sequence[dict[str, Any]] = (), seconds: float = 120) -> int:
         """The exit status of a tool; what it prints goes to ``<work_dir>.log``, what it does to ``<work_dir>.trail``."""
         files = {ending: work_dir.with_name(f"{work_dir.name}.{ending}") for ending in ("log", "trail")}
         for file in files.values():
             file.unlink(missing_ok=True)
-        request = {"argv": argv, "moment": {**NEVER, **(moment or {})}, **{name: str(file) for name, file in files.items()}}
+        request = {"argv": argv, "moments": moments, **{name: str(file) for name, file in files.items()}}
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         child = int(self._line(10))
         try:
@@ -73,9 +72,14 @@ class Forks:
             os.killpg(child, signal.SIGKILL)
             raise AssertionError(f"no end after {seconds} s:\n{printed(work_dir)}") from None
 
-    def train(self, config: Path, work_dir: Path, *flags: str, moment: dict[str, Any] | None = None) -> int:
+    def train(self, config: Path, work_dir: Path, *flags: str, moments: Sequence[dict[str, Any]] = ()) -> int:
         """The exit status of a training."""
-        return self.run(work_dir, "tools/train.py", str(config), "--work-dir", str(work_dir), *flags, moment=moment)
+        return self.run(work_dir, ["tools/train.py", str(config), "--work-dir", str(work_dir), *flags], moments)
+
+
+def moment(at: str, *numbers: int, nth: int = 1, after: float = 0.0, to: str = "run") -> dict[str, Any]:
+    """When a run gets signals, as ``forks.py`` has it."""
+    return {"at": at, "nth": nth, "after": after, "to": to, "signals": [(0, number) for number in numbers]}
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +150,15 @@ class Line:
         assert forks.train(self.configs[0], whole) == 0, printed(whole)
         self.whole, self.curves, self.compared = left(whole), recorded(whole), 0
 
-    def break_off(self, chance: random.Random, kind: str, numbers: list[int]) -> int:
+    def break_off(self, chance: random.Random, kind: str, number: int) -> int:
         """The exit status of the run, which was signalled at a moment of a kind; one that came to its end before begins anew."""
         at, most = MOMENTS[kind]
-        moment = {"at": at, "after": chance.uniform(0, most), "group": chance.random() < 0.5}
-        moment["signals"] = [(number, 0) for number in numbers]
+        after, to = chance.uniform(0, most), chance.choice(("run", "group"))
         for nth in (chance.randint(1, 100) if kind == "anything" else chance.choice((1, 1, 2, 3)), 1, 1):
-            status = self.forks.train(chance.choice(self.configs), self.broken, "--resume", moment={**moment, "nth": nth})
-            if any(line.startswith("signal") for line in trail(self.broken)):
+            status = self.forks.train(
+                chance.choice(self.configs), self.broken, "--resume", moments=[moment(at, number, nth=nth, after=after, to=to)]
+            )
+            if status:
                 return status
             self.compare(status)
             shutil.rmtree(self.broken)
@@ -191,7 +196,7 @@ def test_kills(trial, forks, tmp_path):
     chance, kills, phases, torn, used = random.Random(0), trial.count(50), Counter(), 0, set()
     kinds = [kind for _ in range(math.ceil(kills / len(MOMENTS))) for kind in chance.sample(list(MOMENTS), len(MOMENTS))]
     for kind, line in zip(kinds, lines(forks, tmp_path, kills), strict=False):
-        assert line.break_off(chance, kind, [signal.SIGKILL]) == -signal.SIGKILL
+        assert line.break_off(chance, kind, signal.SIGKILL) == -signal.SIGKILL
         phases[kind] += 1
         torn += any(line.broken.glob("*.unfinished"))
         used.add(line)
