@@ -4,7 +4,7 @@
 PYTHON ?= python3
 ARGS ?=
 SHARE ?= 1
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help environment train learning tricks ablation downstream bench reliability ops test test-slow check format scenes pins
