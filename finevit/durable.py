@@ -8,6 +8,7 @@ stands under the name is one of those.
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -132,6 +133,8 @@ def check_digest(path: str | Path) -> str:
         return ""
     found, wanted = _sha256(path), _digests(path)
     was = " or ".join(f"{digest[:12]}…" for digest in wanted)
+    if not wanted:
+        return f"cannot be verified: {_noted(path).name} beside it holds no SHA-256; remove that if this file is known to be whole"
     return "" if found in wanted else f"is damaged: its SHA-256 is {found[:12]}…, and was {was} when it was written"
 
 
@@ -142,7 +145,8 @@ def _noted(path: Path) -> Path:
 def _digests(path: Path) -> list[str]:
     """What the file beside ``path`` says; two where a kill came while it was replaced."""
     noted = _noted(path)
-    return [line.split(" ")[0] for line in noted.read_text(errors="replace").splitlines()] if noted.is_file() else []
+    words = [line.split(" ")[0].lower() for line in noted.read_text(errors="replace").splitlines()] if noted.is_file() else []
+    return [word for word in words if re.fullmatch("[0-9a-f]{64}", word)]
 
 
 def _write_digests(path: Path, digests: list[str]) -> None:

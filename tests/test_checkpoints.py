@@ -162,6 +162,17 @@ def test_the_old_checkpoint_goes_when_the_new_one_stands(tmp_path):
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_2.pth")
 
 
+def test_a_digest_that_is_none_is_told_and_one_in_capitals_counts(tmp_path):
+    path = tmp_path / "iter_1.pth"
+    put(path, 1)
+    digest = tmp_path / "iter_1.pth.sha256"
+    digest.write_bytes(digest.read_bytes().upper().replace(b"\n", b"\r\n"))
+    assert check_digest(path) == ""
+    for content in (b"", b"\xff" * 99):
+        digest.write_bytes(content)
+        assert check_digest(path).startswith("cannot be verified: iter_1.pth.sha256 beside it holds no SHA-256; remove that")
+
+
 def test_what_is_saved_within_an_epoch_is_named_by_its_step(tmp_path):
     run = Run(tmp_path / "run", DurableCheckpointHook(interval=1, by_epoch=True, out_dir=str(tmp_path / "out")))
     run.iter, run.epoch = 37, 2

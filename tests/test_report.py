@@ -300,12 +300,22 @@ def test_report_of_a_resumed_run_reaches_back_to_its_start(tmp_path):
     assert pictures[0] == pictures[1]
 
 
+def test_a_report_goes_without_what_was_lost(tmp_path):
+    settings = config(tmp_path / "run", report=True) | {"log_level": "WARNING"}
+    trained({**settings, "train_cfg": {**settings["train_cfg"], "max_iters": 4}})
+    (tmp_path / "run/report_before.pt").write_bytes(b"half")
+    trained({**settings, "resume": True, "load_from": str(tmp_path / "run/iter_3.pth"), "experiment_name": "lost"})
+    log = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.log"))
+    assert "report_before.pt cannot be read" in log
+    assert Outline((tmp_path / "run/report.html").read_text()).tags.count("img") < 4 * 7
+
+
 def test_a_report_that_fails_does_not_cost_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr("finevit.visualization.report.write", lambda *_: 1 / 0)
     load_plugins()
     runner = Runner(**config(tmp_path / "run", report=True, steps=2), cfg=Config({"config": "of the test"}))
     assert runner.train()
-    with pytest.raises(ValueError, match=r"the training itself is complete\. The same command with --resume writes it"):
+    with pytest.raises(ValueError, match=r"report\.html: the report could not be written: Zero.* --resume writes it"):
         check_told(runner)
     log = next((tmp_path / "run").rglob("*.log")).read_text()
     assert "the report could not be written: ZeroDivisionError" in log

@@ -75,7 +75,7 @@ def user_errors() -> Iterator[None]:
             raise
         if error.errno in FULL and not error.filename:  # of a write, which names no file
             named = [argument.partition("=")[2] or argument for argument in sys.argv[1:]]
-            error.filename = full_place([*named, Path.cwd(), tempfile.gettempdir(), Path.home()]) or None
+            error.filename = full_place([*named, "/dev/shm", Path.cwd(), tempfile.gettempdir(), Path.home()]) or None
         remedy = remedy_for(error, "see to the permissions of this place, or give another")
         print(f"error: the system refused a file ({fault(error)}); {remedy}", file=sys.stderr)
         raise SystemExit(2) from None

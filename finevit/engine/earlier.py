@@ -93,7 +93,7 @@ def _later(runner: Runner, folder: Path) -> Iterator[Path]:
 def _clear(runner: Runner, folder: Path) -> None:
     """Removes what was being written, and the SHA-256 of files that are gone."""
     for pattern in _patterns(runner):
-        for path in (*folder.glob(pattern + UNFINISHED), *folder.glob(pattern + DIGEST + UNFINISHED)):
+        for path in folder.glob(f"{pattern}*{UNFINISHED}"):
             runner.logger.warning(f"removed {path} ({path.stat().st_size:,} bytes): a run was stopped while it wrote it")
             path.unlink()
         for path in folder.glob(pattern + DIGEST):

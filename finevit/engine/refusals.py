@@ -1,5 +1,6 @@
 """What a component says when it is built, as an error that names its settings."""
 
+import errno
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from mmengine.runner import Runner
 
 from finevit.engine.options import ConfigError
 from finevit.engine.slots import RESERVED
+from finevit.places import FULL
 
 METHODS = {
     "setup_env": "env_cfg",
@@ -37,7 +39,8 @@ METHODS = {
 def refusals(cfg: Mapping[str, Any]) -> Iterator[None]:
     """Turns what was raised while the Runner built from a config into a ``ConfigError``; what comes later keeps its kind.
 
-    The ``ValueError`` of a component that names its setting is handed on as it is. ``FINEVIT_TRACEBACK=1`` shows where.
+    The ``ValueError`` of a component that names its setting is handed on as it is, and so is what the system says of a full place.
+    ``FINEVIT_TRACEBACK=1`` shows where.
     """
     try:
         yield
@@ -46,7 +49,8 @@ def refusals(cfg: Mapping[str, Any]) -> Iterator[None]:
 
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         setting = _building(cfg, frames)
-        if not setting or (isinstance(error, ValueError) and is_ours(error)):
+        full = isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS)
+        if full or not setting or (isinstance(error, ValueError) and is_ours(error)):
             raise
         raise ConfigError(f"{setting} cannot be used ({told(error)}); FINEVIT_TRACEBACK=1 shows where") from error
 

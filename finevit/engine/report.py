@@ -20,8 +20,10 @@ from finevit.engine.left_out import LeftOut
 from finevit.engine.loops import evaluated, validate
 from finevit.engine.unseen import seen
 from finevit.evaluation.results import NAME, Results
+from finevit.locate import first_line
 from finevit.places import Spared
 from finevit.registry import HOOKS
+from finevit.regular import open_regular
 from finevit.unwrap import unwrapped
 
 if TYPE_CHECKING:
@@ -143,8 +145,7 @@ class ReportHook(Hook):
         from finevit.engine.record import changes, left_out, made, planned
         from finevit.visualization import run
 
-        file = Path(runner.work_dir) / BEFORE
-        before = [module.View(**view) for view in torch.load(file)] if results.at(0) and file.exists() else []
+        before = _before(runner, module) if results.at(0) else []
         scalars = _scalars(runner)
         page = module.page(
             scalars=scalars,
@@ -162,11 +163,25 @@ class ReportHook(Hook):
         return replace(page, about=made(runner), run=told)
 
 
+def _before(runner: Runner, module: ModuleType) -> list[Any]:
+    """What the untrained model made of the images; where that was lost, the page goes without, and that is said."""
+    file = Path(runner.work_dir) / BEFORE
+    try:
+        with open_regular(file) as opened:
+            return [module.View(**view) for view in torch.load(opened, weights_only=True)]
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # damaged files raise nearly anything
+        runner.logger.warning(f"{file} cannot be read ({first_line(error)}); the report goes without the untrained model's answers")
+        return []
+
+
 def check_told(runner: Runner) -> None:
     """``ValueError`` where a run that came to its end could not write its report."""
     for hook in runner.hooks:
         if isinstance(hook, ReportHook) and hook.lost:
-            raise ValueError(f"{hook.lost}. The same command with --resume writes it")
+            path = Path(runner.work_dir) / PAGE
+            raise ValueError(f"{path}: {hook.lost}. See to its place, then the same command with --resume writes it")
 
 
 def _page_of(runner: Runner) -> ModuleType | None:

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from finevit.datasets.reading import NONE, Board
 from finevit.registry import HOOKS
@@ -210,8 +211,15 @@ DIED = re.compile(
 )
 
 
+SHARED = re.compile(r"</torch_[^>]*>[^\n]*(?:No space left|Cannot allocate)")
+_MultiProcessingDataLoaderIter._shutdown = True  # of one that could not be made, which torch would end all the same
+
+
 def died(error: BaseException, watch: LoaderWatchHook | None = None) -> str:
     """Which worker died and how, for people, where torch says so; "" of any other error."""
+    if isinstance(error, RuntimeError) and SHARED.search(str(error)):
+        remedy = "give fewer num_workers, a smaller batch_size or prefetch_factor, or num_workers=0"
+        return f"a worker of a loader found no room in shared memory (df -h /dev/shm): {remedy}"
     found = DIED.match(str(error)) if isinstance(error, RuntimeError) else None
     if not found:
         return ""

@@ -1,46 +1,10 @@
-"""Images that are small to send and take long to read, and bodies that are no questions."""
+"""Bodies that are no questions."""
 
-import io
 import json
 import random
-import struct
-import zlib
 from collections.abc import Iterator
 
-from PIL import Image
-from served import picture, question
-
-
-def scans(side: int, count: int) -> bytes:
-    """A progressive JPEG whose last scan is there so many times."""
-    file = io.BytesIO()
-    Image.new("RGB", (side, side), (9, 9, 9)).save(file, "JPEG", progressive=True)
-    data = file.getvalue()
-    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
-    return data[:last] + data[last:end] * count + data[end:]
-
-
-def segments(count: int) -> bytes:
-    """A JPEG with so many segments of EXIF."""
-    segment = b"\xff\xe1" + struct.pack(">H", 64) + b"Exif\0\0" + bytes(56)
-    data = picture(kind="JPEG")
-    return data[:2] + segment * count + data[2:]
-
-
-def chunks(count: int) -> bytes:
-    """A PNG with so many texts."""
-    chunk = struct.pack(">I", 3) + b"tEXta\0b" + struct.pack(">I", zlib.crc32(b"tEXta\0b"))
-    data = picture()
-    return data[:33] + chunk * count + data[33:]
-
-
-BOMBS = {
-    "scans": lambda: scans(6300, 10_000),
-    "few scans": lambda: scans(3000, 400),
-    "segments": lambda: segments(78_000),
-    "chunks": lambda: chunks(300_000),
-    "pixels": lambda: picture(6300),
-}
+from served import question
 
 
 def odd_bodies(seed: int) -> Iterator[bytes]:
