@@ -326,7 +326,7 @@ def test_other_errors_are_handed_on(tmp_path):
         ),
         ("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that", "is killed by signal: Bus error; mostly"),
         (
-            "Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to write to file </torch_7_8_9>: No space left",
+            "Caught RuntimeError in DataLoader worker process 0.\nunable to write to file </torch_7_8_9>: No space left",
             "found no room in shared memory (df -h /dev/shm): give fewer num_workers",
         ),
         ("DataLoader worker (pid 7) is killed by signal: Aborted. ", "is killed by signal: Aborted; num_workers=0 shows where"),
