@@ -19,8 +19,8 @@ from finevit.datasets import reading
 from finevit.engine import endings, waits
 from finevit.engine.endings import EndingHook, saving
 from finevit.engine.saving import DurableCheckpointHook
-from finevit.engine.waits import LoaderWatchHook, died
-from finevit.signals import Asked
+from finevit.engine.waits import LoaderWatchHook, died, watched
+from finevit.signals import Asked, Stuck, kill_workers
 
 LIMIT = 0.3
 """Seconds that a loader may yield nothing where it hangs."""
@@ -340,3 +340,12 @@ def test_how_a_worker_died_is_told_with_what_helps(said, told):
 def test_minutes_of_the_watch_that_are_none_are_named(minutes):
     with pytest.raises(ValueError, match=r"LoaderWatchHook\.minutes=.*: give minutes, more than 0; inf sets no limit"):
         LoaderWatchHook(minutes=minutes)
+
+
+@pytest.mark.parametrize(("how", "state"), [("hangs", "waiting"), ("stopped", "stopped by a signal")])
+def test_the_loader_of_a_tool_is_watched_too(monkeypatch, how, state):
+    monkeypatch.setattr(waits, "MINUTES", LIMIT / 60)
+    loader = DataLoader(Records(**{how: 3}), batch_size=None, num_workers=1)
+    with pytest.raises(Stuck, match=rf"images has yielded nothing .*worker 0 \(pid \d+, {state}\) at record 3 \('/data/3.jpg'\)"):
+        list(watched(loader, "images"))
+    assert kill_workers()

@@ -5,7 +5,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,8 @@ STATES = {
     "R": "computing",
     "Z": "dead",
 }
+MINUTES = 10.0
+"""So long a loader may yield nothing, unless a config says otherwise."""
 GRACE = 60.0
 """Seconds that the main process gets to end, where it reads the data itself and is stuck in a call that nothing interrupts."""
 SHOWN = 4
@@ -81,7 +83,7 @@ class LoaderWatchHook(Hook):
 
     priority = "HIGHEST"
 
-    def __init__(self, *, minutes: float = 10.0) -> None:
+    def __init__(self, *, minutes: float = MINUTES) -> None:
         if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not minutes > 0:
             raise ValueError(f"LoaderWatchHook.minutes={minutes!r}: give minutes, more than 0; inf sets no limit")
         self.minutes = minutes
@@ -134,10 +136,13 @@ class LoaderWatchHook(Hook):
 
     def wait(self, runner: Runner, which: str) -> None:
         """From now on the main thread waits for the loader of ``which``; a worker that died meanwhile raises ``RuntimeError``."""
-        loader = getattr(runner, f"{which}_dataloader")
+        self.wait_for(getattr(runner, f"{which}_dataloader"), f"{which}_dataloader")
+
+    def wait_for(self, loader: Any, setting: str) -> None:
+        """The same, of a loader."""
         if not self._loaders:
             self._start()
-        watched = self._loaders.setdefault(id(loader), _Loader(f"{which}_dataloader", loader))
+        watched = self._loaders.setdefault(id(loader), _Loader(setting, loader))
         if not watched.workers:
             watched.board.sit()
         self._wait = (watched,)
@@ -204,6 +209,19 @@ def watch_of(runner: Runner) -> LoaderWatchHook:
     if own is None:
         runner.register_hook(own := LoaderWatchHook())
     return own
+
+
+def watched(loader: DataLoader, setting: str) -> Iterator[Any]:
+    """The batches of a loader that belongs to no run, under the same watch."""
+    watch = LoaderWatchHook(minutes=MINUTES)
+    try:
+        watch.wait_for(loader, setting)
+        for batch in loader:
+            watch.came()
+            yield batch
+            watch.wait_for(loader, setting)
+    finally:
+        watch.came()
 
 
 DIED = re.compile(

@@ -14,7 +14,9 @@ from finevit.boxes import fault_of_box
 from finevit.contracts import BadSample, ImageBudget, PackedImages, Region, Source
 from finevit.datasets.images import decode
 from finevit.datasets.packing import pack
+from finevit.datasets.reading import at
 from finevit.datasets.transforms import Patchify, ResizeToBudget
+from finevit.engine.waits import watched
 from finevit.evaluation.probes.encoder import Encoder
 from finevit.ops.order import shuffled
 from finevit.precision import bfloat16_helps
@@ -55,10 +57,13 @@ class ProbeImages(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        at(self.rows[index])
         try:
             return self._sample(self.rows[index])
         except BadSample as error:
             return {"skipped": str(error)}
+        finally:
+            at()
 
     def _sample(self, row: int) -> dict[str, Any]:
         record = self.source[row]
@@ -91,7 +96,7 @@ def extract(
     found, skipped = list[Image](), list[str]()
     print(f"{title}: {len(images):,} images", file=sys.stderr, flush=True)
     bar = ProgressBar(len(images), file=sys.stderr)
-    for packed, kept, messages in loader:
+    for packed, kept, messages in watched(loader, title):
         if packed is not None:
             new = enumerate(_encode(encoder, packed, kept), start=len(found))
             found += [image if keep is None or i < keep else image._replace(tokens=image.tokens[:0].clone()) for i, image in new]
