@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from forked import forked
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from PIL import Image
@@ -69,12 +71,25 @@ def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "tools/train.py"), str(config), "--work-dir", str(work_dir), *arguments]
 
 
-def train(config: Path, work_dir: Path, *arguments: str, ok: bool = True) -> str:
-    """Runs to the end; what it printed."""
-    done = subprocess.run(command(config, work_dir, *arguments), capture_output=True, text=True, cwd=ROOT, timeout=300)
-    output = done.stdout + done.stderr
-    assert (done.returncode == 0) == ok, output[-3000:]
-    return output
+def start(config: Path, work_dir: Path) -> subprocess.Popen:
+    """A run in a process of its own."""
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as those that are forked: the number of threads is part of the last bits
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command(config, work_dir), cwd=ROOT, env=one_thread, **pipes)
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory) -> Iterator[Callable[..., str]]:
+    """Runs to the end, without the seconds of a start; what it printed."""
+    log = tmp_path_factory.mktemp("logs") / "log"
+    with forked() as runs:
+
+        def trained(config: Path, work_dir: Path, *arguments: str, ok: bool = True) -> str:
+            status, output = runs.run("train", *command(config, work_dir, *arguments)[2:], log=log, seconds=300)
+            assert (status == 0) == ok, output[-3000:]
+            return output
+
+        yield trained
 
 
 def losses(work_dir: Path) -> dict[int, float]:
@@ -93,9 +108,12 @@ def weights(work_dir: Path, iteration: int) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory) -> tuple[Path, str]:
-    """An uninterrupted run."""
+    """An uninterrupted run, and what it printed."""
     work_dir = tmp_path_factory.mktemp("whole")
-    return work_dir, train(config, work_dir)
+    process = start(config, work_dir)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output[-3000:]
+    return work_dir, output
 
 
 def test_a_run_says_what_it_does_and_leaves_a_report(whole):
@@ -147,13 +165,13 @@ def test_checkpoints_hold_the_student_alone_and_what_made_it(whole):
     assert [plugin["name"] for plugin in checkpoint["message_hub"]["runtime_info"]["plugins"]] == ["bundled"]
 
 
-def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(config, whole, tmp_path):
-    process = subprocess.Popen(command(config, tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(train, config, whole, tmp_path):
+    process = start(config, tmp_path)
     deadline = time.monotonic() + 200
     while max(losses(tmp_path), default=0) < 6 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     killed_at = max(losses(tmp_path))
     output = train(config, tmp_path, "--resume", "--cfg-options", "train_dataloader.num_workers=2")
     if killed_at < 12:
@@ -164,7 +182,7 @@ def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(config, wh
         assert torch.equal(value, weights(tmp_path, 12)[name]), name
 
 
-def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(config, whole, tmp_path):
+def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(train, config, whole, tmp_path):
     weights_of = str(whole[0] / "iter_12.pth")
     output = train(config, tmp_path, "--resume", "--cfg-options", f"load_from={weights_of}", "train_cfg.max_iters=1")
     assert f"WARNING - --resume: {str(tmp_path)!r} holds no checkpoint; the run starts anew, at step 0, from the weights" in output
@@ -172,21 +190,21 @@ def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(config,
     assert "Resuming" not in output
 
 
-def test_a_resume_that_cannot_be_exact_is_refused(config, whole, tmp_path):
+def test_a_resume_that_cannot_be_exact_is_refused(train, config, whole, tmp_path):
     checkpoint = str(whole[0] / "iter_8.pth")
     output = train(config, tmp_path, "--resume", checkpoint, "--cfg-options", "train_dataloader.batch_size=2", ok=False)
     assert "global batch size: 4 then, 2 now" in output
     assert "Traceback" not in output
 
 
-def test_accumulation_learns_and_guards_its_checkpoints(config, tmp_path):
+def test_accumulation_learns_and_guards_its_checkpoints(train, config, tmp_path):
     output = train(config, tmp_path, "--amp", "--cfg-options", "optim_wrapper.accumulative_counts=2", "train_cfg.max_iters=4")
     assert "Iter(train) [4/4]" in output
     refused = train(config, tmp_path / "b", "--cfg-options", "optim_wrapper.accumulative_counts=3", ok=False)
     assert "default_hooks.checkpoint.interval: 4 must be a multiple of optim_wrapper.accumulative_counts, which is 3" in refused
 
 
-def test_layer_wise_decay(config, tmp_path):
+def test_layer_wise_decay(train, config, tmp_path):
     options = (
         "optim_wrapper.optimizer.weight_decay=0.05",
         "optim_wrapper.constructor=mmpretrain.LearningRateDecayOptimWrapperConstructor",
@@ -197,7 +215,7 @@ def test_layer_wise_decay(config, tmp_path):
     assert {round(group["initial_lr"] / 1e-3, 4) for group in groups} == {1.0, 0.5, 0.25, 0.125}
 
 
-def test_peoples_own_images_and_a_bad_one(config, tmp_path):
+def test_peoples_own_images_and_a_bad_one(train, config, tmp_path):
     rng = np.random.default_rng(0)
     images = tmp_path / "images"
     images.mkdir()
@@ -223,14 +241,14 @@ def folder(path: Path, *, good: int, bad: int) -> Path:
     return path
 
 
-def test_a_folder_of_bad_images_is_told_without_a_traceback(config, tmp_path):
+def test_a_folder_of_bad_images_is_told_without_a_traceback(train, config, tmp_path):
     root = folder(tmp_path / "images", good=0, bad=4)
     output = train(config, tmp_path / "run", "--cfg-options", f"data_root={root}", ok=False)
     assert "error: 20 samples in a row cannot be used" in output
     assert "Traceback" not in output
 
 
-def test_a_held_out_bad_image_does_not_stop_the_training(config, tmp_path):
+def test_a_held_out_bad_image_does_not_stop_the_training(train, config, tmp_path):
     root = folder(tmp_path / "images", good=5, bad=0)
     source = open_source(data_root=root, split="val")
     assert len(source) == 1
@@ -337,7 +355,7 @@ def test_what_bad_samples_may_be_is_checked(settings, said):
         BadSamplesHook(**settings)
 
 
-def test_a_captions_file_of_broken_entries_stops_before_the_first_step(config, tmp_path):
+def test_a_captions_file_of_broken_entries_stops_before_the_first_step(train, config, tmp_path):
     root = folder(tmp_path / "images", good=5, bad=0)
     names = sorted(path.name for path in root.iterdir())
     lines = [json.dumps({"image": name, "id": "a" if index < 2 else name}) for index, name in enumerate(names)]
@@ -363,7 +381,7 @@ def test_a_checkpoint_of_no_use_is_refused(tmp_path):
         check_resumable(str(tmp_path))
 
 
-def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(config, whole, tmp_path):
+def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(train, config, whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "run")
     begin = tmp_path / "run/iter_12.pth"
     (tmp_path / "run/plan.json").write_text("{}")
