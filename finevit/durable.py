@@ -6,12 +6,14 @@ stands under the name is one of those.
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import IO
@@ -20,6 +22,8 @@ UNFINISHED = ".unfinished"
 """Ending of files that are being written."""
 DIGEST = ".sha256"
 """Ending of the file that holds another's SHA-256."""
+PATIENCE = 10.0
+"""Seconds to wait for another process that writes the same file."""
 LARGE = 1 << 20
 """Bytes that are worth a thread."""
 
@@ -117,6 +121,30 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(opened)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Of processes that read and write a file of a folder one at a time, by a lock on the folder.
+
+    Where a file system has no locks none waits, and for one that is stuck nobody waits longer than ``PATIENCE``.
+    """
+    with ExitStack() as held:
+        with suppress(OSError):
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, opened)
+            end = time.monotonic() + PATIENCE
+            while not _locked(opened) and time.monotonic() < end:
+                time.sleep(0.02)
+        yield
+
+
+def _locked(opened: int) -> bool:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def remove(path: str | Path) -> None:

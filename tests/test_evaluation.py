@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,18 @@ def test_results_carry_protocol_and_data(tmp_path):
     assert results.curve("stage1/r2") == ([0, 10], [-0.1, 0.4])
     assert results.at(0)["stage1/r2"] == -0.1
     assert results.at(5) == {}
+
+
+def test_tests_that_end_at_once_lose_no_result(tmp_path):
+    def add(name: str) -> None:
+        told = {"checkpoint": tmp_path / "a.pth", "iteration": 1, "data": "x", "images": 1, "protocols": {}, "metrics": {"a": 1.0}}
+        Results(tmp_path).add_benchmark(name, **told)
+
+    names = [f"set{number}" for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, names))
+    assert sorted(json.loads((tmp_path / "results.json").read_text())["benchmarks"]) == sorted(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_resumed_results_forget_what_came_after_the_checkpoint(tmp_path):

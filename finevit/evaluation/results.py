@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from finevit.durable import write_file
+from finevit.durable import alone_in, write_file
 from finevit.locate import first_line
 from finevit.places import writing
 from finevit.regular import check_regular
@@ -70,12 +70,13 @@ class Results:
 
     def add(self, iteration: int, metrics: Mapping[str, float], *, protocols: Mapping[str, str], data: str, images: int) -> None:
         """Records an evaluation, in place of an earlier one of that iteration, and writes the file (whole or not at all)."""
-        if self._shared and self.path.exists():
-            self.benchmarks = (self._read() or {}).get("benchmarks", {})
         kept = [entry for entry in self.evaluations if entry["iteration"] != iteration]
         self.evaluations = sorted([*kept, {"iteration": iteration, **metrics}], key=lambda entry: entry["iteration"])
         self.protocols, self.data, self.images = dict(protocols), data, images
-        self._write()
+        with alone_in(self.path.parent):
+            if self._shared and self.path.exists():
+                self.benchmarks = (self._read() or {}).get("benchmarks", {})
+            self._write()
 
     def add_benchmark(
         self,
@@ -89,15 +90,21 @@ class Results:
         metrics: Mapping[str, float],
     ) -> None:
         """Records a test on another set, and writes the file."""
-        self.resume(math.inf)
         entry = {
             "iteration": iteration,
             "data": {"description": data, "images": images},
             "protocols": dict(protocols),
             "metrics": dict(metrics),
         }
-        self._place(name, checkpoint, entry)
-        self._write()
+        self._add({name: entry}, checkpoint)
+
+    def _add(self, entries: Mapping[str, dict], checkpoint: str | Path) -> None:
+        """Takes over what others have written meanwhile, puts entries under their names, and writes the file."""
+        with alone_in(self.path.parent):
+            self.resume(math.inf)
+            for name, entry in entries.items():
+                self._place(name, checkpoint, entry)
+            self._write()
 
     def _place(self, name: str, checkpoint: str | Path, entry: dict) -> None:
         """Puts an entry under its name; one of another checkpoint, or of other data, makes room, and that is said."""

@@ -22,9 +22,10 @@ class ProbeResults(Results):
             f"learned from {len(found.train):,} images of {found.data.train.describe()}; "
             f"tested on {len(found.test):,} of {found.data.test.describe()}{found.lacking}"
         )
+        entries: dict[str, dict] = {}
         for probe, outcome in found.outcomes.items():
             before = {f"untrained_{key}": value for key, value in _metrics(untrained, probe).items()}
-            entry = {
+            entries[f"probe/{probe}"] = {
                 "iteration": iteration,
                 "data": {"description": about, "images": len(found.test)},
                 "protocols": {probe: PROTOCOLS[probe]},
@@ -40,9 +41,8 @@ class ProbeResults(Results):
                     "tried": outcome.tried,
                 },
             }
-            self._place(f"probe/{probe}", checkpoint, entry)
-        self._write()
-        return [f"probe/{probe}" for probe in found.outcomes]
+        self._add(entries, checkpoint)
+        return list(entries)
 
 
 def _metrics(found: Evaluated | None, probe: str) -> Mapping[str, float]:
