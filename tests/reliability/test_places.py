@@ -210,4 +210,6 @@ def test_surroundings(trial, tools, base, tmp_path):
                 assert json.loads((place / f"{number}/results.json").read_text())["evaluations"] == wanted, name
             else:
                 assert "error: " in said, said
+    if possible:
+        place.rmdir()
     trial.record(attempts=len(cases), without=without, named=named)
