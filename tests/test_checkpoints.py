@@ -22,7 +22,9 @@ from finevit.engine.config import ConfigError, load_config
 from finevit.engine.earlier import EarlierRunHook
 from finevit.engine.in_use import in_use
 from finevit.engine.newest import newest, numbered_files
+from finevit.engine.progress import QuietRunner
 from finevit.engine.saving import DurableCheckpointHook, write
+from finevit.plugins import load_plugins
 
 ROOT = Path(__file__).parents[1]
 
@@ -393,6 +395,22 @@ def test_minutes_that_are_none_are_named(minutes):
         by_minutes(minutes)
     cfg = load_config(ROOT / "configs/finevit_tiny_stage1.py", {"default_hooks.checkpoint.minutes": minutes})
     with pytest.raises(ConfigError, match=told):
+        check_config(cfg)
+
+
+def test_hooks_of_other_packages_save_by_minutes_too():
+    load_plugins()
+    options = {"default_hooks.checkpoint.type": "CheckpointHook", "default_hooks.checkpoint.minutes": 5}
+    cfg = load_config(ROOT / "configs/finevit_tiny_stage1.py", options)
+    check_config(cfg)
+    made = QuietRunner.__new__(QuietRunner)
+    made._hooks = []
+    made.register_hook(cfg.default_hooks.checkpoint)
+    assert (type(made._hooks[0]), made._hooks[0].minutes) == (DurableCheckpointHook, 5)
+    cfg.default_hooks.checkpoint.minute = 5
+    with pytest.raises(
+        ConfigError, match=r"checkpoint\.minute: CheckpointHook has no argument 'minute' \(did you mean 'minutes'\?\)"
+    ):
         check_config(cfg)
 
 

@@ -88,7 +88,7 @@ SLOTS: dict[str, Slot] = {
 
 
 HANDED_ON: dict[str, frozenset[str]] = {
-    "CheckpointHook.__init__": frozenset(),  # to Runner.save_checkpoint, whose other arguments it gives itself
+    "CheckpointHook.__init__": frozenset({"minutes"}),  # of the durable hook, which takes its place
     "EMAHook.__init__": frozenset({"momentum", "gamma", "interval", "device", "update_buffers"}),  # to MMEngine's averaged models
 }
 """What an ``__init__`` takes by ``**kwargs`` for something else than its base class."""
