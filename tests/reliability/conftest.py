@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from broken_runs import Forks
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results/reliability"
@@ -57,6 +58,13 @@ def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
     if outcome and made.share >= 1:
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{made.name}.json").write_text(json.dumps(made.figures, indent=1) + "\n")
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Runs without the seconds of their start."""
+    with Forks() as made:
+        yield made
 
 
 _PASSED = pytest.StashKey[bool]()

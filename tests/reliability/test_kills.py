@@ -1,184 +1,22 @@
 """Kills and signals at any moment of a run: what is resumed equals a run that was never stopped, to the bit."""
 
-import json
 import math
-import os
 import random
 import re
-import select
-import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import small
-import torch
-from tiny_runs import ROOT
+from broken_runs import MOMENTS, ROOT, Forks, Line, finished, moment, printed, saved, trail
+from power import wait_for
 
-STEPS = 8
-MOMENTS = {
-    "start": (r"open .*\.in_use", 2.0),
-    "step": ("hook before_train_iter", 0.2),
-    "after a step": ("hook after_train_iter", 0.02),
-    "write": (r"open .*iter_\d+\.pth\.unfinished", 0.02),
-    "digest": (r"\.pth\.sha256\.unfinished", 0.0),
-    "rename": (r"os.rename .*\.pth$", 0.0),
-    "note": ("last_checkpoint", 0.0),
-    "removal": (r"os.remove .*iter_\d+\.pth", 0.0),
-    "before validation": ("hook before_val$", 0.0),
-    "validation": ("hook before_val_iter", 0.1),
-    "result": (r"hook after_val_epoch|results\.json", 0.0),
-    "end": ("hook after_train$", 2.0),
-    "anything": ("", 0.01),
-}
-"""Moments of a run by their line of the trail (``forks.py``), and the most seconds that may pass after it."""
-PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 LINES = ((1, 1), (2, 2), (3, 1), (1, 2), (2, 1), (3, 2))
 """Stages, and how many steps their gradients are accumulated over."""
-TIMES = re.compile("time|images_per_s|patches_per_s|fill")
-OF_A_START = ("cfg", "experiment_name", "last_ckpt", "eta", "loop_stage")
-"""What of a checkpoint is of the start of the run that wrote it."""
-
-
-class Forks:
-    """Runs of ``forks.py``."""
-
-    def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, str(ROOT / "tests/reliability/forks.py")]
-        self.process = subprocess.Popen(command, bufsize=0, env=environment, cwd=ROOT, **PIPES)
-        assert self._line(120) == "ready"
-
-    def _line(self, seconds: float) -> str:
-        assert select.select([self.process.stdout], [], [], seconds)[0], f"no answer in {seconds} s"
-        return self.process.stdout.readline().decode().strip()
-
-    def run(self, work_dir: Path, argv: Sequence[str], moments: Sequence[dict[str, Any]] = (), seconds: float = 120) -> int:
-        """The exit status of a tool; what it prints goes to ``<work_dir>.log``, what it does to ``<work_dir>.trail``."""
-        files = {ending: work_dir.with_name(f"{work_dir.name}.{ending}") for ending in ("log", "trail")}
-        for file in files.values():
-            file.unlink(missing_ok=True)
-        request = {"argv": argv, "moments": moments, **{name: str(file) for name, file in files.items()}}
-        self.process.stdin.write(json.dumps(request).encode() + b"\n")
-        child = int(self._line(10))
-        try:
-            return int(self._line(seconds))
-        except AssertionError:
-            os.killpg(child, signal.SIGKILL)
-            raise AssertionError(f"no end after {seconds} s:\n{printed(work_dir)}") from None
-
-    def train(self, config: Path, work_dir: Path, *flags: str, moments: Sequence[dict[str, Any]] = ()) -> int:
-        """The exit status of a training."""
-        return self.run(work_dir, ["tools/train.py", str(config), "--work-dir", str(work_dir), *flags], moments)
-
-
-def moment(at: str, *numbers: int, nth: int = 1, after: float = 0.0, to: str = "run") -> dict[str, Any]:
-    """When a run gets signals, as ``forks.py`` has it."""
-    return {"at": at, "nth": nth, "after": after, "to": to, "signals": [(0, number) for number in numbers]}
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    made = Forks()
-    yield made
-    made.process.stdin.close()
-    made.process.wait()
-    made.process.stdout.close()
-
-
-def printed(work_dir: Path) -> str:
-    return work_dir.with_name(work_dir.name + ".log").read_text()
-
-
-def trail(work_dir: Path) -> list[str]:
-    path = work_dir.with_name(work_dir.name + ".trail")
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def recorded(work_dir: Path) -> dict[int, list[dict[str, Any]]]:
-    """What the curves of a run have of each step, of all its starts: without times."""
-    found: dict[int, list[dict[str, Any]]] = {}
-    for file in sorted(work_dir.glob("*/vis_data/scalars.json")):
-        for line in file.read_text().splitlines():
-            scalars = {name: value for name, value in json.loads(line).items() if not TIMES.search(name)}
-            found.setdefault(scalars["step"], []).append(scalars)
-    return found
-
-
-def left(work_dir: Path) -> dict[str, Any]:
-    """All that a run has come to, without times."""
-    checkpoint = torch.load(work_dir / f"iter_{STEPS}.pth")
-    scalars = checkpoint["message_hub"]["log_scalars"]
-    told = {name: value for name, value in checkpoint["message_hub"]["runtime_info"].items() if name not in OF_A_START}
-    histories = {name: history for name, history in scalars.items() if not TIMES.search(name)}
-    results = json.loads((work_dir / "results.json").read_text())
-    return {
-        **{name: checkpoint[name] for name in ("state_dict", "optimizer", "param_schedulers")},
-        "meta": {name: checkpoint["meta"][name] for name in ("iter", "epoch", "seed", "data_order")},
-        "histories": histories,
-        "told": told,
-        "results": results,
-    }
-
-
-def differences(one: Any, other: Any, at: str = "") -> list[str]:
-    """Where two values differ, by a bit."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = sorted({*one, *other}, key=str)
-        return [each for key in keys for each in differences(one.get(key), other.get(key), f"{at}.{key}")]
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [each for n, (a, b) in enumerate(zip(one, other, strict=True)) for each in differences(a, b, f"{at}[{n}]")]
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
-    else:
-        same = one == other or (one != one and other != other)
-    return [] if same else [at]
-
-
-class Line:
-    """A whole run, and one that is broken off again and again."""
-
-    def __init__(self, forks: Forks, folder: Path, stage: int, accumulates: int) -> None:
-        self.forks, self.stage = forks, stage
-        self.configs = [small.write(folder, stage, steps=STEPS, workers=workers, accumulates=accumulates) for workers in (0, 2)]
-        whole, self.broken = (folder / f"{name}{stage}_{accumulates}" for name in ("whole", "broken"))
-        assert forks.train(self.configs[0], whole) == 0, printed(whole)
-        self.whole, self.curves, self.compared = left(whole), recorded(whole), 0
-
-    def break_off(self, chance: random.Random, kind: str, number: int) -> int:
-        """The exit status of the run, which was signalled at a moment of a kind; one that came to its end before begins anew."""
-        at, most = MOMENTS[kind]
-        after, to = chance.uniform(0, most), chance.choice(("run", "group"))
-        for nth in (chance.randint(1, 100) if kind == "anything" else chance.choice((1, 1, 2, 3)), 1, 1):
-            status = self.forks.train(
-                chance.choice(self.configs), self.broken, "--resume", moments=[moment(at, number, nth=nth, after=after, to=to)]
-            )
-            if status:
-                return status
-            self.compare(status)
-            shutil.rmtree(self.broken)
-        raise AssertionError(f"{kind} did not come:\n{printed(self.broken)}")
-
-    def end(self) -> None:
-        """Lets the run come to its end."""
-        self.compare(self.forks.train(self.configs[0], self.broken, "--resume"))
-
-    def compare(self, status: int) -> None:
-        """The run has come to its end."""
-        assert status == 0, printed(self.broken)
-        assert differences(self.whole, left(self.broken)) == []
-        found = recorded(self.broken)
-        assert found.keys() == self.curves.keys()
-        for step, several in self.curves.items():
-            for each in found[step]:
-                assert each in several
-            assert all(each in found[step] for each in several), step
-        self.compared += 1
 
 
 def lines(forks: Forks, folder: Path, attempts: int) -> Iterator[Line]:
@@ -191,16 +29,86 @@ def lines(forks: Forks, folder: Path, attempts: int) -> Iterator[Line]:
         yield made[stage, accumulates]
 
 
-def test_kills(trial, forks, tmp_path):
-    """SIGKILL."""
-    chance, kills, phases, torn, used = random.Random(0), trial.count(50), Counter(), 0, set()
-    kinds = [kind for _ in range(math.ceil(kills / len(MOMENTS))) for kind in chance.sample(list(MOMENTS), len(MOMENTS))]
-    for kind, line in zip(kinds, lines(forks, tmp_path, kills), strict=False):
-        assert line.break_off(chance, kind, signal.SIGKILL) == -signal.SIGKILL
-        phases[kind] += 1
-        torn += any(line.broken.glob("*.unfinished"))
-        used.add(line)
-        print(f"stage {line.stage}, {kind}: {trail(line.broken)[-2]}", flush=True)
+def kinds(chance: random.Random, attempts: int) -> list[str]:
+    """Of each attempt the kind of moment: all of them, again and again."""
+    rounds = math.ceil(attempts / len(MOMENTS))
+    return [kind for _ in range(rounds) for kind in chance.sample(list(MOMENTS), len(MOMENTS))][:attempts]
+
+
+def ended(used: Iterable[Line]) -> int:
+    """Lets each line come to its end; how many runs equalled whole ones."""
     for line in used:
         line.end()
-    trial.record(kills=kills, with_a_file_half_written=torn, identical=sum(line.compared for line in used), moments=dict(phases))
+    return sum(line.compared for line in used)
+
+
+def test_kills(trial, forks, tmp_path):
+    """SIGKILL."""
+    chance, kills, torn, used = random.Random(0), trial.count(50), 0, {}
+    moments = kinds(chance, kills)
+    for kind, line in zip(moments, lines(forks, tmp_path, kills), strict=True):
+        assert line.break_off(chance, kind, signal.SIGKILL) == -signal.SIGKILL
+        torn += any(line.broken.glob("*.unfinished"))
+        used[line] = True
+        print(f"stage {line.stage}, {kind}: {trail(line.broken)[-2]}", flush=True)
+    identical = ended(used)
+    trial.record(kills=kills, with_a_file_half_written=torn, identical_runs=identical, moments=dict(Counter(moments)))
+    assert identical >= len(used)
+
+
+def test_signals(trial, forks, tmp_path):
+    """SIGTERM, SIGINT and SIGHUP: the run says what is saved, and no finished step is lost."""
+    chance, attempts, lost, told, used = random.Random(1), trial.count(20), 0, Counter(), {}
+    moments = kinds(chance, attempts)
+    for kind, line in zip(moments, lines(forks, tmp_path, attempts), strict=True):
+        number = chance.choice((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        status, text = line.break_off(chance, kind, number), printed(line.broken)
+        assert status == 128 + number or (status == -number and "trained to step 8 of 8" in text), (status, text)
+        said = re.findall(rf"{number.name}.*?: (saved step \d+ of 8|no step was finished|.*there is nothing to save)", text)
+        assert said or status == -number, text
+        assert "Traceback" not in text
+        assert not list(line.broken.glob("*.unfinished"))
+        lost += max(0, finished(line.broken) - saved(line.broken))
+        told[number.name] += 1
+        used[line] = True
+        print(f"stage {line.stage}, {kind}: {number.name}: {said}", flush=True)
+    identical = ended(used)
+    trial.record(signals=dict(told), steps_lost=lost, identical_runs=identical, moments=dict(Counter(moments)))
+    assert lost == 0
+    assert identical >= len(used)
+
+
+def test_second_signals(trial, forks, tmp_path):
+    """One that comes while the first has the run saved ends it at once; what was half written is no harm."""
+    line, attempts, codes = Line(forks, tmp_path, 1, 1), trial.count(4), Counter()
+    for n in range(attempts):
+        first, second = ((signal.SIGTERM, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM))[n % 2]
+        files = (r"open .*iter_\d+\.pth\.unfinished", r"os.rename .*iter_\d+\.pth$", "last_checkpoint", "report.html")
+        moments = [moment("hook after_train(_iter)?$", first, nth=8 if n == 3 else 1), moment(files[n], second, late=0.5)]
+        status = forks.train(line.configs[n % 2], line.broken, "--resume", moments=moments)
+        assert status == 128 + first, printed(line.broken)
+        assert f"{second.name} again: ended at once" in printed(line.broken)
+        codes[status] += 1
+    trial.record(attempts=attempts, exit_codes={str(code): count for code, count in codes.items()}, identical_runs=ended([line]))
+
+
+@pytest.mark.parametrize("seconds", [0.3, 3.0])
+def test_a_process_of_its_own(trial, tmp_path, seconds):
+    """Without the fork: a signal at the start leaves nothing half done; under ``nohup`` a SIGHUP does nothing."""
+    config, work_dir = small.write(tmp_path, 1, steps=5000), tmp_path / "run"
+    command = [sys.executable, str(ROOT / "tools/train.py"), str(config), "--work-dir", str(work_dir)]
+    early = subprocess.run(["timeout", "--preserve-status", str(seconds), *command], capture_output=True, text=True, cwd=ROOT)
+    assert early.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM), early.stderr
+    assert "Traceback" not in early.stderr
+    assert not list(work_dir.glob("*.unfinished"))
+    with (tmp_path / "run.log").open("wb") as log:
+        run = subprocess.Popen(["nohup", *command], stdout=log, stderr=log, cwd=ROOT)
+    wait_for(lambda: finished(work_dir) >= 2 or run.poll() is not None, 120)
+    run.send_signal(signal.SIGHUP)
+    at = finished(work_dir)
+    wait_for(lambda: finished(work_dir) > at + 1 or run.poll() is not None, 60)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 128 + signal.SIGTERM, printed(work_dir)
+    assert "SIGHUP" not in printed(work_dir)
+    assert finished(work_dir) == saved(work_dir)
+    trial.record(early_exit=early.returncode, steps=saved(work_dir))
