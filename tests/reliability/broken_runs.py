@@ -35,6 +35,8 @@ MOMENTS = {
 }
 """Moments of a run by their line of the trail (``forks.py``), and the most seconds that may pass after it."""
 TIMES = re.compile("time|images_per_s|patches_per_s|fill")
+OF_VALIDATION = "val/"
+"""Of the validations ``results.json`` and the curves are the record, which a kill after them does not touch."""
 OF_A_START = ("cfg", "experiment_name", "last_ckpt", "eta", "loop_stage")
 """What of a checkpoint is of the start of the run that wrote it."""
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -44,7 +46,7 @@ class Forks:
     """Runs of ``forks.py``."""
 
     def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/reliability'}"}
         command = [sys.executable, str(ROOT / "tests/reliability/forks.py")]
         self.process = subprocess.Popen(command, bufsize=0, env=environment, cwd=ROOT, **PIPES)
         assert self._line(120) == "ready"
@@ -120,7 +122,7 @@ def left(work_dir: Path) -> dict[str, Any]:
     checkpoint = torch.load(work_dir / f"iter_{STEPS}.pth")
     scalars = checkpoint["message_hub"]["log_scalars"]
     told = {name: value for name, value in checkpoint["message_hub"]["runtime_info"].items() if name not in OF_A_START}
-    histories = {name: history for name, history in scalars.items() if not TIMES.search(name)}
+    histories = {name: history for name, history in scalars.items() if not (TIMES.search(name) or name.startswith(OF_VALIDATION))}
     results = json.loads((work_dir / "results.json").read_text())
     return {
         **{name: checkpoint[name] for name in ("state_dict", "optimizer", "param_schedulers")},
@@ -151,9 +153,9 @@ class Line:
     def __init__(self, forks: Forks, folder: Path, stage: int, accumulates: int) -> None:
         self.forks, self.stage = forks, stage
         self.configs = [small.write(folder, stage, steps=STEPS, workers=workers, accumulates=accumulates) for workers in (0, 2)]
-        whole, self.broken = (folder / f"{name}{stage}_{accumulates}" for name in ("whole", "broken"))
-        assert forks.train(self.configs[0], whole) == 0, printed(whole)
-        self.whole, self.curves, self.compared = left(whole), recorded(whole), 0
+        self.finished, self.broken = (folder / f"{name}{stage}_{accumulates}" for name in ("whole", "broken"))
+        assert forks.train(self.configs[0], self.finished) == 0, printed(self.finished)
+        self.whole, self.curves, self.compared = left(self.finished), recorded(self.finished), 0
 
     def break_off(self, chance: random.Random, kind: str, number: int) -> int:
         """The exit status of the run, which was signalled at a moment of a kind; one that came to its end before begins anew."""

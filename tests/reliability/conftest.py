@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from broken_runs import Forks
+
+pytest.register_assert_rewrite("broken_runs")
+from broken_runs import Forks  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results/reliability"

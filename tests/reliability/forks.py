@@ -5,7 +5,7 @@ it does, and its ``moments``, which come one after the other: when the ``nth`` l
 another process sends the ``signals``, each ``[seconds, number]``, to the run, to its ``group`` or to its last ``worker``; the run
 waits for it unless ``after`` seconds are to pass before. The answers are lines: the run's process id, and its exit status.
 
-The trail has a line for each file that is opened for writing, renamed or removed, and for each call of MMEngine's hooks.
+The trail has a line for each file that is opened for writing, renamed or removed, each fork, and each call of MMEngine's hooks.
 """
 
 import importlib
@@ -44,7 +44,7 @@ class Trail:
         """An audit hook, of Python and of MMEngine's hooks."""
         if event == "open" and not (isinstance(arguments[0], str) and arguments[2] & WRITES):
             return
-        if event not in ("open", "os.rename", "os.remove", "hook") or os.getpid() != self.me:
+        if event not in ("open", "os.rename", "os.remove", "os.fork", "hook") or os.getpid() != self.me:
             return
         line = " ".join((event, *map(str, arguments[: 1 + (event == "os.rename")])))
         os.write(self.file, f"{line}\n".encode())
