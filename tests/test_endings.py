@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -349,3 +350,34 @@ def test_the_loader_of_a_tool_is_watched_too(monkeypatch, how, state):
     with pytest.raises(Stuck, match=rf"images has yielded nothing .*worker 0 \(pid \d+, {state}\) at record 3 \('/data/3.jpg'\)"):
         list(watched(loader, "images"))
     assert kill_workers()
+
+
+def test_of_two_workers_that_die_together_one_is_told_and_the_run_saves(tmp_path):
+    run = Run(tmp_path, Records(64), workers=2)
+
+    def kill(*_: object) -> None:
+        for worker in active_children():
+            os.kill(worker.pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+    save = run.save_checkpoint
+    run.save_checkpoint = lambda *arguments, **options: (os.kill(os.getpid(), signal.SIGCHLD), save(*arguments, **options))
+    run.hooks.insert(0, AfterStep(3, kill))
+    with pytest.raises(ValueError, match=r"worker \d of train_dataloader .*is killed by signal.* saved step 3 of 12"):
+        run.train()
+    assert names(tmp_path) == ["iter_3.pth", "last_checkpoint"]
+
+
+def test_a_death_is_told_once():
+    """A second SIGCHLD, while what becomes of the first is under way, does nothing."""
+    watch, told = LoaderWatchHook(), []
+
+    def dead(*_: object) -> None:
+        told.append(signal.getsignal(signal.SIGCHLD))
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    watch._of_child = dead
+    with pytest.raises(RuntimeError, match="is killed"):
+        watch.wait_for(Records(), "train_dataloader")
+    signal.raise_signal(signal.SIGCHLD)
+    assert told == [signal.SIG_DFL]

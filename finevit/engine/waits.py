@@ -146,16 +146,21 @@ class LoaderWatchHook(Hook):
         if not watched.workers:
             watched.board.sit()
         self._wait = (watched,)
-        if self._of_child is not None and _in_main_thread():
-            signal.signal(signal.SIGCHLD, self._of_child)
-            if callable(self._of_child):
-                self._of_child(signal.SIGCHLD, None)
+        if callable(self._of_child) and _in_main_thread():
+            self._child(signal.SIGCHLD, None)
 
     def came(self) -> None:
         """The batch is here: until the next wait nothing is interrupted, and no death of a worker told."""
         if self._wait and _in_main_thread():
-            self._of_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._of_child = self._of_child if before == self._child else before
         self._wait = None
+
+    def _child(self, *arguments: Any) -> None:
+        """Has torch raise where a worker died, once: others that die meanwhile must not break off what is made of the first."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._of_child(*arguments)
+        signal.signal(signal.SIGCHLD, self._child)
 
     def whose(self, pid: int) -> str:
         """The worker of a process id, for people."""
