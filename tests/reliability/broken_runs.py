@@ -37,8 +37,8 @@ MOMENTS = {
 TIMES = re.compile("time|images_per_s|patches_per_s|fill")
 OF_VALIDATION = "val/"
 """Of the validations ``results.json`` and the curves are the record, which a kill after them does not touch."""
-OF_A_START = ("cfg", "experiment_name", "last_ckpt", "eta", "loop_stage")
-"""What of a checkpoint is of the start of the run that wrote it."""
+OF_A_START = ("cfg", "experiment_name", "last_ckpt", "keep_ckpt_ids", "eta", "loop_stage")
+"""What of a checkpoint is of the start of the run that wrote it, and of the checkpoints that signals had it write."""
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 
 

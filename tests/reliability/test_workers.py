@@ -10,7 +10,10 @@ from broken_runs import STEPS, Forks, Line, finished, moment, printed, saved
 
 LIMIT = ("custom_hooks.11.minutes=0.1",)
 MANY = ("val_dataloader.dataset.source.length=64",)
-KILLED = r"error: (worker 1 of {loader}|a worker of a loader) \(pid \d+\) is killed by signal: Killed; mostly for want of memory"
+KILLED = (
+    r"error: (worker 1 of {loader}|a worker of a loader) \(pid \d+\) (is killed by signal: Killed|exited unexpectedly); "
+    "mostly for want of memory"
+)
 STOPPED = r"error: {loader} has yielded nothing for \d+ s: .*worker 1 \(pid \d+, stopped by a signal\)"
 BLOCKED = r"error: {loader} has yielded nothing for \d+ s: (worker \d|the main process) \(pid \d+, waiting\) at record \d+ for"
 PLACES = {"train_dataloader": ("hook before_train_iter", 4), "val_dataloader": ("hook before_val_iter", 18)}
