@@ -62,7 +62,8 @@ def local_folder(name: str, *, setting: str = "model", file: str = "config.json"
 
 def first_line(error: Exception) -> str:
     """What went wrong, in one line, without the full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
+    return (" ".join([first, *(line.strip() for line in others[:1])]) if first.endswith(":") else first).rstrip(".")
 
 
 def _what_is_missing(folder: Path) -> str:

@@ -125,13 +125,15 @@ def test(arguments: argparse.Namespace) -> None:
     folder = Path(cfg.work_dir).parent
     check_writable(str(folder))
 
+    from finevit.engine.refusals import refusals
     from finevit.engine.testing import evaluate, table
 
     results = Results(folder)
     results.resume(math.inf)
     for name, each in tests:
         each.update(dict.fromkeys(TRAINING))
-        evaluate(name, each, results)
+        with refusals(each.to_dict()):
+            evaluate(name, each, results)
     print(table({name: results.benchmarks[name] for name, _ in tests}))
     print(f"written to {results.path}")
 

@@ -92,7 +92,8 @@ def train(arguments: argparse.Namespace, asked: Asked) -> None:
     check_writable(cfg.work_dir)
     if arguments.plan:
         begin(cfg, auto=arguments.resume == "auto")
-        plan(cfg, arguments.config)
+        with refusals(cfg.to_dict()):
+            plan(cfg, arguments.config)
         return
     with in_use(places(cfg), cfg.launcher) as unlocked, refusals(cfg.to_dict()):
         run(cfg, asked, [*unlocked, *begin(cfg, auto=arguments.resume == "auto")])

@@ -15,8 +15,10 @@ from benchmarks.speed.measure import best_product, timed
 from benchmarks.speed.output import Column, Panel, Result
 from benchmarks.speed.packs import balanced, fill, imbalance, in_order, native_lengths
 from benchmarks.speed.work import Size
+from finevit.engine.check import check_config
 from finevit.engine.config import load_config
 from finevit.engine.flops import step_flops
+from finevit.engine.refusals import refusals
 from finevit.engine.scheduled import schedule_hooks
 from finevit.precision import bfloat16_helps
 
@@ -42,7 +44,8 @@ COLUMNS = (
 def run(arguments: argparse.Namespace) -> Result:
     """Some real steps on this device, then arithmetic for 1 to 64 ranks."""
     cfg = load_config(arguments.config, arguments.cfg_options)
-    with tempfile.TemporaryDirectory() as folder:
+    check_config(cfg, unused=("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"))
+    with refusals(cfg.to_dict()), tempfile.TemporaryDirectory() as folder:
         private = Config(cfg.to_dict())
         private.merge_from_dict({"work_dir": folder, "launcher": "none", "log_level": "ERROR"})
         runner = Runner.from_cfg(private)

@@ -18,7 +18,20 @@ from finevit.engine.config import ConfigError, untold_tokenizers
 from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedules
 from finevit.engine.options import INPUTS
 from finevit.engine.own_data import SETTINGS, roots
-from finevit.engine.slots import IGNORED, PLAIN, RESERVED, ROOTS, SLOTS, TOP_LEVEL, Slot, arguments, registered, scoped, slot_of
+from finevit.engine.slots import (
+    IGNORED,
+    PLAIN,
+    READERS,
+    RESERVED,
+    ROOTS,
+    SLOTS,
+    TOP_LEVEL,
+    Slot,
+    arguments,
+    registered,
+    scoped,
+    slot_of,
+)
 from finevit.engine.values import wrong_values
 from finevit.registry import REGISTRIES
 from finevit.suggest import did_you_mean, missing
@@ -102,6 +115,8 @@ class _Checker:
     def plain(self, path: str, value: dict) -> None:
         """The keys of a dict that is no component."""
         self.keys(path, value, PLAIN.get(path, value))
+        if path in READERS:
+            self.errors += [line for line in wrong_values(path, value, READERS[path]) if not self.told(line.partition("=")[0])]
         if path.endswith("_dataloader"):
             needed = ("dataset", "sampler", "batch_size") if value.get("batch_sampler") else ("dataset", "sampler")
             self.errors += [f"{path}.{name} is missing" for name in needed if name not in value]

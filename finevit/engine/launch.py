@@ -28,7 +28,7 @@ def check_launcher(launcher: str, environment: Mapping[str, str] = os.environ) -
     if launcher == "none":
         _check_alone(environment)
         return
-    if launcher not in SETS:
+    if not isinstance(launcher, str) or launcher not in SETS:
         raise ValueError(f"launcher={launcher!r} is unknown{did_you_mean(str(launcher), SETS)}; choose none, {', '.join(SETS)}")
     if absent := [name for name in SETS[launcher] if name not in environment]:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Numbers that torch and MMEngine take without looking, or refuse without naming the setting."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.runner import Priority
 
 
 class Kind(NamedTuple):
@@ -24,10 +26,19 @@ def _real(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _numbered(value: Any) -> bool:
+    """Whether a text becomes another name with each step."""
+    try:
+        return isinstance(value, str) and value.format(1) != value.format(2)
+    except (IndexError, KeyError, ValueError, AttributeError):
+        return False
+
+
 INTEGER = Kind("a whole number (-1: never)", _whole)
 WHOLE = Kind("a whole number, at least 0", lambda value: _whole(value, 0))
 WORKERS = Kind("a whole number from 0 to 1,024", lambda value: _whole(value, 0) and value <= 1024)
 COUNT = Kind("a whole number, at least 1", lambda value: _whole(value, 1))
+BATCH = Kind("a whole number from 1 to 1,000,000", lambda value: _whole(value, 1) and value <= 10**6)
 COUNT_OR_NONE = Kind("a whole number, at least 1, or None", lambda value: value is None or _whole(value, 1))
 SEED = Kind("a whole number from 0 to 2**32 - 1, or None", lambda value: value is None or (_whole(value, 0) and value < 2**32))
 POSITIVE = Kind("a number above 0", lambda value: _real(value) and value > 0)
@@ -36,10 +47,22 @@ MINUTES = Kind("minutes, a number above 0, or None", lambda value: value is None
 RATE = Kind("a finite number, at least 0, or None", lambda value: value is None or NOT_NEGATIVE.fits(value))
 FINITE = Kind("a finite number", lambda value: _real(value) and math.isfinite(value))
 FREQUENCIES = Kind("a whole number from 0 to 16", lambda value: _whole(value, 0) and value <= 16)
+TIMEOUT = Kind("seconds, at least 1, or 0: none", lambda value: NOT_NEGATIVE.fits(value) and (value >= 1 or value == 0))
+PRIORITIES = tuple(Priority.__members__)
+PRIORITY = Kind(
+    f"a whole number from 0 to 100, or one of {', '.join(PRIORITIES)}",
+    lambda value: value.upper() in PRIORITIES if isinstance(value, str) else _whole(value, 0) and value <= 100,
+)
 SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
 DECAY = Kind("a number from 0 to below 1", lambda value: _real(value) and 0 <= value < 1)
 
+LEVELS = tuple(logging.getLevelNamesMapping())
+LEVEL = Kind(f"a whole number, or one of {', '.join(LEVELS)}", lambda value: value in LEVELS or _whole(value, 0))
+TEMPLATE = Kind("a name with {} for the step, such as iter_{}.pth, or None", lambda value: value is None or _numbered(value))
+
 NUMBERS = {
+    "log_level": LEVEL,
+    "default_hooks.checkpoint.filename_tmpl": TEMPLATE,
     "randomness.seed": SEED,
     "optim_wrapper.accumulative_counts": COUNT,
     "optim_wrapper.clip_grad.max_norm": POSITIVE,
@@ -54,12 +77,16 @@ NUMBERS = {
     "param_scheduler*.begin": WHOLE,
     "param_scheduler*.end": COUNT,
     "param_scheduler*.eta_min": NOT_NEGATIVE,
-    "param_scheduler*_factor": NOT_NEGATIVE,
-    "*_dataloader.batch_size": COUNT,
+    "param_scheduler*.end_factor": NOT_NEGATIVE,
+    "param_scheduler*.start_factor": POSITIVE,  # the rate of each step is a multiple of the one before
+    "param_scheduler*.factor": POSITIVE,
+    "*_dataloader.batch_size": BATCH,
     "*_dataloader.num_workers": WORKERS,
     "*_dataloader.prefetch_factor": COUNT_OR_NONE,
-    "*_dataloader.timeout": NOT_NEGATIVE,
+    "*_dataloader.timeout": TIMEOUT,
     "default_hooks.*.interval": INTEGER,
+    "default_hooks.*.priority": PRIORITY,
+    "custom_hooks.*.priority": PRIORITY,
     "default_hooks.checkpoint.max_keep_ckpts": INTEGER,
     "default_hooks.checkpoint.minutes": MINUTES,
     "log_processor.window_size": COUNT,
@@ -107,18 +134,27 @@ def wrong_numbers(cfg: dict) -> list[str]:
     ]
 
 
+TRIED = 3
+"""Steps of a scheduler."""
+
+
 def wrong_schedules(cfg: dict) -> list[str]:
-    """One line for each scheduler of the optimiser that cannot be built; they are tried on an optimiser of one parameter."""
+    """One line for each scheduler of the optimiser that cannot be built; they are tried on one parameter."""
     schedulers, errors = cfg.get("param_scheduler") or [], []
     steps = (cfg.get("train_cfg") or {}).get("max_iters")
     for index, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else ()):
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.5)
         ends = {"end": steps} if steps and not scheduler.get("by_epoch", True) else {}
         try:
-            PARAM_SCHEDULERS.build({**ends, **scheduler}, default_args={"optimizer": optimizer, "epoch_length": 1000})
+            made = PARAM_SCHEDULERS.build({**ends, **scheduler}, default_args={"optimizer": optimizer, "epoch_length": 1000})
+            for _ in range(TRIED):
+                optimizer.step()
+                made.step()
         except Exception as error:  # asserts, comparisons of strings with numbers, values out of range
             given = ", ".join(f"{name}={value!r}" for name, value in scheduler.items() if name != "type")
-            errors.append(f"param_scheduler.{index}: {scheduler.get('type')}({given}) cannot be used: {error}")
+            errors.append(
+                f"param_scheduler.{index}: {scheduler.get('type')}({given}) cannot be used: {type(error).__name__}: {error}"
+            )
     return errors
 
 

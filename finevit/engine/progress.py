@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Priority, Runner
+from torch import nn
 
 from finevit.console import say, screen, take_over
+from finevit.engine.light import build_light
 from finevit.engine.resumed import forget_others, usable
 from finevit.engine.saving import DurableCheckpointHook
 from finevit.table import aligned
@@ -39,6 +41,11 @@ class QuietRunner(Runner):
         take_over(logger)
         say(f"log file, with everything: {logger.log_file}", logger)
         return logger
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Called by MMEngine before anything else is built."""
+        build_light(self)
+        return super().build_model(model)
 
     def resume(self, filename: str, *arguments: Any, **options: Any) -> None:
         """Called by MMEngine."""

@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.registry import build_from_cfg
 from mmengine.runner import Runner
 
+from finevit.engine.light import try_optimizer
 from finevit.engine.options import ConfigError
 from finevit.engine.slots import RESERVED
 from finevit.places import FULL
@@ -33,14 +34,16 @@ METHODS = {
     "__init__": "a setting of the run",
 }
 """Settings by the method of MMEngine's Runner that builds from them."""
+SHORT, MOST = 80, 300
+"""Characters of a value, and of all of a part, that an error shows."""
 
 
 @contextmanager
 def refusals(cfg: Mapping[str, Any]) -> Iterator[None]:
     """Turns what was raised while the Runner built from a config into a ``ConfigError``; what comes later keeps its kind.
 
-    The ``ValueError`` of a component that names its setting is handed on as it is, and so is what the system says of a full place.
-    ``FINEVIT_TRACEBACK=1`` shows where.
+    The ``ValueError`` of a component of ours says what is wrong: the place in the config is put before it. Of others the settings
+    are shown, and ``FINEVIT_TRACEBACK=1`` shows where. What the system says of a full place is handed on as it is.
     """
     try:
         yield
@@ -48,10 +51,14 @@ def refusals(cfg: Mapping[str, Any]) -> Iterator[None]:
         from finevit.engine.cli import is_ours
 
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        setting = _building(cfg, frames)
+        path, setting = _building(cfg, frames)
         full = isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS)
-        if full or not setting or (isinstance(error, ValueError) and is_ours(error)):
+        if full or not setting or isinstance(error, ConfigError):
             raise
+        if isinstance(error, ValueError) and is_ours(error):
+            if not path or path in str(error):
+                raise
+            raise ConfigError(f"{path}: {error}") from error
         raise ConfigError(f"{setting} cannot be used ({told(error)}); FINEVIT_TRACEBACK=1 shows where") from error
 
 
@@ -60,25 +67,41 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def _building(cfg: Mapping[str, Any], frames: list[FrameType]) -> str:
-    """What was being built, innermost first: a component with its settings, else what a method of the Runner reads; or nothing."""
+def _building(cfg: Mapping[str, Any], frames: list[FrameType]) -> tuple[str, str]:
+    """What was being built, innermost first: path and settings of a part of the config, else what a method of the Runner reads."""
+    methods = {getattr(Runner, name).__code__: setting for name, setting in METHODS.items()}
+    methods[try_optimizer.__code__] = "optim_wrapper"
     for frame in reversed(frames):
-        if frame.f_code is build_from_cfg.__code__:
-            given = frame.f_locals.get("cfg")
-            if isinstance(given, Mapping) and (path := _path(cfg, given)):
-                settings = ", ".join(f"{name}={value!r}" for name, value in given.items() if name not in RESERVED)
-                return f"{path}: {given.get('type')}({settings[:300]})"
-    methods = [frame.f_code for frame in frames]
-    found = [name for code in methods for name in METHODS if getattr(Runner, name).__code__ is code]
-    return METHODS[found[-1]] if found else ""
+        if frame.f_code is not build_from_cfg.__code__ and frame.f_code not in methods:
+            continue
+        given = [value for value in frame.f_locals.values() if isinstance(value, Mapping) and value]
+        place = next(((path, part) for part in given if (path := path_of(cfg, part))), None)
+        if place and frame.f_code is not Runner.__init__.__code__:
+            return place[0], f"{place[0]}{_settings(place[1])}"
+        if setting := methods.get(frame.f_code):
+            return "", f"{setting}={cfg[setting]!r}" if setting in cfg else setting
+    return "", ""
 
 
-def _path(node: Any, wanted: Mapping, path: str = "") -> str:
-    """Where a config holds the settings of a component; what the Runner adds or takes away aside."""
+def _settings(given: Mapping) -> str:
+    """What a part of a config is set to."""
+    values = ", ".join(f"{name}={value!r}" for name, value in given.items() if name not in RESERVED and len(repr(value)) <= SHORT)
+    return f": {given.get('type', '')}({values[:MOST]})"
+
+
+def path_of(cfg: Mapping[str, Any], wanted: Mapping) -> str:
+    """Where a config holds these settings, or more than these; what was added to them aside. Empty where it does not."""
+    wanted = {name: value for name, value in wanted.items() if name != "_scope_"}
+    places = [(path, value) for path, value in _parts(cfg) if value.get("type") == wanted.get("type")]
+    same = [path for path, value in places if value == wanted]
+    more = [path for path, value in places if wanted and all(name in value and value[name] == wanted[name] for name in wanted)]
+    return next(iter([*same, *more]), "")
+
+
+def _parts(node: Any, path: str = "") -> Iterator[tuple[str, Mapping]]:
+    """Every dict inside a config with its dotted name."""
     for name, value in node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ():
         where = f"{path}.{name}" if path else str(name)
-        if isinstance(value, Mapping) and value and (value is wanted or value == wanted):
-            return where
-        if found := _path(value, wanted, where):
-            return found
-    return ""
+        if isinstance(value, Mapping):
+            yield where, value
+        yield from _parts(value, where)

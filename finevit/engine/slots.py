@@ -116,9 +116,10 @@ def registered(registry: Registry, kind: Any) -> Callable | None:
     if not isinstance(kind, str):
         return kind if callable(kind) else None
     try:
-        return registry.get(kind)
-    except RuntimeError:
+        found = registry.get(kind)
+    except Exception:  # MMEngine imports what is no name of its own, and modules are programs
         return None
+    return found if callable(found) else None
 
 
 def slot_of(key: str, value: dict) -> Slot | None:
@@ -213,3 +214,12 @@ PLAIN: dict[str, frozenset[str]] = {
     "optim_wrapper.paramwise_cfg": frozenset(PARAMWISE),
 }
 """Keys of the settings that hold no component, by their path (``paramwise_cfg``: MMEngine's and mmpretrain's)."""
+
+READERS: dict[str, Callable] = {
+    "train_dataloader": DataLoader,
+    "val_dataloader": DataLoader,
+    "test_dataloader": DataLoader,
+    "env_cfg.mp_cfg": set_multi_processing,
+    "randomness": Runner.set_randomness,
+}
+"""What takes these as arguments, with annotations."""

@@ -83,7 +83,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin in (int, float):
         return _number(value, origin)
     if origin is bool:
-        return isinstance(value, bool)
+        return isinstance(value, bool) or (isinstance(value, int) and value in (0, 1))
     if origin in TEXT:
         return isinstance(value, str)
     if origin in SERIES:

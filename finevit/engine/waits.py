@@ -229,6 +229,7 @@ def watched(loader: DataLoader, setting: str) -> Iterator[Any]:
         watch.came()
 
 
+TIMED_OUT = re.compile(r"DataLoader timed out after (\S+) seconds")
 DIED = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? (?P<pid>\d+)[\d, ]*\) (?P<how>exited unexpectedly|is killed by signal: [^.]*)"
 )
@@ -243,6 +244,8 @@ def died(error: BaseException, watch: LoaderWatchHook | None = None) -> str:
     if isinstance(error, RuntimeError) and SHARED.search(str(error)):
         remedy = "give fewer num_workers, a smaller batch_size or prefetch_factor, or num_workers=0"
         return f"a worker of a loader found no room in shared memory (df -h /dev/shm): {remedy}"
+    if isinstance(error, RuntimeError) and (late := TIMED_OUT.match(str(error))):
+        return f"no batch came within a dataloader's timeout={late[1]} seconds; give more, or timeout=0 to wait for it"
     found = DIED.match(str(error)) if isinstance(error, RuntimeError) else None
     if not found:
         return ""

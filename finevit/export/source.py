@@ -14,6 +14,7 @@ from finevit.engine.check import check_config
 from finevit.engine.config import config_of
 from finevit.engine.own_data import LOADERS
 from finevit.engine.preprocess import PackedPreprocessor
+from finevit.engine.refusals import refusals
 from finevit.export import tuned
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
@@ -104,7 +105,7 @@ def _same_model(path: Path, own: Config, kind: str) -> None:
 
 def _backbone(cfg: Config) -> FineViT:
     """The encoder of a config, without memory for its weights."""
-    with torch.device("meta"):
+    with torch.device("meta"), refusals(cfg.to_dict()):
         backbone = MODELS.build({**tuned.encoder_of(cfg), "init_cfg": None})
     if not isinstance(backbone, FineViT):
         raise ValueError(

@@ -15,6 +15,7 @@ from finevit.datasets.transforms import Patchify, ResizeToBudget
 from finevit.engine.check import check_config
 from finevit.engine.config import load_config
 from finevit.engine.own_data import LOADERS
+from finevit.engine.refusals import refusals
 from finevit.ops.dialogues import prompts
 from finevit.precision import bfloat16_helps
 from finevit.registry import MODELS, TRANSFORMS
@@ -69,7 +70,8 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
     check_config(cfg, unused=LOADERS)
     remedy = "serve it with the config that it was trained with"
     weights = weights_of(read_checkpoint(checkpoint, setting="checkpoint", remedy="give one of Stage III"))
-    model = MODELS.build(cfg.model)
+    with refusals(cfg.to_dict()):
+        model = MODELS.build(cfg.model)
     if not isinstance(model, LLMAlignment):
         raise ValueError(f"{config}: model.type={cfg.model.type!r} answers no questions; give the config of a Stage III")
     check_fit(model.state_dict(), weights, where=f"checkpoint={checkpoint!r}", remedy=remedy)

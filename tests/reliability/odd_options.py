@@ -7,15 +7,15 @@ import contextlib
 import io
 import os
 import random
-import re
 import resource
 import runpy
 import select
+import shutil
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,9 +64,17 @@ TAILS = (
 )
 SEEDS = int(os.environ.get("FINEVIT_ODD_SEEDS", "0"))
 """The first seed of a trial: other options are tried from another."""
-SECONDS = 60
+SECONDS = 120
 MEMORY = 12 * 2**30
 HEALTHY, NAMED = "healthy", "named"
+
+
+class Attempt(NamedTuple):
+    """A start of a config with options, which a seed drew."""
+
+    seed: int
+    config: str
+    options: list[str]
 
 
 class Outcome(NamedTuple):
@@ -101,25 +109,50 @@ def _one(chance: random.Random, names: list[str]) -> str:
     return f"{name[:place]}{chance.choice('xé.0_')}{name[place + chance.randrange(2) :]}={chance.choice(ODD)}"
 
 
-def start(config: str, options: list[str], folder: Path) -> Outcome:
-    """Forks a process that starts the run; ends it after ``SECONDS``."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        _child(config, options, folder, writing)
-    os.close(writing)
-    told, end = b"", time.monotonic() + SECONDS
-    while select.select([reading], [], [], max(0.0, end - time.monotonic()))[0]:
-        if not (read := os.read(reading, 1 << 16)):
-            break
-        told += read
-    hangs = time.monotonic() >= end
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os.close(reading)
-    kind, _, text = told.decode(errors="replace").partition("\n")
-    return Outcome("hang" if hangs else kind or f"ended by {status}", text)
+def starts(attempts: Iterable[Attempt], folder: Path, at_once: int) -> Iterator[tuple[Attempt, Outcome]]:
+    """Forks processes that start the runs, so many at once; ends each after ``SECONDS``."""
+    waiting, running = iter(attempts), list[_Start]()
+    while True:
+        while len(running) < at_once and (attempt := next(waiting, None)):
+            running.append(_Start(attempt, folder))
+        if not running:
+            return
+        left = min(each.end for each in running) - time.monotonic()
+        ready = select.select([each.reading for each in running], [], [], max(0.0, left))[0]
+        ended = [each for each in running if (each.reading in ready and each.read()) or time.monotonic() >= each.end]
+        for each in ended:
+            running.remove(each)
+            yield each.attempt, each.outcome()
+
+
+class _Start:
+    """A process that starts a run, and what it told so far."""
+
+    def __init__(self, attempt: Attempt, folder: Path) -> None:
+        self.attempt, self.folder, self.told = attempt, folder / str(attempt.seed), b""
+        self.folder.mkdir()
+        self.reading, writing = os.pipe()
+        self.child, self.end = os.fork(), time.monotonic() + SECONDS
+        if not self.child:
+            _child(attempt.config, attempt.options, self.folder, writing)
+        os.close(writing)
+
+    def read(self) -> bool:
+        """Takes what there is; whether that was the last."""
+        read = os.read(self.reading, 1 << 16)
+        self.told += read
+        return not read
+
+    def outcome(self) -> Outcome:
+        """How it ended; ends it where it did not."""
+        hangs = time.monotonic() >= self.end
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
+        os.close(self.reading)
+        shutil.rmtree(self.folder)
+        kind, _, text = self.told.decode(errors="replace").partition("\n")
+        return Outcome("hang" if hangs else kind or f"ended by {status}", text)
 
 
 def _child(config: str, options: list[str], folder: Path, writing: int) -> None:
@@ -181,6 +214,12 @@ def _end_early(writing: int) -> None:
 
 
 def names_setting(told: str, options: list[str]) -> bool:
-    """Whether an error names a setting that was given, or what holds it."""
-    parts = {part for option in options for part in re.split(r"[.=]", option.partition("=")[0]) if part and not part.isdecimal()}
-    return any(part in told for part in parts)
+    """Whether an error names a setting that was given, dotted as it was typed, or the part of the config that holds it."""
+    names = [option.partition("=")[0] for option in options]
+    return any(name in told or any(f"{place} " in told or f"{place}:" in told for place in _places(name)) for name in names)
+
+
+def _places(name: str) -> list[str]:
+    """What holds a setting, and what holds that: a part of a config is built with all that is in it."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts))]

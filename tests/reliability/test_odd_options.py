@@ -1,12 +1,12 @@
 """Odd ``--cfg-options``: each run starts, or says at its start which setting cannot be used; none shows a traceback or hangs."""
 
+import os
 import random
-import shutil
 from collections import Counter
 
 import pytest
 import torch
-from odd_options import CONFIGS, HEALTHY, NAMED, ROOT, SEEDS, names_setting, odd_options, settings, start
+from odd_options import CONFIGS, HEALTHY, NAMED, ROOT, SEEDS, Attempt, names_setting, odd_options, settings, starts
 
 
 @pytest.fixture
@@ -25,17 +25,15 @@ def names():
 
 def test_odd_options(trial, names, tmp_path):
     found, failed = Counter(), []
-    for seed in range(SEEDS, SEEDS + trial.count(1000)):
-        config = CONFIGS[seed % len(CONFIGS)]
-        options = odd_options(random.Random(seed), names[config])
-        folder = tmp_path / "start"
-        folder.mkdir()
-        outcome = start(config, options, folder)
-        shutil.rmtree(folder)
-        kind = "unnamed" if outcome.kind == NAMED and not names_setting(outcome.told, options) else outcome.kind
-        found[kind] += 1
-        if kind not in (HEALTHY, NAMED):
-            failed.append(f"seed {seed}: {config} {options}: {kind}")
-            print(failed[-1], (outcome.told.strip().splitlines() or [""])[-1][:200], flush=True)
+    seeds = [(seed, CONFIGS[seed % len(CONFIGS)]) for seed in range(SEEDS, SEEDS + trial.count(1000))]
+    attempts = [Attempt(seed, config, odd_options(random.Random(seed), names[config])) for seed, config in seeds]
+    for attempt, outcome in starts(attempts, tmp_path, at_once=os.cpu_count() or 1):
+        unnamed = outcome.kind == NAMED and not names_setting(outcome.told, attempt.options)
+        found["unnamed" if unnamed else outcome.kind] += 1
+        if unnamed or outcome.kind not in (HEALTHY, NAMED):
+            failed.append(attempt)
+            print(*attempt, outcome.kind, (outcome.told.strip().splitlines() or [""])[-1][:500], flush=True)
+        if found.total() % 50 == 0:
+            print(f"{found.total()} starts: {dict(found)}", flush=True)
     trial.record(starts=found.total(), first_seed=SEEDS, **found)
     assert not failed

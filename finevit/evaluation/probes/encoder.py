@@ -9,7 +9,10 @@ from mmengine.device import get_device
 from torch import nn
 
 from finevit.contracts import ImageEncoder
+from finevit.engine.check import check_config
 from finevit.engine.config import config_of
+from finevit.engine.own_data import LOADERS
+from finevit.engine.refusals import refusals
 from finevit.origins import changes, say
 from finevit.registry import MODELS
 from finevit.weights import check_fit, read_checkpoint, under, weights_of
@@ -44,6 +47,8 @@ def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> C
     cfg = config_of(path, meta, config, options)
     if not isinstance(cfg.get("model"), dict) or not cfg.model.get("backbone"):
         raise ValueError(f"{config or path}: its config has no model.backbone to probe; give that of a FineViT by --config FILE")
+    if config or options:  # what a checkpoint recorded may be of an older release
+        check_config(cfg, unused=LOADERS)
     return Checkpoint(cfg, weights_of(content), meta.get("iter", 0), meta, path)
 
 
@@ -54,7 +59,10 @@ def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained
     """
     cfg = checkpoint.cfg
     torch.manual_seed((cfg.get("randomness") or {}).get("seed") or 0)
-    backbone = MODELS.build({**cfg.model.backbone, "_scope_": "finevit"})
+    with refusals(cfg.to_dict()):
+        backbone = MODELS.build({**cfg.model.backbone, "_scope_": "finevit"})
+        prepare = {"type": "finevit.PackedPreprocessor", **(cfg.model.get("data_preprocessor") or {})}
+        preprocessor = MODELS.build(prepare)
     if pixels is not None and pixels < (2 * backbone.patch) ** 2:
         raise ValueError(f"--pixels {pixels}: give an area of at least {(2 * backbone.patch) ** 2} pixels, such as {PIXELS}")
     if not untrained:
@@ -64,7 +72,6 @@ def load_encoder(checkpoint: Checkpoint, *, pixels: int | None = None, untrained
         backbone.load_state_dict(own)
         if other := changes(backbone, {"meta": checkpoint.meta}, "backbone"):  # of --config or --cfg-options
             say(f"the encoder does other than it was trained to: {', '.join(other)}; restore the setting", logging.WARNING)
-    preprocessor = MODELS.build({"type": "finevit.PackedPreprocessor", **(cfg.model.get("data_preprocessor") or {})})
     pixels = pixels or dataset_of(cfg).get("pixels", PIXELS)
     return Encoder(backbone.to(get_device()).eval(), preprocessor.to(get_device()).eval(), pixels, backbone.patch)
 
