@@ -47,7 +47,7 @@ def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> C
     cfg = config_of(path, meta, config, options)
     if not isinstance(cfg.get("model"), dict) or not cfg.model.get("backbone"):
         raise ValueError(f"{config or path}: its config has no model.backbone to probe; give that of a FineViT by --config FILE")
-    if config or options:  # what a checkpoint recorded may be of an older release
+    if options and cfg.get("train_cfg"):  # a whole config: one for probes alone may lack what runs need
         check_config(cfg, unused=LOADERS)
     return Checkpoint(cfg, weights_of(content), meta.get("iter", 0), meta, path)
 
