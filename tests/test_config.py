@@ -715,6 +715,8 @@ def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
         ({"train_dataloader.pin_memory": "abc"}, "train_dataloader.pin_memory='abc': give True or False"),
         ({"train_dataloader.timeout": 0.5}, "train_dataloader.timeout=0.5: give seconds, at least 1, or 0: none"),
         ({"randomness.deterministic": "abc"}, "randomness.deterministic='abc': give True or False"),
+        ({"default_hooks.sampler_seed": True}, "default_hooks.sampler_seed=True: give a dict with a type"),
+        ({"param_scheduler.1.eta_min": 10**9}, "param_scheduler.1.eta_min=1000000000: give a number from 0 to 1,000,000"),
         ({"log_level": "abc"}, "log_level='abc': give a whole number, or one of"),
         ({"visualizer.vis_backends.0.type": "abc"}, "visualizer.vis_backends.0.type='abc' is no known vis backend"),
         ({"optim_wrapper.optimizer.type": "..x"}, "optim_wrapper.optimizer.type='..x' is no known"),

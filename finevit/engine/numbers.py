@@ -44,7 +44,8 @@ SEED = Kind("a whole number from 0 to 2**32 - 1, or None", lambda value: value i
 POSITIVE = Kind("a number above 0", lambda value: _real(value) and value > 0)
 NOT_NEGATIVE = Kind("a finite number, at least 0", lambda value: _real(value) and 0 <= value < math.inf)
 MINUTES = Kind("minutes, a number above 0, or None", lambda value: value is None or POSITIVE.fits(value))
-RATE = Kind("a finite number, at least 0, or None", lambda value: value is None or NOT_NEGATIVE.fits(value))
+LOWEST_RATE = Kind("a number from 0 to 1,000,000", lambda value: _real(value) and 0 <= value <= 10**6)
+RATE = Kind("a number from 0 to 1,000,000, or None", lambda value: value is None or LOWEST_RATE.fits(value))
 FINITE = Kind("a finite number", lambda value: _real(value) and math.isfinite(value))
 FREQUENCIES = Kind("a whole number from 0 to 16", lambda value: _whole(value, 0) and value <= 16)
 TIMEOUT = Kind("seconds, at least 1, or 0: none", lambda value: NOT_NEGATIVE.fits(value) and (value >= 1 or value == 0))
@@ -76,7 +77,7 @@ NUMBERS = {
     "optim_wrapper.paramwise_cfg.layer_decay_rate": POSITIVE,
     "param_scheduler*.begin": WHOLE,
     "param_scheduler*.end": COUNT,
-    "param_scheduler*.eta_min": NOT_NEGATIVE,
+    "param_scheduler*.eta_min": LOWEST_RATE,
     "param_scheduler*.end_factor": NOT_NEGATIVE,
     "param_scheduler*.start_factor": POSITIVE,  # the rate of each step is a multiple of the one before
     "param_scheduler*.factor": POSITIVE,

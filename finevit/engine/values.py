@@ -29,6 +29,7 @@ def _held(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
         where = f"{path}.{name}" if path else str(name)
         if name in SLOTS and not (SLOTS[name].plain and path):
             items = enumerate(value) if isinstance(value, list | tuple) and name in LISTED else ()
+            items = value.items() if isinstance(value, dict) and SLOTS[name].many else items
             yield from [(f"{where}.{index}", str(name), item) for index, item in items if not isinstance(item, dict)]
             yield where, str(name), value
         if not (isinstance(value, dict) and "." in str(value.get("type", "")).removeprefix("finevit.")):  # another package's ways
@@ -38,8 +39,6 @@ def _held(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
 def _shaped(path: str, key: str, value: Any) -> bool:
     if isinstance(value, list | tuple) and key in LISTED and path.endswith(key):
         return True
-    if isinstance(value, dict) and SLOTS[key].many:
-        return all(isinstance(item, dict | None) for item in value.values())
     return (
         isinstance(value, dict)
         or (value is None and not path[-1:].isdecimal())

@@ -216,7 +216,10 @@ def _end_early(writing: int) -> None:
 def names_setting(told: str, options: list[str]) -> bool:
     """Whether an error names a setting that was given, dotted as it was typed, or the part of the config that holds it."""
     names = [option.partition("=")[0] for option in options]
-    return any(name in told or any(f"{place} " in told or f"{place}:" in told for place in _places(name)) for name in names)
+    return any(
+        name in told or any(f"{place} " in told or f"{place}:" in told or f"{place}=" in told for place in _places(name))
+        for name in names
+    )
 
 
 def _places(name: str) -> list[str]:
