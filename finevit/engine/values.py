@@ -28,8 +28,8 @@ def _held(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
     for name, value in node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ():
         where = f"{path}.{name}" if path else str(name)
         if name in SLOTS and not (SLOTS[name].plain and path):
-            items = enumerate(value) if isinstance(value, list | tuple) and name in LISTED else ()
-            items = value.items() if isinstance(value, dict) and SLOTS[name].many else items
+            listed = list(enumerate(value)) if isinstance(value, list | tuple) and name in LISTED else []
+            items = list(value.items()) if isinstance(value, dict) and SLOTS[name].many else listed
             yield from [(f"{where}.{index}", str(name), item) for index, item in items if not isinstance(item, dict)]
             yield where, str(name), value
         if not (isinstance(value, dict) and "." in str(value.get("type", "")).removeprefix("finevit.")):  # another package's ways
