@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from finevit.datasets import reading
 from finevit.engine import endings, waits
 from finevit.engine.endings import EndingHook, saving
 from finevit.engine.saving import DurableCheckpointHook
-from finevit.engine.waits import LoaderWatchHook, died, watched
+from finevit.engine.waits import LoaderWatchHook, _begin, died, watched
 from finevit.signals import Asked, Stuck, kill_workers
 
 LIMIT = 0.3
@@ -335,6 +336,24 @@ def test_other_errors_are_handed_on(tmp_path):
 )
 def test_how_a_worker_died_is_told_with_what_helps(said, told):
     assert told in died(RuntimeError(said))
+
+
+class Unsendable(Dataset):
+    """Samples that no worker can hand on, as where shared memory is full."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> object:
+        return lambda: index
+
+
+def test_a_worker_that_cannot_hand_on_what_it_read_ends(capfd):
+    loader = DataLoader(Unsendable(), batch_size=None, num_workers=1, worker_init_fn=partial(_begin, reading.Board(1), None))
+    with pytest.raises(RuntimeError) as ended:
+        next(iter(loader))
+    assert "exited unexpectedly; mostly for want of memory" in died(ended.value)
+    assert "a worker cannot hand on what it has read (" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), "ten", True])

@@ -1,6 +1,7 @@
 """A loader that yields nothing is told with worker and record, then ended; of a dead worker is told where no step is torn."""
 
 import logging
+import os
 import re
 import signal
 import threading
@@ -8,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -18,8 +20,9 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from finevit.datasets.reading import NONE, Board
+from finevit.locate import first_line
 from finevit.registry import HOOKS
-from finevit.signals import Stuck, ignored_by_worker, leave
+from finevit.signals import Stuck, ignored_by_worker, leave, tell
 
 STATES = {
     "T": "stopped by a signal",
@@ -261,9 +264,16 @@ def died(error: BaseException, watch: LoaderWatchHook | None = None) -> str:
 def _begin(board: Board, inner: Callable[[int], object] | None, worker: int) -> None:
     """The first that a worker does."""
     ignored_by_worker()
+    setattr(Queue, "_on_queue_feeder_error", staticmethod(_unsent))  # noqa: B010  of no stub
     board.sit(worker)
     if inner:
         inner(worker)
+
+
+def _unsent(error: Exception, item: object) -> NoReturn:
+    """What a worker has read and cannot hand on, mostly for want of shared memory, would be waited for: the worker ends."""
+    tell(f"a worker cannot hand on what it has read ({first_line(error)})")
+    os._exit(1)
 
 
 def _in_main_thread() -> bool:
