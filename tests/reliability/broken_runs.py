@@ -37,7 +37,7 @@ MOMENTS = {
 TIMES = re.compile("time|images_per_s|patches_per_s|fill")
 OF_VALIDATION = "val/"
 """Of the validations ``results.json`` and the curves are the record, which a kill after them does not touch."""
-OF_A_START = ("cfg", "experiment_name", "last_ckpt", "keep_ckpt_ids", "eta", "loop_stage")
+OF_A_START = ("cfg", "experiment_name", "mmengine_version", "last_ckpt", "keep_ckpt_ids", "eta", "loop_stage")
 """What of a checkpoint is of the start of the run that wrote it, and of the checkpoints that signals had it write."""
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 
@@ -49,6 +49,8 @@ class Forks:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests/reliability'}"}
         command = [sys.executable, str(ROOT / "tests/reliability/forks.py")]
         self.process = subprocess.Popen(command, bufsize=0, env=environment, cwd=ROOT, **PIPES)
+        self.finished: dict[tuple[int, int], Path] = {}
+        """Whole runs, by stage and accumulation."""
         assert self._line(120) == "ready"
 
     def __enter__(self) -> "Forks":
@@ -153,9 +155,13 @@ class Line:
     def __init__(self, forks: Forks, folder: Path, stage: int, accumulates: int) -> None:
         self.forks, self.stage = forks, stage
         self.configs = [small.write(folder, stage, steps=STEPS, workers=workers, accumulates=accumulates) for workers in (0, 2)]
-        self.finished, self.broken = (folder / f"{name}{stage}_{accumulates}" for name in ("whole", "broken"))
-        assert forks.train(self.configs[0], self.finished) == 0, printed(self.finished)
-        self.whole, self.curves, self.compared = left(self.finished), recorded(self.finished), 0
+        self.broken, self.compared = folder / f"broken{stage}_{accumulates}", 0
+        if (stage, accumulates) not in forks.finished:
+            whole = folder / f"whole{stage}_{accumulates}"
+            assert forks.train(self.configs[0], whole) == 0, printed(whole)
+            forks.finished[stage, accumulates] = whole
+        self.finished = forks.finished[stage, accumulates]
+        self.whole, self.curves = left(self.finished), recorded(self.finished)
 
     def break_off(self, chance: random.Random, kind: str, number: int) -> int:
         """The exit status of the run, which was signalled at a moment of a kind; one that came to its end before begins anew."""

@@ -1,5 +1,6 @@
 """Workers that the system kills, that are stopped, or that block: named with their record; the run saves and ends."""
 
+import random
 import re
 import signal
 from pathlib import Path
@@ -62,11 +63,12 @@ def test_workers_of_tools(trial, forks, line):
         "--cfg-options",
         "val_dataloader.num_workers=2",
     ]
-    for what, argv, told, said in (
+    tried = (
         ("SIGKILL in test", test, moment("hook before_test_iter", signal.SIGKILL, nth=2, to="worker"), KILLED),
         ("SIGSTOP in test", test, moment("hook before_test_iter", signal.SIGSTOP, nth=2, to="worker"), STOPPED),
         ("SIGKILL in probe", probe, moment("os.fork", signal.SIGKILL, nth=2, after=0.3, to="worker"), KILLED),
-    ):
+    )
+    for what, argv, told, said in tried[: trial.count(3)]:
         work_dir = line.broken.with_name(re.sub(r"\W+", "_", what))
         assert forks.run(work_dir, [*argv, "--work-dir", str(work_dir)], [told]) == 2, printed(work_dir)
         assert re.search(said.format(loader="test_dataloader"), printed(work_dir)), printed(work_dir)
@@ -79,7 +81,7 @@ def test_workers_of_tools(trial, forks, line):
 def test_workers_of_a_run(trial, forks, line):
     """In training and in validation; what was learned is saved."""
     ends = []
-    for what, moments, config, options, said in cases(line):
+    for what, moments, config, options, said in random.Random(0).sample(cases(line), trial.count(8)):
         work_dir = line.broken.with_name(re.sub(r"\W+", "_", what))
         assert forks.train(config, work_dir, "--cfg-options", *LIMIT, *options, moments=moments) == 2, printed(work_dir)
         text = printed(work_dir)
