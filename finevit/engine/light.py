@@ -12,8 +12,12 @@ from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS
 from mmengine.runner import Runner
 
+from finevit.engine.slots import registered, scoped
+
 OF_CONSTRUCTOR = ("optimizer", "constructor", "paramwise_cfg")
 """Settings of an optimiser wrapper that MMEngine takes out."""
+WHOLE = ("Apex", "DeepSpeed", "ColossalAI", "ZeroRedundancy")
+"""Wrappers and optimisers that need the whole model, or more parameters than ranks."""
 
 
 def build_light(runner: Runner) -> None:
@@ -35,16 +39,20 @@ def _build(runner: Runner, name: str) -> None:
 
 
 def try_hooks(cfg: Mapping[str, Any]) -> None:
-    """Builds each hook of a config."""
+    """Builds each hook of a config that is MMEngine's or ours: what others do when they are built is not known."""
+    registry = scoped(HOOKS, cfg.get("default_scope") or "mmengine")
     for hook in [*(cfg.get("default_hooks") or {}).values(), *(cfg.get("custom_hooks") or ())]:
-        if isinstance(hook, Mapping):
+        kind = registered(registry, hook.get("type")) if isinstance(hook, Mapping) else None
+        if getattr(kind, "__module__", "").partition(".")[0] in ("finevit", "mmengine"):
             HOOKS.build({name: value for name, value in hook.items() if name != "priority"})
 
 
 def try_optimizer(cfg: Mapping[str, Any]) -> None:
-    """Builds the optimiser of a config, and its wrapper, on one parameter, and makes a step."""
+    """Builds the optimiser of a config, and its wrapper, on one parameter, and makes a step; those of ``WHOLE`` are left alone."""
     wrapper = cfg.get("optim_wrapper")
-    if not isinstance(wrapper, Mapping) or not isinstance(wrapper.get("optimizer"), Mapping):
+    if not isinstance(wrapper, Mapping) or not isinstance(wrapper.get("optimizer"), Mapping) or wrapper.get("constructor"):
+        return
+    if any(str(part.get("type")).rpartition(".")[2].startswith(WHOLE) for part in (wrapper, wrapper["optimizer"])):
         return
     parameter = torch.nn.Parameter(torch.zeros(2, 2, device=get_device()))
     optimizer = OPTIMIZERS.build(dict(wrapper["optimizer"]), default_args={"params": [parameter]})
