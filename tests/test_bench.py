@@ -243,6 +243,7 @@ def test_native_lengths():
     assert lengths == packs.native_lengths(4000, 1008**2, 14)
 
 
+@pytest.mark.slow
 def test_stage(tmp_path):
     """In a process of its own: the runner leaves its log open."""
     command = [sys.executable, "tools/bench.py", "stage", "--quick", "--out", str(tmp_path), "--threads", "1"]
@@ -264,6 +265,7 @@ def test_stage(tmp_path):
     assert all(row["fill"] >= 0.98 and row["imbalance"] <= 0.01 for row in full if row["way"] == "balanced")
 
 
+@pytest.mark.slow
 def test_startup(bench):
     _, found = bench("startup")
     torch_imported, first_step = (row["seconds"] for row in found["rows"])

@@ -382,9 +382,12 @@ def test_of_two_workers_that_die_together_one_is_told_and_the_run_saves(tmp_path
     save = run.save_checkpoint
     run.save_checkpoint = lambda *arguments, **options: (os.kill(os.getpid(), signal.SIGCHLD), save(*arguments, **options))
     run.hooks.insert(0, AfterStep(3, kill))
-    with pytest.raises(ValueError, match=r"worker \d of train_dataloader .*is killed by signal.* saved step 3 of 12"):
+    said = r"worker \d of train_dataloader .*is killed by signal.* saved step (\d) of 12"
+    with pytest.raises(ValueError, match=said) as caught:
         run.train()
-    assert names(tmp_path) == ["iter_3.pth", "last_checkpoint"]
+    step = int(re.search(said, str(caught.value))[1])
+    assert step in (3, 4)  # a death may be heard of a step later
+    assert names(tmp_path) == [f"iter_{step}.pth", "last_checkpoint"]
 
 
 def test_a_death_is_told_once():

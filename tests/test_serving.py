@@ -92,7 +92,7 @@ def serving(api_key: str = "", **limits):
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
     try:
-        wait_until(lambda: server.started)
+        wait_until(lambda: server.started, 60)
         port = server.servers[0].sockets[0].getsockname()[1]
         tasks = lambda: asyncio.run_coroutine_threadsafe(count(), loops[0]).result(5)  # noqa: E731
         yield SimpleNamespace(port=port, parrot=parrot, endpoint=app.state.endpoint, server=server, tasks=tasks)

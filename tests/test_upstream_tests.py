@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TOOL = Path(__file__).parents[1] / "tools" / "upstream_tests.py"
 HEAD = """
 import mmseg
@@ -24,6 +26,7 @@ def run(repository: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_tests_run_on_installed_code_and_any_failure_but_the_named_ones_fails(tmp_path):
     for name in runpy.run_path(str(TOOL))["TESTS"]["mmseg"].split():
         path = tmp_path / "tests" / name
