@@ -704,6 +704,7 @@ def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
         ({"default_hooks.timer": [1]}, "default_hooks"),
         ({"optim_wrapper.paramwise_cfg": 3}, "optim_wrapper.paramwise_cfg=3: give a dict of settings"),
         ({"model.mask_ratio.0": 0.5}, "--cfg-options model.mask_ratio.0=0.5: does not fit the config"),
+        ({"default_scope": "../x", "custom_hooks.11.minutes": 1}, "default_scope='../x': give the name of a package"),
         ({"default_scope": "()"}, "default_scope='()': give the name of a package"),
         (
             {"default_hooks.checkpoint.priority": "abc"},

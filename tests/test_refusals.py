@@ -15,7 +15,7 @@ from finevit.engine.options import ConfigError
 from finevit.engine.progress import QuietRunner
 from finevit.engine.refusals import path_of, refusals
 from finevit.plugins import load_plugins
-from finevit.registry import MODELS
+from finevit.registry import MODELS, TRANSFORMS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,6 +40,14 @@ def test_what_others_raise_is_told_with_the_settings():
         refusals(cfg),
     ):
         HOOKS.build(cfg["custom_hooks"][0])
+
+
+def test_a_tokenizer_that_was_lent_is_told_with_its_owner():
+    dataset = {"dataset": {"transforms": [{"type": "finevit.Tokenize", "tokenizer": "/none"}]}}
+    cfg = {"model": {"text_encoder": {"type": "TextTransformer", "tokenizer": "/none"}}, "train_dataloader": dataset}
+    told = r"^train_dataloader\.dataset\.transforms\.0 \(model\.text_encoder\.tokenizer\): tokenizer='/none'"
+    with pytest.raises(ConfigError, match=told), refusals(cfg):
+        TRANSFORMS.build(dataset["dataset"]["transforms"][0])
 
 
 def test_what_no_config_holds_keeps_its_kind():

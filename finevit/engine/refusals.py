@@ -77,10 +77,19 @@ def _building(cfg: Mapping[str, Any], frames: list[FrameType]) -> tuple[str, str
         given = [value for value in frame.f_locals.values() if isinstance(value, Mapping) and value]
         place = next(((path, part) for part in given if (path := path_of(cfg, part))), None)
         if place and frame.f_code is not Runner.__init__.__code__:
-            return place[0], f"{place[0]}{_settings(place[1])}"
+            where = f"{place[0]}{_lent(cfg, place[1])}"
+            return where, f"{where}{_settings(place[1])}"
         if setting := methods.get(frame.f_code):
             return "", f"{setting}={cfg[setting]!r}" if setting in cfg else setting
     return "", ""
+
+
+def _lent(cfg: Mapping[str, Any], part: Mapping) -> str:
+    """Whose tokenizer a transform was given, as ``share_tokenizer`` does."""
+    model = cfg.get("model") or {}
+    parts = [(name, model[name]) for name in ("text_encoder", "llm") if isinstance(model.get(name), Mapping)]
+    lent = [f"model.{name}.{key}" for name, own in parts for key in ("tokenizer", "model") if own.get(key) == part.get("tokenizer")]
+    return f" ({lent[0]})" if lent and part.get("tokenizer") and part not in [own for _, own in parts] else ""
 
 
 def _settings(given: Mapping) -> str:

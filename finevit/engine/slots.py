@@ -106,7 +106,7 @@ def scoped(registry: Registry, scope: str) -> Registry:
     """The registry in which MMEngine would look a name up."""
     try:
         import_module(f"{scope}.registry")
-    except ImportError:
+    except (ImportError, TypeError, ValueError):  # of odd names
         return registry
     return registry.children.get(scope, registry)
 
