@@ -705,6 +705,15 @@ def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
         ({"optim_wrapper.paramwise_cfg": 3}, "optim_wrapper.paramwise_cfg=3: give a dict of settings"),
         ({"model.mask_ratio.0": 0.5}, "--cfg-options model.mask_ratio.0=0.5: does not fit the config"),
         ({"default_scope": "../x", "custom_hooks.11.minutes": 1}, "default_scope='../x': give the name of a package"),
+        (
+            {"val_dataloader.dataset.transforms": []},
+            "val_dataloader.dataset.transforms=[]: finevit.pack_samples packs what Patchify",
+        ),
+        ({"val_dataloader.dataset": None}, "val_dataloader.dataset=None: give a dict with a type"),
+        (
+            {"train_dataloader.dataset.transforms.0._scope_": "no"},
+            "train_dataloader.dataset.transforms.0._scope_='no': the type is",
+        ),
         ({"default_scope": "()"}, "default_scope='()': give the name of a package"),
         (
             {"default_hooks.checkpoint.priority": "abc"},

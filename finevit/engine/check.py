@@ -15,7 +15,7 @@ from mmengine.registry import Registry
 from torch import nn
 
 from finevit.engine.config import ConfigError, untold_tokenizers
-from finevit.engine.numbers import idle_schedules, wrong_numbers, wrong_schedules
+from finevit.engine.numbers import idle_schedules, unpackable, wrong_numbers, wrong_schedules
 from finevit.engine.options import INPUTS
 from finevit.engine.own_data import SETTINGS, roots
 from finevit.engine.slots import (
@@ -79,7 +79,7 @@ class _Checker:
             if name in SLOTS and not isinstance(cfg[name], dict | list | tuple | None):
                 self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
-        self.errors += [] if self.errors else [*wrong_schedules(cfg), *idle_schedules(cfg)]
+        self.errors += [] if self.errors else [*wrong_schedules(cfg), *idle_schedules(cfg), *unpackable(cfg)]
 
     def own(self) -> bool:
         """Whether the scope is FineViT's or MMEngine's, where nothing is left to the conventions of another package."""
@@ -120,6 +120,9 @@ class _Checker:
         if path.endswith("_dataloader"):
             needed = ("dataset", "sampler", "batch_size") if value.get("batch_sampler") else ("dataset", "sampler")
             self.errors += [f"{path}.{name} is missing" for name in needed if name not in value]
+            self.errors += (
+                [f"{path}.dataset=None: give a dict with a type"] if "dataset" in value and value["dataset"] is None else []
+            )
 
     def named(self, path: str, key: str, name: str, value: Any) -> None:
         """One of the components that a setting holds by name."""
@@ -143,6 +146,10 @@ class _Checker:
             self.errors += [f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}"] * self.own()
         elif not found and (strict or str(kind).startswith("finevit.")):
             self.unknown(f"{path}.type", str(kind), registries)
+            told = (
+                f"{path}._scope_={self.scope!r}: the type is looked up in that package; leave it out, or give one that has the type"
+            )
+            self.errors += [told] if "_scope_" in value else []
         elif path == "model":
             self.trainable(found)
         readings = sorted((_wrong_arguments(path, value, component, slot, strict) for component in found), key=len)

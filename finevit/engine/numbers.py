@@ -10,6 +10,8 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Priority
 
+from finevit.registry import TRANSFORMS
+
 
 class Kind(NamedTuple):
     """What a setting must be, in words, and whether a value is that."""
@@ -174,6 +176,28 @@ def idle_schedules(cfg: dict) -> list[str]:
             for schedule, transform in ACTS_IN.items()
             if sampler.get(schedule) is not None and not present & {transform, f"finevit.{transform}"}
         ]
+    return errors
+
+
+PACKED = {
+    "pack_samples": ("Patchify",),
+    "pack_evaluation": ("Patchify",),
+    "pack_dialogues": ("Patchify", "TokenizeDialogue"),
+}
+"""What makes the parts of a sample that our collate functions pack."""
+
+
+def unpackable(cfg: dict) -> list[str]:
+    """One line for each loader whose samples lack what is packed; transforms of other packages may make it."""
+    errors = []
+    for loader in [name for name in cfg if name.endswith("_dataloader") and isinstance(cfg[name], dict)]:
+        dataset, collate = (cfg[loader].get(name) or {} for name in ("dataset", "collate_fn"))
+        kinds = [str(transform.get("type")).removeprefix("finevit.") for transform in dataset.get("transforms") or ()]
+        ours = all(getattr(TRANSFORMS.get(kind), "__module__", "").startswith("finevit.") for kind in kinds)
+        needed = PACKED.get(str(collate.get("type")).removeprefix("finevit."), ()) if dataset.get("type") == "NativeImages" else ()
+        absent = [kind for kind in needed if kind not in kinds] if ours else []
+        told = f"{loader}.dataset.transforms={kinds}: {collate.get('type')} packs what {' and '.join(absent)} makes; add it"
+        errors += [told] if absent else []
     return errors
 
 
