@@ -712,7 +712,7 @@ def test_a_value_that_the_shell_cut_at_a_space_is_told(capsys):
         ({"val_dataloader.dataset": None}, "val_dataloader.dataset=None: give a dict with a type"),
         (
             {"train_dataloader.dataset.transforms.0._scope_": "no"},
-            "train_dataloader.dataset.transforms.0._scope_='no': the type is",
+            "train_dataloader.dataset.transforms.0._scope_='no': the",
         ),
         ({"default_scope": "()"}, "default_scope='()': give the name of a package"),
         (
@@ -751,3 +751,8 @@ def test_the_text_of_a_config_is_formatted_once(monkeypatch):
     cfg = load_config(TINY)
     assert cfg.pretty_text == copy.deepcopy(cfg).pretty_text
     assert len(calls) == 4
+
+
+def test_milestones_of_none_are_named():
+    with pytest.raises(ValueError, match=r"^train_dataloader\.batch_sampler\.resolution\.milestones=\(\): give pairs"):
+        load_config(TINY, {"train_dataloader.batch_sampler.resolution.milestones": ()})

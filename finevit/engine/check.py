@@ -146,9 +146,7 @@ class _Checker:
             self.errors += [f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}"] * self.own()
         elif not found and (strict or str(kind).startswith("finevit.")):
             self.unknown(f"{path}.type", str(kind), registries)
-            told = (
-                f"{path}._scope_={self.scope!r}: the type is looked up in that package; leave it out, or give one that has the type"
-            )
+            told = f"{path}._scope_={self.scope!r}: the type is looked up in that package; leave it out, or give its own"
             self.errors += [told] if "_scope_" in value else []
         elif path == "model":
             self.trainable(found)

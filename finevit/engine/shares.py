@@ -50,7 +50,7 @@ def _resolve_ends(path: str, value: dict, steps: Any) -> None:
 
 def _distinct(path: str, milestones: Any, steps: Any) -> list:
     """The milestones in steps; those that rounding brought to one step are one."""
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in milestones):
+    if not milestones or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in milestones):
         raise ValueError(f"{path}={milestones!r}: give pairs (step, value)")
     resolved = [(_step(path, step, steps), held) for step, held in milestones]
     return [
