@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from test_checkpoints import names
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from finevit.datasets import reading
 from finevit.engine import endings, waits
@@ -403,3 +404,37 @@ def test_a_death_is_told_once():
         watch.wait_for(Records(), "train_dataloader")
     signal.raise_signal(signal.SIGCHLD)
     assert told == [signal.SIG_DFL]
+
+
+def test_a_death_during_the_look_for_dead_workers_is_heard_of():
+    watch, told = LoaderWatchHook(), []
+
+    def dead(*_: object) -> None:
+        told.append(signal.getsignal(signal.SIGCHLD))
+        if len(told) > 1:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    watch._of_child = dead
+    with pytest.raises(RuntimeError, match="is killed"):
+        watch.wait_for(Records(), "train_dataloader")
+    assert told == [signal.SIG_DFL, watch._child]
+    assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+
+
+def test_a_worker_whose_connection_breaks_before_its_death_is_heard_of_is_named(tmp_path, monkeypatch):
+    get, got = _MultiProcessingDataLoaderIter._try_get_data, []
+
+    def broken(self, *arguments, **options):
+        if len(got) == 3:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.kill(self._workers[0].pid, signal.SIGKILL)
+            raise ConnectionResetError(104, "Connection reset by peer")
+        got.append(get(self, *arguments, **options))
+        return got[-1]
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_try_get_data", broken)
+    killed = r"^worker 0 of train_dataloader \(pid \d+\) is killed by signal: Killed; mostly .* saved step 3 of 12"
+    with pytest.raises(ValueError, match=killed):
+        Run(tmp_path, Records(), workers=1).train()
+    assert names(tmp_path) == ["iter_3.pth", "last_checkpoint"]
+    assert died(ConnectionResetError(104, "of something else")) == ""

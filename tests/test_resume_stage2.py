@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_train import command, losses, train, weights
+from test_train import losses, start, weights
+from test_train import train as train  # a fixture
 
 from finevit.engine.config import load_config
 from finevit.engine.hooks import ExactResumeHook
@@ -68,16 +68,16 @@ def drawn(work_dir: Path) -> dict[int, tuple[float, float]]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_draws_the_same_captions_and_ends_with_the_same_weights(config, tmp_path):
+def test_a_killed_run_draws_the_same_captions_and_ends_with_the_same_weights(train, config, tmp_path):
     one_step = ["--cfg-options", "log_processor.window_size=1"]
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     output = train(config, whole, *one_step)
-    process = subprocess.Popen(command(config, torn, *one_step), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start(config, torn, *one_step)
     deadline = time.monotonic() + 400
     while max(losses(torn), default=0) < 6 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert 6 <= max(losses(torn)) < STEPS
     resumed = train(config, torn, "--resume", *one_step, "train_dataloader.num_workers=2")
     assert re.search(r"Resuming at iteration (4|8)", resumed)

@@ -71,11 +71,11 @@ def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "tools/train.py"), str(config), "--work-dir", str(work_dir), *arguments]
 
 
-def start(config: Path, work_dir: Path) -> subprocess.Popen:
+def start(config: Path, work_dir: Path, *arguments: str) -> subprocess.Popen:
     """A run in a process of its own."""
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as those that are forked: the number of threads is part of the last bits
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command(config, work_dir), cwd=ROOT, env=one_thread, **pipes)
+    return subprocess.Popen(command(config, work_dir, *arguments), cwd=ROOT, env=one_thread, **pipes)
 
 
 @pytest.fixture(scope="module")

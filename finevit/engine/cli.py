@@ -57,7 +57,7 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(signal.code) from None
     except Stuck as error:
         _end(str(error))
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         from finevit.engine.waits import died
 
         told = died(error)

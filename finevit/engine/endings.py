@@ -77,7 +77,7 @@ def saving(runner: Runner, hook: EndingHook) -> Iterator[None]:
         hook.end(runner)
     except Interrupted as signal:
         _interrupted(runner, hook, signal)
-    except (Stuck, RuntimeError) as error:
+    except (Stuck, RuntimeError, ConnectionError, EOFError) as error:
         fault = str(error) if isinstance(error, Stuck) else died(error, hook.watch)
         if not fault:
             raise

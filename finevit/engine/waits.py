@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NoReturn
 
 from mmengine.hooks import Hook
@@ -161,9 +163,13 @@ class LoaderWatchHook(Hook):
 
     def _child(self, *arguments: Any) -> None:
         """Has torch raise where a worker died, once: others that die meanwhile must not break off what is made of the first."""
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._of_child(*arguments)
-        signal.signal(signal.SIGCHLD, self._child)
+        try:
+            for handler in (signal.SIG_DFL, self._child):  # the second time of one that died during the first
+                signal.signal(signal.SIGCHLD, handler)
+                self._of_child(*arguments)
+        except BaseException:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            raise
 
     def whose(self, pid: int) -> str:
         """The worker of a process id, for people."""
@@ -249,7 +255,8 @@ def died(error: BaseException, watch: LoaderWatchHook | None = None) -> str:
         return f"a worker of a loader found no room in shared memory (df -h /dev/shm): {remedy}"
     if isinstance(error, RuntimeError) and (late := TIMED_OUT.match(str(error))):
         return f"no batch came within a dataloader's timeout={late[1]} seconds; give more, or timeout=0 to wait for it"
-    found = DIED.match(str(error)) if isinstance(error, RuntimeError) else None
+    said = str(error) if isinstance(error, RuntimeError) else _lost(error)
+    found = DIED.match(said)
     if not found:
         return ""
     who = watch.whose(int(found["pid"])) if watch else "a worker of a loader"
@@ -259,6 +266,24 @@ def died(error: BaseException, watch: LoaderWatchHook | None = None) -> str:
         seen = "mostly for want of memory (free -h; df -h /dev/shm; dmesg)"
         remedy = f"{seen}: give fewer num_workers, a smaller batch_size or prefetch_factor"
     return f"{who} (pid {found['pid']}) {found['how'].strip()}; {remedy}"
+
+
+def _lost(error: BaseException) -> str:
+    """In torch's words, which worker died while it handed on a batch: its connection breaks before torch hears of its end."""
+    reads = _MultiProcessingDataLoaderIter._try_get_data.__code__
+    frames = [frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code is reads]
+    if not (isinstance(error, ConnectionError | EOFError) and frames):
+        return ""
+    if _in_main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where torch would raise of the same death
+    workers = frames[-1].f_locals["self"]._workers
+    wait([worker.sentinel for worker in workers], timeout=1)
+    for worker in workers:
+        if not worker.is_alive():
+            killed = worker.exitcode < 0
+            how = f"is killed by signal: {signal.strsignal(-worker.exitcode)}" if killed else "exited unexpectedly"
+            return f"DataLoader worker (pid {worker.pid}) {how}"
+    return ""
 
 
 def _begin(board: Board, inner: Callable[[int], object] | None, worker: int) -> None:
