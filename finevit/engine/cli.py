@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGINT, SIGPIPE
+from signal import SIG_IGN, SIGALRM, SIGINT, SIGPIPE, signal
 from typing import Any, NoReturn
 
 from finevit.places import FAULTS, FULL, fault, full_place, remedy_for
@@ -52,9 +52,9 @@ def user_errors() -> Iterator[None]:
         with raised():
             yield
     except KeyboardInterrupt as interrupt:
-        signal = interrupt if isinstance(interrupt, Interrupted) else Interrupted(SIGINT)
-        print(f"\n{signal.name}: ended before it was done", file=sys.stderr)
-        raise SystemExit(signal.code) from None
+        ended = interrupt if isinstance(interrupt, Interrupted) else Interrupted(SIGINT)
+        print(f"\n{ended.name}: ended before it was done", file=sys.stderr)
+        raise SystemExit(ended.code) from None
     except Stuck as error:
         _end(str(error))
     except (RuntimeError, ConnectionError, EOFError) as error:
@@ -83,6 +83,7 @@ def user_errors() -> Iterator[None]:
 
 def _end(told: str) -> NoReturn:
     """Without the workers, of which one may be stopped."""
+    signal(SIGALRM, SIG_IGN)  # of the watch of loaders
     print(f"error: {told}", file=sys.stderr)
     if not kill_workers():
         leave(2, "a worker does not end, not even by SIGKILL; left without it")

@@ -35,6 +35,8 @@ STATES = {
 }
 MINUTES = 10.0
 """So long a loader may yield nothing, unless a config says otherwise."""
+AGAIN = 5.0
+"""Seconds after which the main thread is interrupted once more: what it was in, such as the end of an object, may swallow it."""
 GRACE = 60.0
 """Seconds that the main process gets to end, where it reads the data itself and is stuck in a call that nothing interrupts."""
 SHOWN = 4
@@ -187,21 +189,22 @@ class LoaderWatchHook(Hook):
     def _watch(self) -> None:
         """Counts ticks: a process that was stopped as a whole, as by Ctrl-Z, has not waited meanwhile."""
         limit = 60 * self.minutes
-        tick, seconds, warned = min(1.0, limit / 20), 0.0, False
+        tick, seconds, warned, due = min(1.0, limit / 20), 0.0, False, limit
         wait: object = None
         while True:
             time.sleep(tick)
             if wait is not (wait := self._wait) or wait is None:
-                seconds, warned, self._overdue = 0.0, False, ""
+                seconds, warned, due, self._overdue = 0.0, False, limit, ""
                 continue
             seconds += tick
             if seconds > limit + GRACE:
                 leave(2, f"error: {self._overdue}; the main process cannot be interrupted, so nothing was saved")
             if seconds > limit and not self._overdue:
                 self._overdue = f"{self._told(seconds)}; LoaderWatchHook.minutes={self.minutes:g} are over"
-            if seconds > limit:
+            if seconds > due:
+                due = seconds + AGAIN
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)  # type: ignore[arg-type]
-            elif seconds > limit / 2 and not warned:
+            elif limit > seconds > limit / 2 and not warned:
                 warned = True
                 left = f"the run ends in {limit - seconds:.0f} s more (LoaderWatchHook.minutes={self.minutes:g})"
                 print_log(f"{self._told(seconds)}; {left}", logger="current", level=logging.WARNING)
@@ -213,7 +216,6 @@ class LoaderWatchHook(Hook):
     def _end(self, *_: object) -> None:
         """Called in the main thread."""
         if self._wait and self._overdue:
-            self._wait = None
             raise Stuck(self._overdue)
 
 
@@ -277,9 +279,10 @@ def _lost(error: BaseException) -> str:
     if _in_main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where torch would raise of the same death
     workers = frames[-1].f_locals["self"]._workers
-    wait([worker.sentinel for worker in workers], timeout=1)
+    ended = wait([worker.sentinel for worker in workers], timeout=5)
     for worker in workers:
-        if not worker.is_alive():
+        if worker.sentinel in ended:
+            worker.join()  # its connections close a moment before
             killed = worker.exitcode < 0
             how = f"is killed by signal: {signal.strsignal(-worker.exitcode)}" if killed else "exited unexpectedly"
             return f"DataLoader worker (pid {worker.pid}) {how}"
