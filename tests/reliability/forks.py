@@ -86,7 +86,6 @@ def children(pid: int, besides: int = 0) -> list[int]:
 def become(request: dict[str, Any]) -> None:
     """This process is the run."""
     from mmengine.runner import Runner
-    from yapf.yapflib import yapf_api
 
     os.setsid()
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -101,7 +100,6 @@ def become(request: dict[str, Any]) -> None:
         call_hook(self, name, **options)
 
     Runner.call_hook = heard
-    yapf_api.FormatCode = lambda text, **_: (text, True)  # a config's text is laid out ten times in a run
     sys.addaudithook(trail.hear)
     sys.argv = request["argv"]
     sys.path[0] = str(ROOT / "tools")
