@@ -4,6 +4,7 @@ Of Python's standard library alone, so that a command can listen before anything
 the process began (``nohup``, or SIGINT of a shell's background job) stays ignored.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -139,9 +140,19 @@ def kill_workers(seconds: float = 5.0) -> bool:
     workers = multiprocessing.active_children()
     for worker in workers:
         worker.kill()
+    _forget_loaders()
     for worker in workers if seconds else ():
         worker.join(seconds)
     return not any(worker.is_alive() for worker in workers)
+
+
+def _forget_loaders() -> None:
+    """Of killed workers torch waits for nothing more: one may have died with the lock of an event that torch would set at the end."""
+    torch = sys.modules.get("torch.utils.data.dataloader")
+    for each in gc.get_objects() if torch else ():
+        if type(each) is torch._MultiProcessingDataLoaderIter and not each._shutdown:
+            each._shutdown = True
+            torch._utils.signal_handling._remove_worker_pids(id(each))
 
 
 def ignored_by_worker() -> None:

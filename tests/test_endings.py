@@ -128,13 +128,30 @@ def handlers(monkeypatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def train_until_stuck(run: Run, *, after: int) -> str:
+def train_until_stuck(run: Run, *, after: int, stops: bool = False) -> str:
     """The error; the watch begins in a step, so that a slow machine is not taken for a stuck loader."""
     run.watch.minutes, starts = LIMIT / 60, run.watch._start
     run.watch._start = lambda: None if after else starts()
+
+    def at(where: str, step: int) -> None:
+        if (where, step) == ("step", after):
+            hold_worker(run, record=after, stops=stops)
+            starts()
+
     with pytest.raises(ValueError, match="has yielded nothing") as caught:
-        run.train(lambda where, step: starts() if (where, step) == ("step", after) else None)
+        run.train(at)
     return str(caught.value)
+
+
+def hold_worker(run: Run, *, record: int, stops: bool) -> None:
+    """Waits until the worker, if there is one, is at a record; then stops it, or leaves it there."""
+    loader = run.watch._loaders[id(run.train_dataloader)]
+    while loader.workers and loader.board.rows()[0][2] != record:
+        time.sleep(0.01)
+    if stops:
+        (worker,) = active_children()
+        os.kill(worker.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 def asks(number: int, where: str, step: int, run: Run) -> Callable[[str, int], None]:
@@ -278,9 +295,9 @@ def test_where_the_main_process_reads_a_record_that_hangs_is_named_and_the_run_s
     assert re.search(r"at record 5 .* the run ends in 0 s more \(LoaderWatchHook\.minutes=0\.005\)$", warned[0])
 
 
-@pytest.mark.parametrize(("how", "state"), [("hangs", "waiting"), ("stopped", "stopped by a signal")])
-def test_a_worker_that_is_stuck_is_named_with_its_record_and_ended(tmp_path, how, state):
-    said = train_until_stuck(Run(tmp_path, Records(**{how: 5}), workers=1), after=5)
+@pytest.mark.parametrize(("stops", "state"), [(False, "waiting"), (True, "stopped by a signal")])
+def test_a_worker_that_is_stuck_is_named_with_its_record_and_ended(tmp_path, stops, state):
+    said = train_until_stuck(Run(tmp_path, Records(hangs=5), workers=1), after=5, stops=stops)
     told = rf"worker 0 \(pid (\d+), {state}\) at record 5 \('/data/5\.jpg'\) for \d s; LoaderWatchHook"
     pid = int(re.search(told, said)[1])
     assert f"saved step 5 of 12 in {tmp_path}/iter_5.pth" in said
@@ -301,13 +318,9 @@ def test_a_worker_that_died_is_named_and_the_run_saved(tmp_path):
 
 def test_a_worker_that_dies_with_a_signal_to_the_run_is_no_fault(tmp_path):
     run = Run(tmp_path, Records(dies=5), workers=1)
-
-    def at(where: str, step: int) -> None:
-        run.asked.number = signal.SIGTERM if step == 5 else 0
-
-    run.ending._end = lambda runner: None  # it is heard of after the worker's death
+    run.ending.end = lambda runner: None  # it is heard of after the worker's death
     with pytest.raises(SystemExit) as ended:
-        run.train(at)
+        run.train(lambda where, step: setattr(run.asked, "number", signal.SIGTERM))
     assert ended.value.code == 143
 
 
@@ -378,7 +391,7 @@ def test_of_two_workers_that_die_together_one_is_told_and_the_run_saves(tmp_path
     def kill(*_: object) -> None:
         for worker in active_children():
             os.kill(worker.pid, signal.SIGKILL)
-            time.sleep(0.02)
+            os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
 
     save = run.save_checkpoint
     run.save_checkpoint = lambda *arguments, **options: (os.kill(os.getpid(), signal.SIGCHLD), save(*arguments, **options))
@@ -387,8 +400,21 @@ def test_of_two_workers_that_die_together_one_is_told_and_the_run_saves(tmp_path
     with pytest.raises(ValueError, match=said) as caught:
         run.train()
     step = int(re.search(said, str(caught.value))[1])
-    assert step in (3, 4)  # a death may be heard of a step later
-    assert names(tmp_path) == [f"iter_{step}.pth", "last_checkpoint"]
+    assert step == 3
+    assert names(tmp_path) == ["iter_3.pth", "last_checkpoint"]
+
+
+@pytest.mark.parametrize("persistent_workers", [False, True])
+def test_a_worker_killed_with_a_lock_holds_nothing_up(persistent_workers):
+    """A worker looks at an event of torch's after each record, and the end of a loader sets it."""
+    batches = iter(DataLoader(Records(), batch_size=None, num_workers=1, persistent_workers=persistent_workers))
+    next(batches)
+    batches._workers_done_event._cond.acquire()
+    assert kill_workers()
+    ends = threading.Thread(target=batches.__del__, daemon=True)
+    ends.start()
+    ends.join(10)
+    assert not ends.is_alive()
 
 
 def test_a_death_is_told_once():
