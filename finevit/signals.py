@@ -147,7 +147,7 @@ def kill_workers(seconds: float = 5.0) -> bool:
 
 
 def _forget_loaders() -> None:
-    """Of killed workers torch waits for nothing more: one may have died with the lock of an event that torch would set at the end."""
+    """Torch waits for killed workers no more: one may have died with the lock of an event that the end of its loader sets."""
     torch = sys.modules.get("torch.utils.data.dataloader")
     for each in gc.get_objects() if torch else ():
         if type(each) is torch._MultiProcessingDataLoaderIter and not each._shutdown:
