@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmengine.logging import MMLogger
 
-from finevit.places import Spared
+from finevit.storage.places import Spared
 
 if TYPE_CHECKING:
     from rich.console import Console

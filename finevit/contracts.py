@@ -261,7 +261,7 @@ class TextEncoder(nn.Module, ABC):
     """A tower that turns texts into one vector each (paper, Stage II).
 
     ``dim`` is the width of its vectors, ``context`` the most tokens of a text that it can read, ``tokenizer`` the name or folder
-    with which :func:`finevit.tokenizers.load_tokenizer` finds its tokenizer: the loader's workers tokenise with the same one.
+    with which :func:`finevit.hub.tokenizers.load_tokenizer` finds its tokenizer: the loader's workers tokenise with the same one.
     ``vocab`` is the number of token ids that it embeds.
     """
 
@@ -290,7 +290,7 @@ class AlignmentLLM(nn.Module, ABC):
     """A causal language model that reads projected visual features (paper, Stage III).
 
     ``dim`` is the width of its embeddings, ``context`` the most positions of a dialogue, ``tokenizer`` the name or folder with
-    which :func:`finevit.tokenizers.load_chat` finds its tokenizer and chat template: the loader's workers use the same ones.
+    which :func:`finevit.hub.tokenizers.load_chat` finds its tokenizer and chat template: the loader's workers use the same ones.
     """
 
     dim: int

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from finevit.ops import eager
+from finevit.ops import cpu_fused
 from finevit.ops.attention import Pack, ragged_attention
 from finevit.ops.rope2d import rotate
 
@@ -18,8 +18,8 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if eager.suits(x, self.gate_up, self.down):
-            return eager.swiglu(x, self.gate_up.weight, self.down.weight)
+        if cpu_fused.suits(x, self.gate_up, self.down):
+            return cpu_fused.swiglu(x, self.gate_up.weight, self.down.weight)
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(silu(gate) * up)
 
@@ -34,8 +34,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor, pack: Pack) -> Tensor:
-        if eager.suits(x, self.qkv):
-            return self.out(eager.attention(x, self.qkv, heads=self.heads, table=pack.table, lengths=pack.lengths))
+        if cpu_fused.suits(x, self.qkv):
+            return self.out(cpu_fused.attention(x, self.qkv, heads=self.heads, table=pack.table, lengths=pack.lengths))
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
         query, key = (rotate(x, pack.table).to(value.dtype) for x in (query, key))  # an embedding's table is float32 under autocast
         return self.out(ragged_attention(query, key, value, pack).flatten(1))

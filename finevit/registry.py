@@ -5,49 +5,43 @@ it meets the scope. ``locations`` are imported at the first look-up, so importin
 """
 
 from collections.abc import Callable
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from mmengine import registry as root
 from mmengine.registry import Registry
 
 
-def _child(parent: Registry, *locations: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope="finevit", locations=[f"finevit.{name}" for name in locations])
+def _child(parent: Registry, *places: str) -> Registry:
+    """Of a folder every module counts, so that a new component is one new file."""
+    return Registry(parent.name, parent=parent, scope="finevit", locations=[name for place in places for name in _modules(place)])
 
 
-MODELS = _child(root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.preprocess", "downstream.necks")
-DATASETS = _child(root.DATASETS, "datasets")
-TRANSFORMS = _child(
-    root.TRANSFORMS, "datasets.transforms", "datasets.painted", "datasets.captions", "datasets.all_captions", "datasets.dialogues"
+def _modules(place: str) -> list[str]:
+    folder = Path(__file__).parent.joinpath(*place.split("."))
+    inner = [module.name for module in iter_modules([str(folder)]) if not module.ispkg]
+    return [f"finevit.{place}", *(f"finevit.{place}.{name}" for name in inner)]
+
+
+MODELS = _child(
+    root.MODELS, "backbones", "text_encoders", "connectors", "heads", "stages", "engine.data_preprocessor", "downstream.necks"
 )
+DATASETS = _child(root.DATASETS, "datasets", "datasets.readers", "scenes")
+TRANSFORMS = _child(root.TRANSFORMS, "datasets.transforms")
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS, "datasets.samplers")
-FUNCTIONS = _child(root.FUNCTIONS, "datasets.packing", "datasets.all_captions", "datasets.dialogues")
-HOOKS = _child(
-    root.HOOKS,
-    "curriculum.hooks",
-    "engine.checkpoints",
-    "engine.guard",
-    "engine.hooks",
-    "engine.origins_hook",
-    "engine.captions_hook",
-    "engine.dialogues_hook",
-    "engine.plan_check",
-    "engine.zero_shot_hook",
-    "engine.report",
-    "engine.small_data",
-    "engine.strides",
-    "engine.waits",
-)
-LOOPS = _child(root.LOOPS, "engine.loops")
-OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optim")
-OPTIMIZERS = _child(root.OPTIMIZERS, "engine.optim")
+FUNCTIONS = _child(root.FUNCTIONS, "packing", "datasets.transforms")
+HOOKS = _child(root.HOOKS, "curriculum.hooks", "engine.hooks", "engine.checkpoints")
+LOOPS = _child(root.LOOPS, "engine.loop")
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS, "engine.optimizers")
+OPTIMIZERS = _child(root.OPTIMIZERS, "engine.optimizers")
 LOG_PROCESSORS = _child(root.LOG_PROCESSORS)
 OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS, "engine.layer_decay")
 PARAM_SCHEDULERS = _child(root.PARAM_SCHEDULERS)
 VISUALIZERS = _child(root.VISUALIZERS)
 VISBACKENDS = _child(root.VISBACKENDS)
 """Empty so far: MMEngine's own components serve, but it warns where a scope has no registry for a kind that a config uses."""
-METRICS = _child(root.METRICS, "evaluation.metrics", "evaluation.contrastive_metrics", "evaluation.local_metrics")
+METRICS = _child(root.METRICS, "evaluation")
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TOGETHER = 0.3
@@ -148,7 +149,7 @@ def kill_workers(seconds: float = 5.0) -> bool:
 
 def _forget_loaders() -> None:
     """Torch waits for killed workers no more: one may have died with the lock of an event that the end of its loader sets."""
-    torch = sys.modules.get("torch.utils.data.dataloader")
+    torch: Any = sys.modules.get("torch.utils.data.dataloader")
     for each in gc.get_objects() if torch else ():
         if type(each) is torch._MultiProcessingDataLoaderIter and not each._shutdown:
             each._shutdown = True

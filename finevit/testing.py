@@ -18,8 +18,8 @@ from finevit.contracts import (
     ResolutionSchedule,
     Teacher,
 )
-from finevit.datasets.packing import pack
-from finevit.ops.packs import select_images
+from finevit.packing.collate import pack
+from finevit.packing.cutting import select_images
 
 
 def random_pack(grids: Sequence[tuple[int, int]], *, patch: int = PATCH, seed: int = 0) -> PackedImages:

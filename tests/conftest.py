@@ -11,7 +11,7 @@ import pytest
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # before torch is imported: tests side by side share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
 
-from finevit.packages import Package, cached_folder
+from finevit.hub.packages import Package, cached_folder
 
 CLIP_BENCHMARK = Package(
     "clip-benchmark==1.6.2",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from finevit.engine.config import load_config
+from finevit.config.loading import load_config
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import fill

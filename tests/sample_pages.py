@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from finevit.boxes import render
 from finevit.contracts import Question
-from finevit.datasets.packing import pack
 from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
+from finevit.packing.collate import pack
 from finevit.visualization import answers, pairs, stage1, stage2, stage3
 from finevit.visualization.gallery import View
 from finevit.visualization.report import Page

@@ -4,7 +4,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
-from finevit.engine.config import load_config
+from finevit.config.loading import load_config
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
+from finevit.config.loading import load_config
 from finevit.engine.checkpoints import taken_over
-from finevit.engine.config import load_config
 from finevit.evaluation.local_metrics import LOCAL
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS

@@ -8,10 +8,10 @@ import torch
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from finevit.config.loading import load_config
 from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, PackedDialogues
-from finevit.engine.config import load_config
-from finevit.ops.dialogues import answer_loss, learned, packed, padded, prompts, readable, rows
-from finevit.ops.merge import cell_centres, merge_neighbours
+from finevit.ops.patch_merge import cell_centres, merge_neighbours
+from finevit.packing.dialogues import answer_loss, learned, packed, padded, prompts, readable, rows
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import check_alignment_llm, fill, random_dialogues, random_pack
@@ -177,7 +177,7 @@ def test_hugging_face_outputs_are_those_of_its_own_forward(kind):
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
 def test_llm_by_folder(kind, tmp_path):
-    from finevit.tokenizers import load_backend
+    from finevit.hub.tokenizers import load_backend
 
     first = hugging_face(kind).eval()
     first.model.save_pretrained(tmp_path)
@@ -275,7 +275,7 @@ def test_the_probe_leaves_random_numbers_and_mode_alone():
 
 
 def test_a_models_own_habits_do_not_change_greedy_answers(tmp_path):
-    from finevit.tokenizers import load_backend
+    from finevit.hub.tokenizers import load_backend
 
     first = hugging_face().eval()
     prompt = first.embed(torch.arange(5, 10)).detach()
@@ -328,7 +328,7 @@ def test_what_the_connector_refuses(setting, value):
 
 
 def test_numbers_of_the_stage_are_checked_before_it_is_built():
-    from finevit.engine.numbers import wrong_numbers
+    from finevit.config.ranges import wrong_numbers
 
     llm = {"context": 0, "depth": -1, "dim": 0.5, "heads": 0}
     model = {"llm": llm, "connector": {"hidden": 0, "frequencies": 17}, "answer_length": 0}
@@ -486,7 +486,7 @@ def test_batches_without_dialogues_are_refused():
 
 
 def saved_tokenizer(folder: Path, **changes: object) -> str:
-    from finevit.tokenizers import load_backend
+    from finevit.hub.tokenizers import load_backend
 
     load_backend("scenes-chat").save_pretrained(folder)
     (folder / "chat_template.jinja").unlink()
@@ -503,7 +503,7 @@ QWEN = (
 
 
 def test_chat_of_the_scenes():
-    from finevit.chat import load_chat
+    from finevit.hub.chat_templates import load_chat
 
     chat = load_chat("scenes-chat")
     assert (chat.before, chat.between, chat.closing) == ([2], [4, 3], 4)
@@ -513,7 +513,7 @@ def test_chat_of_the_scenes():
 
 
 def test_chat_by_template(tmp_path):
-    from finevit.chat import load_chat
+    from finevit.hub.chat_templates import load_chat
 
     chat = load_chat(saved_tokenizer(tmp_path / "thinking", chat_template=QWEN))
     assert chat.before == [2]
@@ -522,7 +522,7 @@ def test_chat_by_template(tmp_path):
 
 
 def test_chat_without_a_template(tmp_path):
-    from finevit.chat import load_chat
+    from finevit.hub.chat_templates import load_chat
 
     chat = load_chat(saved_tokenizer(tmp_path / "none"))
     assert (chat.before, chat.between, chat.closing) == ([], chat.encode("\n"), 4)
@@ -530,7 +530,7 @@ def test_chat_without_a_template(tmp_path):
 
 def test_a_space_before_the_closing_token_closes_nothing(tmp_path):
     """Llama 2's template writes a space between the answer and its end."""
-    from finevit.chat import load_chat
+    from finevit.hub.chat_templates import load_chat
 
     template = "{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + AFTER }}{% endfor %}"
     spaced = load_chat(saved_tokenizer(tmp_path / "spaced", chat_template=template.replace("AFTER", "' <|end|>'")))
@@ -543,8 +543,8 @@ def test_a_space_before_the_closing_token_closes_nothing(tmp_path):
 
 def test_special_tokens_that_no_dialogue_has_need_no_embedding(tmp_path):
     """Gemma 3's tokenizer has one id more, for images, than its small model embeds."""
-    from finevit.chat import load_chat
-    from finevit.tokenizers import load_backend
+    from finevit.hub.chat_templates import load_chat
+    from finevit.hub.tokenizers import load_backend
 
     backend = load_backend("scenes-chat")
     backend.add_special_tokens({"additional_special_tokens": ["<an image>"]})
@@ -555,7 +555,7 @@ def test_special_tokens_that_no_dialogue_has_need_no_embedding(tmp_path):
 
 @pytest.mark.parametrize("template", ["{{ raise_exception('no users here') }}", "{{ messages[0].content | upper }}", "{% if %}"])
 def test_a_template_that_cannot_be_taken_apart(tmp_path, template):
-    from finevit.chat import load_chat
+    from finevit.hub.chat_templates import load_chat
 
     with pytest.raises(ValueError, match="its chat template cannot render a question and an answer"):
         load_chat(saved_tokenizer(tmp_path / "bad", chat_template=template))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from finevit.config.loading import load_config
 from finevit.contracts import Record, Region, Source
-from finevit.datasets.captions import check_captioned
 from finevit.datasets.samplers import NativeBatchSampler
-from finevit.engine.askable import LOOKED_AT, check_asked
-from finevit.engine.config import load_config
+from finevit.datasets.transforms.caption_transforms import check_captioned
+from finevit.planning.askable import LOOKED_AT, check_asked
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
@@ -27,7 +27,7 @@ def _warned(monkeypatch):
     load_plugins()
     WARNED.clear()
     keep = lambda said, logger, level: WARNED.append(said) if level == logging.WARNING else None  # noqa: E731
-    monkeypatch.setattr("finevit.engine.askable.print_log", keep)
+    monkeypatch.setattr("finevit.planning.askable.print_log", keep)
 
 
 class Told(Source):

@@ -12,13 +12,13 @@ from benchmarks.speed.packs import fill, imbalance, native_lengths
 from benchmarks.speed.work import SIZES
 from finevit.contracts import ImageBudget, Record, Source
 from finevit.datasets import samplers
-from finevit.datasets.balance import plan, share
 from finevit.datasets.dataset import NativeImages
-from finevit.datasets.images import header_size
+from finevit.datasets.decoding.images import header_size
 from finevit.datasets.readers.open import open_source
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
-from finevit.datasets.scenes import Scenes
+from finevit.packing.length_balancing import plan, share
 from finevit.plugins import load_plugins
+from finevit.scenes import Scenes
 
 
 def test_shares_by_hand():

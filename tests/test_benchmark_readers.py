@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from finevit.contracts import BadSample
-from finevit.datasets.all_captions import pack_evaluation
 from finevit.datasets.dataset import NativeImages
-from finevit.datasets.images import decode
+from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers.clip_benchmark import ClipBenchmarkTars
 from finevit.datasets.readers.coco import CocoCaptions, Karpathy
 from finevit.datasets.readers.imagenet import ImageNetFolder
 from finevit.datasets.readers.long_captions import DCI, ShareGPT4V1k, Urban1k, first_of_list
+from finevit.datasets.transforms.eval_transforms import pack_evaluation
 from finevit.registry import DATASETS
 
 

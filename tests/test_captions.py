@@ -14,22 +14,22 @@ from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
+from finevit.config.loading import load_config
+from finevit.config.validation import check_config
 from finevit.contracts import BadSample, ImageBudget, PackedTexts, Record, SampleRequest, Source
 from finevit.datasets import JsonLines, NativeImages
-from finevit.datasets.captions import PickCaption, Tokenize, cleaned, fault, loops
-from finevit.datasets.packing import pack_samples
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
-from finevit.datasets.text import pack_texts, printable
-from finevit.datasets.transforms import DropPatches, RandomFlip
-from finevit.engine.captions_hook import CaptionHook, summary
-from finevit.engine.check import check_config
-from finevit.engine.config import load_config
-from finevit.engine.hooks import BadSamplesHook
-from finevit.engine.preprocess import PackedPreprocessor
+from finevit.datasets.transforms.caption_transforms import PickCaption, Tokenize, cleaned, fault, loops
+from finevit.datasets.transforms.image_transforms import DropPatches, RandomFlip
+from finevit.engine.data_preprocessor import PackedPreprocessor
+from finevit.engine.hooks.bad_samples_hook import BadSamplesHook
+from finevit.engine.hooks.captions_hook import CaptionHook, summary
+from finevit.hub.tokenizers import load_tokenizer
 from finevit.ops.patches import check_whole
+from finevit.packing.collate import pack_samples
+from finevit.packing.texts import pack_texts, printable
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
-from finevit.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parent.parent
 WORDS = [
@@ -517,7 +517,7 @@ def test_captioners_and_tokenizers_that_are_not_there_are_named(told, transform,
 
 def test_a_captioner_that_may_be_rare_is_warned_of(told, monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr("finevit.datasets.captions.print_log", lambda message, **_: said.append(message))
+    monkeypatch.setattr("finevit.datasets.transforms.caption_transforms.print_log", lambda message, **_: said.append(message))
     NativeImages(source=told, transforms=[{"type": "PickCaption", "weights": {"qwen": 1, "human": 1, "gone": 0}}])
     assert [message.partition(";")[0] for message in said] == ["PickCaption.weights names human, which none of 200 records has"]
 

@@ -13,18 +13,17 @@ import torch
 from mmengine.hooks import CheckpointHook
 from test_guard import run, same
 
-from finevit import durable
-from finevit.durable import check_digest, write_file
-from finevit.engine import saving
-from finevit.engine.check import check_config
+from finevit.config.loading import ConfigError, load_config
+from finevit.config.validation import check_config
 from finevit.engine.checkpoints import save_now
-from finevit.engine.config import ConfigError, load_config
-from finevit.engine.earlier import EarlierRunHook
-from finevit.engine.in_use import in_use
-from finevit.engine.newest import newest, numbered_files
+from finevit.engine.hooks import checkpoint_hook
+from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook, write
+from finevit.engine.newest_checkpoint import newest, numbered_files
 from finevit.engine.progress import QuietRunner
-from finevit.engine.saving import DurableCheckpointHook, write
+from finevit.engine.work_dir import EarlierRunHook, in_use
 from finevit.plugins import load_plugins
+from finevit.storage import durable
+from finevit.storage.durable import check_digest, write_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -151,7 +150,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    monkeypatch.setattr(saving, "time", made := Clock())
+    monkeypatch.setattr(checkpoint_hook, "time", made := Clock())
     return made
 
 
@@ -304,7 +303,7 @@ def test_what_a_killed_run_left_half_is_removed_and_later_ones_moved_aside(tmp_p
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from finevit.engine.in_use import in_use
+from finevit.engine.work_dir import in_use
 with in_use([Path(sys.argv[1])], "none"):
     if os.fork() == 0:
         time.sleep(20)
@@ -383,7 +382,7 @@ def test_checkpoints_by_minutes_wait_for_the_end_of_an_accumulation(tmp_path, cl
 
 @pytest.mark.parametrize("old", [True, False])
 def test_ranks_save_when_the_first_one_says_so(tmp_path, clock, monkeypatch, old):
-    monkeypatch.setattr(saving, "broadcast", lambda told: told.fill_(old))
+    monkeypatch.setattr(checkpoint_hook, "broadcast", lambda told: told.fill_(old))
     run = Run(tmp_path, by_minutes(0.1 if not old else 1000, save_last=False))
     assert len(run.train(clock)) == (12 if old else 0)
 
@@ -422,7 +421,7 @@ def test_epochs_are_not_saved_by_minutes():
 @pytest.mark.filterwarnings("ignore:Detected call of `scheduler.step:UserWarning")  # an accumulation's first step is none
 def test_a_run_that_goes_on_from_a_checkpoint_by_minutes_comes_out_the_same(tmp_path, monkeypatch):
     milestones, seconds = [(0, 0.5)], iter(range(0, 10_000, 5))  # at every look 5 s have passed
-    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(checkpoint_hook, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     options = {"optim_wrapper__accumulative_counts": 2, "default_hooks__checkpoint__interval": 4}
     options |= {"train_cfg__max_iters": 4}
     whole = run(tmp_path, "whole", milestones, **options, default_hooks__checkpoint__minutes=1 / 12)

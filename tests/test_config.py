@@ -15,13 +15,13 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from torch.utils.data import DataLoader, Dataset
 from yapf.yapflib import yapf_api
 
+from finevit.config import own_data
+from finevit.config.fractions import resolve_shares
+from finevit.config.loading import ConfigError, _formatted_once, load_config
+from finevit.config.validation import check_config
 from finevit.contracts import Record
 from finevit.datasets.readers.files import FileSource, Skipped
-from finevit.engine import own_data
-from finevit.engine.check import check_config
 from finevit.engine.cli import Options, user_errors
-from finevit.engine.config import ConfigError, _formatted_once, load_config
-from finevit.engine.shares import resolve_shares
 from finevit.engine.unseen import seen
 from finevit.plugins import load_plugins
 

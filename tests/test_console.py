@@ -14,10 +14,11 @@ from rich.console import Console
 
 from finevit import console
 from finevit.console import ConsoleHandler, quiet_libraries, say, take_over
-from finevit.engine import endings, progress
-from finevit.engine.endings import EndingHook, saving
+from finevit.engine import progress
+from finevit.engine.hooks import ending_hook
+from finevit.engine.hooks.ending_hook import EndingHook, saving
+from finevit.engine.hooks.loader_watch_hook import LoaderWatchHook
 from finevit.engine.progress import ConsoleHook, checks_left, clock, results, speed
-from finevit.engine.waits import LoaderWatchHook
 from finevit.signals import Asked
 from finevit.table import aligned
 
@@ -188,7 +189,7 @@ def test_in_a_terminal_there_is_a_bar_with_what_is_said_above_it(logger, monkeyp
     run.world_size, run.optim_wrapper, run._resume = 1, None, False
     ending = EndingHook(asked=Asked(), watch=LoaderWatchHook())
     ending.begun = -1 if kept else 0
-    monkeypatch.setattr(endings, "save_now", lambda run: f"work/iter_{run.iter}.pth")
+    monkeypatch.setattr(ending_hook, "save_now", lambda run: f"work/iter_{run.iter}.pth")
     run.hooks = []
     with pytest.raises(SystemExit) as ended:
         interrupted(hook, ending, run)

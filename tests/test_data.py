@@ -11,10 +11,10 @@ from PIL import Image
 
 from finevit.contracts import BadSample, ImageBudget, Record, Region, Source
 from finevit.datasets import NativeImages
-from finevit.datasets.packing import pack_samples
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
-from finevit.datasets.transforms import Patchify, RandomFlip, ResizeToBudget
-from finevit.ops.order import seed_of, shuffled
+from finevit.datasets.transforms.image_transforms import Patchify, RandomFlip, ResizeToBudget
+from finevit.ops.stateless_shuffle import seed_of, shuffled
+from finevit.packing.collate import pack_samples
 from finevit.plugins import load_plugins
 
 TRANSFORMS = [{"type": "finevit.ResizeToBudget"}, {"type": "finevit.Patchify"}]

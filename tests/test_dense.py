@@ -6,9 +6,9 @@ import torch
 from mmengine.registry import MODELS as ROOT
 
 from finevit.backbones import FineViT
-from finevit.datasets.packing import pack
-from finevit.ops.dense import content_sizes, pack_dense, unpack_dense, window_order
 from finevit.ops.patches import patchify
+from finevit.packing.collate import pack
+from finevit.packing.dense import content_sizes, pack_dense, unpack_dense, window_order
 from finevit.testing import fill
 
 SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}

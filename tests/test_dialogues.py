@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from finevit.boxes import parse
-from finevit.chat import load_chat
 from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, ImageBudget, Question, Record, Region, Source
-from finevit.datasets.dialogues import pack_dialogues
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits, words
-from finevit.engine.dialogues_hook import DialogueHook, check_evaluation, check_lengths, check_tokenizer, summary
-from finevit.engine.left_out import LeftOut
+from finevit.datasets.transforms.dialogue_transforms import pack_dialogues
+from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_lengths, check_tokenizer, summary
+from finevit.engine.skipped import LeftOut
+from finevit.hub.chat_templates import load_chat
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
 

@@ -13,11 +13,11 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from finevit.backbones import FineViT
-from finevit.datasets.layouts import run_lengths, write_layouts
-from finevit.datasets.scenes import Scenes
 from finevit.downstream.necks import SimpleFPN
-from finevit.ops.dense import resample_maps
+from finevit.packing.dense import resample_maps
 from finevit.registry import MODELS
+from finevit.scenes import Scenes
+from finevit.scenes.layouts import run_lengths, write_layouts
 from finevit.testing import fill
 
 SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}

@@ -10,10 +10,10 @@ from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from finevit.datasets.layouts import write_layouts
-from finevit.datasets.scenes import Scenes
-from finevit.engine.check import check_config
-from finevit.engine.config import load_config
+from finevit.config.loading import load_config
+from finevit.config.validation import check_config
+from finevit.scenes import Scenes
+from finevit.scenes.layouts import write_layouts
 
 ROOT = Path(__file__).parents[1] / "configs/downstream"
 CONFIGS = sorted(file.name for file in ROOT.glob("*.py"))
@@ -104,7 +104,7 @@ def test_amp_is_bfloat16_in_every_scope(name, config, scenes, monkeypatch):
     config.train_dataloader.dataset.data_root = config.val_dataloader.dataset.data_root = str(scenes)
     config.test_dataloader = config.val_dataloader
     check_config(config)
-    monkeypatch.setattr("finevit.engine.optim.bfloat16_helps", lambda: True)
+    monkeypatch.setattr("finevit.engine.optimizers.bfloat16_helps", lambda: True)
     torch.manual_seed(0)
     data, model = DATASETS.build({**config.train_dataloader.dataset}), MODELS.build(config.model)
     model.init_weights()

@@ -8,18 +8,18 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from finevit.layers import Block
-from finevit.ops import eager
+from finevit.ops import cpu_fused
 from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
 
 DIM, HEADS, HIDDEN = 64, 2, 96
-LENGTHS = (35, 35, 64, eager.FEW + 20, 20)
+LENGTHS = (35, 35, 64, cpu_fused.FEW + 20, 20)
 PATCHES = sum(LENGTHS)
 
 
 @pytest.fixture(autouse=True)
 def _few_rows(monkeypatch):
-    monkeypatch.setattr(eager, "ROWS", 100)  # several times, and a rest
+    monkeypatch.setattr(cpu_fused, "ROWS", 100)  # several times, and a rest
 
 
 def make_block(dtype=torch.float32) -> Block:
@@ -43,7 +43,7 @@ def run(block: Block, *, written_out: bool, monkeypatch, autocast: bool = False)
     x.requires_grad_()
     with monkeypatch.context() as patch, torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
         if not written_out:
-            patch.setattr(eager, "suits", lambda *_: False)
+            patch.setattr(cpu_fused, "suits", lambda *_: False)
         output = block(x, make_pack(torch.bfloat16 if autocast else dtype))
     output.backward(upper.to(output.dtype))
     return [output.detach(), x.grad, *(parameter.grad for parameter in block.parameters())]
@@ -88,7 +88,7 @@ def kept_floats(block: Block, pack: Pack) -> float:
 def test_it_keeps_less(monkeypatch):
     pack, hidden = make_pack(torch.float32), HIDDEN / DIM
     written_out = kept_floats(make_block(), pack)
-    monkeypatch.setattr(eager, "suits", lambda *_: False)
+    monkeypatch.setattr(cpu_fused, "suits", lambda *_: False)
     steps = kept_floats(make_block(), pack)
     # two norms (input and output), queries, keys, values and their output, gate and up; the rotary table and sums of few numbers
     assert written_out == pytest.approx(4 + 4 + 2 * hidden, abs=0.7)

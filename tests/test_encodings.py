@@ -13,10 +13,10 @@ from PIL import Image
 
 from finevit.contracts import BadSample, ImageBudget, SampleRequest
 from finevit.datasets import NativeImages
-from finevit.datasets.captions import PickCaption
 from finevit.datasets.readers import ClipBenchmarkTars, ShareGPT4V1k, Urban1k, open_source
 from finevit.datasets.readers.encodings import decode_text, encoding_of, text_lines
-from finevit.engine.captions_hook import summary
+from finevit.datasets.transforms.caption_transforms import PickCaption
+from finevit.engine.hooks.captions_hook import summary
 
 TEXT = "Ein Häuschen – “a dog” runs\r\nover the wet grass 🐕."
 CHINESE = "一只狗在草地上奔跑"

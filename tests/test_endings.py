@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from finevit.datasets import reading
-from finevit.engine import endings, waits
-from finevit.engine.endings import EndingHook, saving
-from finevit.engine.saving import DurableCheckpointHook
-from finevit.engine.waits import LoaderWatchHook, _begin, died, watched
+from finevit.datasets import worker_board
+from finevit.engine.hooks import ending_hook, loader_watch_hook
+from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook
+from finevit.engine.hooks.ending_hook import EndingHook, saving
+from finevit.engine.hooks.loader_watch_hook import LoaderWatchHook, _begin, died, watched
 from finevit.signals import Asked, Stuck, kill_workers
 
 LIMIT = 0.3
@@ -40,14 +40,14 @@ class Records(Dataset):
         return self.count
 
     def __getitem__(self, index: int) -> int:
-        reading.at(index)
+        worker_board.at(index)
         if index == self.stops.get("hangs"):
             time.sleep(60)
         if index == self.stops.get("dies"):
             os.kill(os.getpid(), signal.SIGKILL)
         if index == self.stops.get("stopped"):
             os.kill(os.getpid(), signal.SIGSTOP)
-        reading.at()
+        worker_board.at()
         return index
 
 
@@ -119,7 +119,7 @@ def handlers(monkeypatch) -> Iterator[None]:
     monkeypatch.setattr(LoaderWatchHook, "_start", lambda self, start=LoaderWatchHook._start: (begun.append(self), start(self)))
     _set_SIGCHLD_handler()  # torch does so once in a process
     before = {number: signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGCHLD)}
-    monkeypatch.setattr(endings, "TOGETHER", 0.0)
+    monkeypatch.setattr(ending_hook, "TOGETHER", 0.0)
     yield
     for watch in begun:
         watch.came()
@@ -281,7 +281,7 @@ def test_a_signal_while_the_main_thread_waits_for_data_does_not_wait_with_it(tmp
 
 def test_where_the_main_process_reads_a_record_that_hangs_is_named_and_the_run_saved(tmp_path, monkeypatch):
     run, warned = Run(tmp_path, Records(hangs=5)), []
-    monkeypatch.setattr(waits, "print_log", lambda line, **_: warned.append(line))
+    monkeypatch.setattr(loader_watch_hook, "print_log", lambda line, **_: warned.append(line))
     said = train_until_stuck(run, after=5)
     assert re.fullmatch(
         rf"train_dataloader has yielded nothing for 0 s: the main process \(pid {os.getpid()}, \w+\) at record 5 "
@@ -363,7 +363,7 @@ class Unsendable(Dataset):
 
 
 def test_a_worker_that_cannot_hand_on_what_it_read_ends(capfd):
-    loader = DataLoader(Unsendable(), batch_size=None, num_workers=1, worker_init_fn=partial(_begin, reading.Board(1), None))
+    loader = DataLoader(Unsendable(), batch_size=None, num_workers=1, worker_init_fn=partial(_begin, worker_board.Board(1), None))
     with pytest.raises(RuntimeError) as ended:
         next(iter(loader))
     assert "exited unexpectedly; mostly for want of memory" in died(ended.value)
@@ -378,7 +378,7 @@ def test_minutes_of_the_watch_that_are_none_are_named(minutes):
 
 @pytest.mark.parametrize(("how", "state"), [("hangs", "waiting"), ("stopped", "stopped by a signal")])
 def test_the_loader_of_a_tool_is_watched_too(monkeypatch, how, state):
-    monkeypatch.setattr(waits, "MINUTES", LIMIT / 60)
+    monkeypatch.setattr(loader_watch_hook, "MINUTES", LIMIT / 60)
     loader = DataLoader(Records(**{how: 3}), batch_size=None, num_workers=1)
     with pytest.raises(Stuck, match=rf"images has yielded nothing .*worker 0 \(pid \d+, {state}\) at record 3 \('/data/3.jpg'\)"):
         list(watched(loader, "images"))

@@ -20,11 +20,11 @@ from sample_exports import ARCH, CODE, READ, make_checkpoint
 
 from finevit.backbones import FineViT
 from finevit.contracts import PackedTexts
-from finevit.datasets.text import pack_texts
 from finevit.export.run import export
+from finevit.hub.tokenizers import load_backend, load_tokenizer
 from finevit.ops.patches import unpatchify
+from finevit.packing.texts import pack_texts
 from finevit.testing import random_pack
-from finevit.tokenizers import load_backend, load_tokenizer
 
 GRIDS = [(2, 2), (2, 4), (4, 2), (6, 6), (4, 10), (8, 6), (2, 12), (10, 4), (8, 8), (12, 2)]
 """Ten native sizes, in patches; sides are even, as the connector of Stage III wants them."""

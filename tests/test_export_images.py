@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, features
 
-from finevit.datasets.images import decode
+from finevit.datasets.decoding.images import decode
 from finevit.export.templates import pixels_finevit
 from finevit.ops.patches import snapped_size
 

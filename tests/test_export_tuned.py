@@ -10,10 +10,8 @@ import pytest
 import torch
 from sample_exports import ARCH, ROOT
 
-from finevit.datasets import Scenes
-from finevit.datasets.layouts import write_layouts
-from finevit.engine.config import load_config
-from finevit.engine.testing import protocol_of
+from finevit.config.loading import load_config
+from finevit.engine.test_run import protocol_of
 from finevit.export import tuned
 from finevit.export.classifier import classifier_of
 from finevit.export.run import export
@@ -22,6 +20,8 @@ from finevit.export.templates.encoder_finevit import Encoder
 from finevit.export.templates.modeling_finevit import AttentivePool
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
+from finevit.scenes import Scenes
+from finevit.scenes.layouts import write_layouts
 from finevit.testing import fill
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of mmdet, mmpretrain and what they import

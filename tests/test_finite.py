@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from finevit.engine.checkpoints import StreamingCheckpointHook
-from finevit.engine.guard import _weights_before
+from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook, write
+from finevit.engine.hooks.nonfinite_hook import _weights_before
 from finevit.engine.resumed import check_state, warn_of_lost
-from finevit.engine.saving import DurableCheckpointHook, write
-from finevit.finite import newest_finite, odd_state
+from finevit.hub.finite import newest_finite, odd_state
 
 NAN, INF = math.nan, math.inf
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from finevit.contracts import BadSample
-from finevit.datasets.images import decode
+from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers import ImageFolder, ImageNetFolder, open_source
 from finevit.datasets.readers.files import Skipped
 from finevit.datasets.readers.unread import Unread

@@ -16,9 +16,9 @@ from finevit.backbones import FineViT
 from finevit.engine.checkpoints import check_resumable
 from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
 from finevit.export.source import read_source
+from finevit.hub.trust import VARIABLE
+from finevit.hub.weights import read_checkpoint, weights_of
 from finevit.plugins import load_plugins
-from finevit.trust import VARIABLE
-from finevit.weights import read_checkpoint, weights_of
 
 GOLDEN = Path(__file__).parent / "golden"
 STAGES = {"I": "stage1_before.pth", "II": "stage2_before.pth", "III": "stage3_before.pth"}

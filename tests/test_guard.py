@@ -13,10 +13,10 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.runner import Runner
 from torch import Tensor, multiprocessing, nn
 
+from finevit.config.loading import load_config
 from finevit.engine.checkpoints import taken_over
-from finevit.engine.config import load_config
-from finevit.engine.guard import LIST, NonFiniteHook
-from finevit.engine.optim import BFloat16OptimWrapper, GuardedOptimWrapper
+from finevit.engine.hooks.nonfinite_hook import LIST, NonFiniteHook
+from finevit.engine.optimizers import BFloat16OptimWrapper, GuardedOptimWrapper
 from finevit.plugins import load_plugins
 
 ROOT = Path(__file__).parents[1]

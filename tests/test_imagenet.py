@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from finevit.datasets.readers import ImageNetFolder
-from finevit.engine.zero_shot_hook import ZeroShotHook
+from finevit.engine.hooks.zero_shot_hook import ZeroShotHook
 from finevit.evaluation.benchmarks import configure, parse
 from finevit.evaluation.contrastive_metrics import ZeroShot
 from finevit.evaluation.prompts import imagenet, readable
@@ -172,7 +172,7 @@ def test_the_hook_and_the_tool_hand_the_labels_on(tmp_path, monkeypatch):
 
         def finish(self) -> None: ...
 
-    monkeypatch.setattr("finevit.engine.zero_shot_hook.PromptEncoder", Encoder)
+    monkeypatch.setattr("finevit.engine.hooks.zero_shot_hook.PromptEncoder", Encoder)
     dataset = SimpleNamespace(source=source, text_length=8)
     loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric]), dataloader=SimpleNamespace(dataset=dataset))
     ZeroShotHook().before_test_epoch(SimpleNamespace(model=torch.nn.Identity(), logger=None, test_loop=loop))

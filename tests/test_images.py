@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from finevit.contracts import BadSample
-from finevit.datasets.images import Header, decode, header, header_size
+from finevit.datasets.decoding.images import Header, decode, header, header_size
 
 RAMP = np.stack(np.meshgrid(np.arange(6) * 40, np.arange(4) * 60), -1)  # [4, 6, 2]
 RGB = np.concatenate([RAMP, RAMP[..., :1] // 2], -1).astype(np.uint8)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from finevit.contracts import PackedImages
 from finevit.export.imports import import_tower, load_tower, report, save
+from finevit.hub.weights import read_checkpoint
 from finevit.testing import fill, random_pack
-from finevit.weights import read_checkpoint
 
 transformers = pytest.importorskip("transformers")
 GRIDS = [(4, 6), (10, 8), (2, 2), (12, 4)]

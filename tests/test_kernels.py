@@ -31,7 +31,7 @@ def test_importing_the_package_bounds_them_before_torch_is_loaded():
 
 PRODUCTS = """
 import finevit, torch
-from finevit.engine.memory import held
+from finevit.planning.memory import held
 def products(sizes):
     for size in sizes:
         torch.ones(size, 64, dtype=torch.bfloat16) @ torch.ones(64, 64, dtype=torch.bfloat16)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from finevit.datasets import Scenes
-from finevit.engine.config import load_config
+from finevit.config.loading import load_config
+from finevit.hub.tokenizers import load_tokenizer
 from finevit.registry import MODELS
-from finevit.tokenizers import load_tokenizer
+from finevit.scenes import Scenes
 
 ROOT = Path(__file__).parents[1]
 PEER = runpy.run_path(str(ROOT / "benchmarks/learning/open_clip_towers.py"))

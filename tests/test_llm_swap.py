@@ -84,7 +84,7 @@ ACME = '''
 import torch
 from torch import nn
 
-from finevit.chat import load_chat
+from finevit.hub.chat_templates import load_chat
 from finevit.contracts import AlignmentLLM
 from finevit.plugins import hookimpl
 

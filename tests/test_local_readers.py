@@ -15,7 +15,7 @@ from PIL import Image
 
 from finevit.boxes import parse
 from finevit.contracts import BadSample, Question
-from finevit.datasets.images import decode
+from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers.countbench import CountBench
 from finevit.datasets.readers.docvqa import DocVQA
 from finevit.datasets.readers.fields import field, identity

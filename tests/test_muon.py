@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from finevit.engine.muon import Float32Muon, Muon
-from finevit.engine.optim import TimmMuon
+from finevit.engine.optimizers import TimmMuon
 from finevit.precision import bfloat16_helps
 
 
@@ -50,7 +50,7 @@ def test_muon_resumes_exactly():
 def test_muon_takes_what_the_machine_is_good_at(monkeypatch):
     assert type(TimmMuon([nn.Parameter(torch.ones(4, 4))], lr=0.1)) is (Muon if bfloat16_helps() else Float32Muon)
     for helps, kind in ((True, Muon), (False, Float32Muon)):
-        monkeypatch.setattr("finevit.engine.optim.bfloat16_helps", lambda helps=helps: helps)
+        monkeypatch.setattr("finevit.engine.optimizers.bfloat16_helps", lambda helps=helps: helps)
         assert type(TimmMuon([nn.Parameter(torch.ones(4, 4))], lr=0.1)) is kind
 
 

@@ -14,7 +14,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
 from finevit.backbones import FineViT
-from finevit.engine.origins_hook import OriginsHook
+from finevit.engine.hooks.origins_hook import OriginsHook
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from finevit.backbones import FineViT
+from finevit.config.loading import ConfigError, load_config
+from finevit.config.options import Given
+from finevit.config.validation import check_config
 from finevit.contracts import AlignmentLLM, EncoderOutput, ImageEncoder, Teacher
-from finevit.engine.check import check_config
-from finevit.engine.config import ConfigError, load_config
-from finevit.engine.options import Given
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import check_image_encoder, check_teacher, random_pack

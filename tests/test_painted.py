@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from finevit.contracts import Region
-from finevit.datasets.painted import texture
+from finevit.datasets.transforms.painted import texture
 from finevit.plugins import load_plugins
 from finevit.registry import TRANSFORMS
 

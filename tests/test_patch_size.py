@@ -11,16 +11,16 @@ from torch import nn
 from torch.nn.functional import cosine_similarity, interpolate
 
 from finevit.backbones import FineViT
+from finevit.config.loading import ConfigError, load_config
 from finevit.contracts import ImageBudget, Region
-from finevit.datasets.dialogues import visual_tokens
-from finevit.datasets.painted import PaintRegions, texture
-from finevit.datasets.scenes import Scenes
+from finevit.datasets.transforms.dialogue_transforms import visual_tokens
+from finevit.datasets.transforms.painted import PaintRegions, texture
 from finevit.engine.checkpoints import StreamingCheckpointHook
-from finevit.engine.config import ConfigError, load_config
+from finevit.hub.weights import resample_patches
 from finevit.ops.patches import patchify
 from finevit.registry import DATASETS, FUNCTIONS, MODELS
+from finevit.scenes import Scenes
 from finevit.testing import fill, random_pack
-from finevit.weights import resample_patches
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}

@@ -11,15 +11,15 @@ from typing import IO
 import numpy as np
 import pytest
 
-from finevit.cache import cache_folder
 from finevit.console import take_over
-from finevit.datasets.scenes import parts
-from finevit.datasets.scenes.source import Scenes
-from finevit.durable import write_file
 from finevit.engine.cli import user_errors
 from finevit.evaluation.results import Results
 from finevit.export import run as export_run
-from finevit.places import Spared, check_writable, full_place, writing
+from finevit.hub.cache import cache_folder
+from finevit.scenes import sprites
+from finevit.scenes.source import Scenes
+from finevit.storage.durable import write_file
+from finevit.storage.places import Spared, check_writable, full_place, writing
 
 
 def full(*_: object) -> None:
@@ -101,13 +101,13 @@ def test_the_cache_is_where_xdg_says_and_not_where_no_home_is(monkeypatch, tmp_p
 def test_scenes_are_the_same_without_a_cache_which_is_told_once(monkeypatch, tmp_path, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(parts, "_unkept", {})
+    monkeypatch.setattr(sprites, "_unkept", {})
     train, val = (Scenes(level="easy", split=split, length=2) for split in ("train", "val"))
     told = [message for message in caplog.messages if "not kept" in message]
     assert len(told) == 1
     assert "Not a directory" in told[0]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(parts, "_unkept", {})
+    monkeypatch.setattr(sprites, "_unkept", {})
     kept = Scenes(level="easy", split="train", length=2)
     assert np.array_equal(kept[1].image, train[1].image)
     assert len(val) == 2

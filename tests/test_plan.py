@@ -20,17 +20,17 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.data import DataLoader
 
+from finevit.config.loading import load_config
 from finevit.curriculum.schedules import Linear, Milestones
-from finevit.engine import calibration
-from finevit.engine.calibration import Measured, fit, same_parts
-from finevit.engine.config import load_config
-from finevit.engine.flops import step_flops
-from finevit.engine.knots import knots
-from finevit.engine.memory import GIB
-from finevit.engine.plan import Plan, Point, device_name, key_of
-from finevit.engine.plan_check import PlanHook, compare, summary
-from finevit.engine.planner import make_plan
-from finevit.engine.sampled import sample, typical
+from finevit.engine.hooks.plan_hook import PlanHook, compare, summary
+from finevit.planning import step_cost
+from finevit.planning.breakpoints import knots
+from finevit.planning.flops import step_flops
+from finevit.planning.memory import GIB
+from finevit.planning.plan import Plan, Point, device_name, key_of
+from finevit.planning.planner import make_plan
+from finevit.planning.sample_stats import sample, typical
+from finevit.planning.step_cost import Measured, fit, same_parts
 from finevit.plugins import load_plugins
 from finevit.visualization.plan import duration, page, rows, scheduled_charts, short, text
 from finevit.visualization.report import render
@@ -225,7 +225,7 @@ def test_an_accumulation_has_its_optimiser_states_too(load, plan):
 
 def test_what_is_not_tried_is_extrapolated_and_said_so(load, monkeypatch):
     """A device so slow that a step of one image is all there is time for."""
-    monkeypatch.setattr(calibration, "LONGEST", 1e-6)
+    monkeypatch.setattr(step_cost, "LONGEST", 1e-6)
     found = make_plan(load(STAGE2), name="", progress=quiet)
     assert [each["images"] for each in found.calibration] == [1, 1]
     assert found.notes[-1] == "EXTRAPOLATED: time and memory, from steps of at most 1 of 8 images."
@@ -337,8 +337,8 @@ def test_fewer_images_are_cut_into_as_many_parts():
 )
 def test_how_many_images_to_try_next(monkeypatch, seconds, memory, dearer, images):
     """At most four times as many, 8 seconds, and half of the 20 bytes that are free."""
-    monkeypatch.setattr(calibration, "free", lambda device: 20)
-    tries = calibration._Tries(nn.Linear(1, 1), None, 1000, quiet, quiet)
+    monkeypatch.setattr(step_cost, "free", lambda device: 20)
+    tries = step_cost._Tries(nn.Linear(1, 1), None, 1000, quiet, quiet)
     tries.resting = 100
     assert tries.affordable(Measured(0, 2, 1.0, seconds, 100 + memory), dearer) == images
 
@@ -566,15 +566,15 @@ def test_a_schedule_of_nothing_is_refused(load):
 
 
 def test_a_plan_counts_the_tokens_of_dialogues():
-    from finevit.engine.sampled import typical
+    from finevit.planning.sample_stats import typical
 
     samples = [{"patches": range(4 * n), "dialogue": (range(10 * n), range(10 * n))} for n in (1, 2, 3, 4)]
     assert [len(each["dialogue"][0]) for each in typical(samples, 2)] == [20, 40]
 
 
 def test_stage_three_can_be_planned(tmp_path):
-    from finevit.engine.config import load_config
-    from finevit.engine.planner import make_plan
+    from finevit.config.loading import load_config
+    from finevit.planning.planner import make_plan
     from finevit.plugins import load_plugins
 
     load_plugins()

@@ -170,7 +170,7 @@ def test_installed_package_contributes_a_schedule(tmp_path):
     subprocess.run([*pip, "--target", str(site), str(source)], check=True)
     code = (
         "import sys; from finevit.plugins import load_plugins; from finevit.registry import SCHEDULES\n"
-        "from finevit.engine.config import load_config; from finevit.engine.check import check_config\n"
+        "from finevit.config.loading import load_config; from finevit.config.validation import check_config\n"
         "load_plugins(); cfg = load_config(sys.argv[1]); check_config(cfg)\n"
         "schedule = SCHEDULES.build(cfg.custom_hooks[0].schedules.side)\n"
         "print([schedule(step).pixels for step in (0, 3, 4)])"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from finevit.boxes import fault_of_box
 from finevit.contracts import BadSample, Region
-from finevit.datasets.images import decode
+from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
 from finevit.datasets.readers.splits import Strings, select
 from finevit.datasets.tasks import drafts

@@ -9,11 +9,11 @@ import torch
 from mmengine.registry import HOOKS
 from torch import nn
 
-from finevit.engine.config import load_config
-from finevit.engine.light import _random_numbers_kept, try_optimizer
-from finevit.engine.options import ConfigError
+from finevit.config.loading import load_config
+from finevit.config.options import ConfigError
+from finevit.config.refusals import path_of, refusals
+from finevit.config.trial_build import _random_numbers_kept, try_optimizer
 from finevit.engine.progress import QuietRunner
-from finevit.engine.refusals import path_of, refusals
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS, TRANSFORMS
 

@@ -9,8 +9,8 @@ import pytest
 
 from finevit.contracts import BadSample
 from finevit.datasets.readers import CocoCaptions, CountBench, DocVQA, ImageFolder, JsonLines, OCRBench, open_source
-from finevit.locate import local_folder
-from finevit.regular import check_regular, open_regular, read_regular
+from finevit.hub.locate import local_folder
+from finevit.storage.regular import check_regular, open_regular, read_regular
 
 
 @pytest.fixture

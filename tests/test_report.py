@@ -15,10 +15,10 @@ from PIL import Image
 from sample_pages import Outline, random, stage1_page, view
 
 from finevit.contracts import BadSample, Record, Source
-from finevit.datasets.packing import pack
-from finevit.engine.report import check_told
+from finevit.engine.hooks.report_hook import check_told
 from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
+from finevit.packing.collate import pack
 from finevit.plugins import load_plugins
 from finevit.visualization.gallery import GREY, columns, masked, views
 from finevit.visualization.pca import colour_basis, colour_maps

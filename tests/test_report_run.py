@@ -11,12 +11,12 @@ from mmengine.config import Config
 from sample_pages import Outline, stage1_page
 
 import finevit
+from finevit.config.loading import load_config
 from finevit.datasets.readers.files import Skipped
-from finevit.engine.config import load_config
-from finevit.engine.hooks import BadSamplesHook
-from finevit.engine.plan import Plan, Point
-from finevit.engine.plan_check import PlanHook
-from finevit.engine.record import changes, left_out, planned, reason
+from finevit.engine.hooks.bad_samples_hook import BadSamplesHook
+from finevit.engine.hooks.plan_hook import PlanHook
+from finevit.engine.run_record import changes, left_out, planned, reason
+from finevit.planning.plan import Plan, Point
 from finevit.provenance import commit_of, provenance
 from finevit.visualization.report import render
 from finevit.visualization.run import Changes, LeftOut, sections, table

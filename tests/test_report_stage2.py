@@ -13,8 +13,8 @@ from sample_pages import Outline, pair_views, random, stage2_page
 from test_report import config, decoded
 
 from finevit.contracts import Record, Source
-from finevit.datasets.packing import pack
 from finevit.ops.patches import patchify
+from finevit.packing.collate import pack
 from finevit.plugins import load_plugins
 from finevit.stages.masked_distillation import MaskedDistillation
 from finevit.visualization import stage2

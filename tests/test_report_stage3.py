@@ -12,9 +12,9 @@ from sample_pages import AWKWARD, BELOW, NEAR, Outline, answer_views, questions,
 from test_report import config, decoded
 
 from finevit.contracts import Question, Record, Region, Source
-from finevit.datasets.packing import pack
 from finevit.evaluation.local_metrics import TASKS, LocalTasks
 from finevit.ops.patches import patchify
+from finevit.packing.collate import pack
 from finevit.plugins import load_plugins
 from finevit.visualization import stage3
 from finevit.visualization.answers import DRAWN, POOL, SIDE, Drawn, View, chosen, collect, judged, ranked

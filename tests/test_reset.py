@@ -8,9 +8,9 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from finevit.config.loading import load_config
 from finevit.curriculum.hooks import ResetHook
 from finevit.engine.checkpoints import StreamingCheckpointHook
-from finevit.engine.config import load_config
 from finevit.registry import MODELS
 
 STEPS, RESET = 6, 3

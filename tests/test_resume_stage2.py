@@ -15,8 +15,8 @@ from PIL import Image
 from test_train import losses, start, weights
 from test_train import train as train  # a fixture
 
-from finevit.engine.config import load_config
-from finevit.engine.hooks import ExactResumeHook
+from finevit.config.loading import load_config
+from finevit.engine.hooks.exact_resume_hook import ExactResumeHook
 from finevit.plugins import load_plugins
 
 ROOT = Path(__file__).parents[1]

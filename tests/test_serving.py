@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 
 from finevit.contracts import BadSample, ImageBudget
-from finevit.datasets.transforms import ResizeToBudget
+from finevit.datasets.transforms.image_transforms import ResizeToBudget
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+from finevit.config.loading import load_config
 from finevit.contracts import Record, Source
 from finevit.datasets.readers import open_source
 from finevit.datasets.samplers import NativeBatchSampler
-from finevit.datasets.scenes.source import Scenes
-from finevit.engine.config import load_config
-from finevit.engine.small_data import few, foreign, repeats
+from finevit.engine.hooks.small_data_hook import few, foreign, repeats
 from finevit.evaluation.contrastive_metrics import Retrieval, ZeroShot
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, TRANSFORMS
+from finevit.scenes.source import Scenes
 
 PEOPLE = (
     "A man riding a wave on top of a surfboard.",

@@ -8,13 +8,13 @@ from tokenizers import Tokenizer as Core
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerFast
 
-from finevit.chat import Chat, load_chat
 from finevit.contracts import Question
-from finevit.datasets.text import pack_texts
+from finevit.hub.chat_templates import Chat, load_chat
+from finevit.hub.spelling import Spelling
+from finevit.hub.tokenizers import load_backend, load_tokenizer
+from finevit.packing.texts import pack_texts
 from finevit.registry import TRANSFORMS
-from finevit.spelling import Spelling
 from finevit.text_encoders import HuggingFaceText
-from finevit.tokenizers import load_backend, load_tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz</>|▁"
 

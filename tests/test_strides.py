@@ -9,7 +9,7 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from finevit.engine.strides import StrideHook, check_strides
+from finevit.engine.hooks.strides_hook import StrideHook, check_strides
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of mmdet and what it imports
 SMALL = {"depth": 2, "dim": 48, "heads": 4, "hidden": 80}

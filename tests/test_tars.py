@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from finevit.contracts import BadSample
-from finevit.datasets.images import decode
+from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers import ClipBenchmarkTars, TarShards, open_source
 
 

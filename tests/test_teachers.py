@@ -16,8 +16,8 @@ from finevit_plugins.teachers import (
 )
 from torch import nn
 
-from finevit import packages
 from finevit.contracts import Teacher
+from finevit.hub import packages
 
 ROWS, COLS = 3, 5
 SMALL = {"hidden_size": 32, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}

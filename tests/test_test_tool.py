@@ -13,17 +13,17 @@ from mmengine.config import Config
 from PIL import Image
 
 from finevit.contracts import ImageBudget
-from finevit.datasets import Scenes
-from finevit.datasets.images import decode
-from finevit.datasets.packing import pack
-from finevit.datasets.text import pack_texts
-from finevit.datasets.transforms import Patchify, ResizeToBudget
+from finevit.datasets.decoding.images import decode
+from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.evaluation.benchmarks import BENCHMARKS, parse
 from finevit.evaluation.prompts import prompts, protocols
+from finevit.hub.tokenizers import load_tokenizer
+from finevit.packing.collate import pack
+from finevit.packing.texts import pack_texts
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
+from finevit.scenes import Scenes
 from finevit.testing import fill
-from finevit.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:.*instance named of:UserWarning")  # MMEngine's, of two runs in a second

@@ -9,12 +9,12 @@ import torch
 from mmengine.model import BaseModule
 from torch.nn.functional import cosine_similarity
 
-from finevit.datasets.text import pack_texts
+from finevit.hub.tokenizers import OWN, load_tokenizer
+from finevit.packing.texts import pack_texts
 from finevit.registry import MODELS
 from finevit.testing import fill, random_texts
 from finevit.text_encoders import HuggingFaceText, TextTransformer
 from finevit.text_encoders.hugging_face import KEPT, stretch
-from finevit.tokenizers import OWN, load_tokenizer
 
 CAPTIONS = [
     "A Red ball.",
@@ -366,7 +366,7 @@ def test_minilm_has_its_published_similarities(minilm):
 def test_minilm_equals_transformers(minilm):
     from transformers import AutoModel, AutoTokenizer
 
-    from finevit.locate import find_model
+    from finevit.hub.locate import find_model
 
     folder = find_model("minilm")
     inputs = AutoTokenizer.from_pretrained(folder)(CAPTIONS, padding=True, return_tensors="pt")

@@ -23,9 +23,10 @@ from PIL import Image
 
 from finevit.datasets.readers import open_source
 from finevit.engine.checkpoints import check_resumable
-from finevit.engine.earlier import EarlierRunHook
-from finevit.engine.hooks import BadSamplesHook, ProgressHook
-from finevit.places import check_writable
+from finevit.engine.hooks.bad_samples_hook import BadSamplesHook
+from finevit.engine.hooks.progress_hook import ProgressHook
+from finevit.engine.work_dir import EarlierRunHook
+from finevit.storage.places import check_writable
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"-?\d+\.\d{4}"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from finevit.config.loading import load_config
 from finevit.engine.cli import Options
-from finevit.engine.config import load_config
-from finevit.engine.plan import Plan, Point
+from finevit.planning.plan import Plan, Point
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -18,10 +18,10 @@ from finevit.engine.resumed import check_state, forget_others, usable
 from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
 from finevit.export.run import export
 from finevit.export.source import read_source
+from finevit.hub.trust import VARIABLE
+from finevit.hub.untrusted import load
+from finevit.hub.weights import read_checkpoint
 from finevit.plugins import load_plugins
-from finevit.trust import VARIABLE
-from finevit.untrusted import load
-from finevit.weights import read_checkpoint
 
 
 def save(folder: Path, **parts: object) -> Path:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from finevit.weights import check_fit, differences, read_checkpoint, under, weights_of
+from finevit.hub.weights import check_fit, differences, read_checkpoint, under, weights_of
 
 
 def tensors(**shapes: tuple[int, ...]) -> dict[str, Tensor]:

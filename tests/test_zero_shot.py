@@ -222,8 +222,8 @@ def scenes_run(folder: Path) -> Runner:
 
 
 def by_hand(runner: Runner) -> float:
-    from finevit.datasets.text import pack_texts
-    from finevit.tokenizers import load_tokenizer
+    from finevit.hub.tokenizers import load_tokenizer
+    from finevit.packing.texts import pack_texts
 
     model, dataset = runner.model.eval(), runner.test_dataloader.dataset
     weights = []
@@ -239,7 +239,7 @@ def by_hand(runner: Runner) -> float:
 
 
 def test_the_label_of_a_scene_is_its_largest_object():
-    from finevit.datasets import Scenes
+    from finevit.scenes import Scenes
 
     source = Scenes(level="medium", split="val", length=6)
     for record in (source[i] for i in range(6)):

@@ -3,7 +3,7 @@
 import argparse
 
 from finevit.engine.cli import user_errors
-from finevit.trust import add_trust
+from finevit.hub.trust import add_trust
 
 TARGETS = ("safetensors", "hf", "timm", "onnx", "open_clip", "llava")
 

@@ -20,8 +20,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def print_config(path: str, options: dict) -> None:
     """The resolved config, or everything that is wrong with it."""
-    from finevit.engine.check import check_config
-    from finevit.engine.config import load_config
+    from finevit.config.loading import load_config
+    from finevit.config.validation import check_config
 
     cfg = load_config(path, options)
     check_config(cfg)

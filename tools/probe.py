@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from finevit.engine.cli import Options, user_errors
 from finevit.evaluation.probes import PROBES
-from finevit.trust import add_trust
+from finevit.hub.trust import add_trust
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -71,8 +71,8 @@ def main() -> None:
 
         from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
         from finevit.evaluation.probes.run import check, evaluate
-        from finevit.places import check_writable
         from finevit.plugins import load_plugins
+        from finevit.storage.places import check_writable
 
         load_plugins()
         checkpoint = open_checkpoint(arguments.checkpoint, arguments.config, arguments.cfg_options)
@@ -93,7 +93,7 @@ def report(
     """Writes results.json and the page, prints the table."""
     from mmengine.device import get_device
 
-    from finevit.engine.testing import table
+    from finevit.engine.test_run import table
     from finevit.evaluation.probes.features import precision
     from finevit.evaluation.probes.record import ProbeResults
     from finevit.provenance import provenance

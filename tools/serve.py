@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from finevit.engine.cli import user_errors
-from finevit.trust import add_trust
+from finevit.hub.trust import add_trust
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -12,8 +12,8 @@ from io import BytesIO
 from pathlib import Path
 
 from finevit.contracts import BadSample, Record, Source
-from finevit.durable import make_folder
 from finevit.engine.cli import user_errors
+from finevit.storage.durable import make_folder
 
 HTML = (".html", ".htm")
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".pdf", *HTML)
@@ -67,8 +67,8 @@ def write(records: Sequence[Record], source: Source, options: argparse.Namespace
     """Saves the page by the ending of ``--out``; ``ValueError`` where that cannot be."""
     from PIL import Image
 
-    from finevit.durable import write_file
-    from finevit.places import FAULTS, fault, remedy_for
+    from finevit.storage.durable import write_file
+    from finevit.storage.places import FAULTS, fault, remedy_for
     from finevit.visualization.records import draw_records, page
     from finevit.visualization.report import write as write_page
 
@@ -103,14 +103,14 @@ def open_records(options: argparse.Namespace) -> Source:
         from finevit.datasets.readers import open_source
 
         return open_source(data_root=options.data_root, split=options.split)
-    from finevit.datasets.scenes import Scenes
+    from finevit.scenes import Scenes
 
     return Scenes(level=options.level, split=options.split, seed=options.seed)
 
 
 def take(source: Source, *, first: int, count: int) -> tuple[list[Record], list[str]]:
     """``count`` records from ``first`` on, their images decoded, and the messages of those that could not be used."""
-    from finevit.datasets.images import decode
+    from finevit.datasets.decoding.images import decode
 
     records, bad = [], []
     for index in range(first, min(first + count, len(source))):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finevit.engine.cli import Options, user_errors
-from finevit.trust import add_trust
+from finevit.hub.trust import add_trust
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -43,10 +43,10 @@ def folder_of(arguments: argparse.Namespace, cfg: "Config") -> Path:
 
 def configure(arguments: argparse.Namespace) -> "Config":
     """The config as it is for every set."""
-    from finevit.engine.check import check_config
-    from finevit.engine.config import load_config
-    from finevit.engine.earlier import TESTS
+    from finevit.config.loading import load_config
+    from finevit.config.validation import check_config
     from finevit.engine.launch import check_launcher
+    from finevit.engine.work_dir import TESTS
 
     cfg = load_config(arguments.config, arguments.cfg_options)
     cfg.work_dir = str(folder_of(arguments, cfg) / TESTS)
@@ -82,8 +82,8 @@ def on_benchmark(cfg: "Config", text: str) -> "tuple[str, Config]":
     """Name and config of one of the evaluation sets, with pixels and text length of the config's validation set."""
     from mmengine.config import Config
 
-    from finevit.engine.check import check_config
-    from finevit.engine.config import share_tokenizer
+    from finevit.config.loading import share_tokenizer
+    from finevit.config.validation import check_config
     from finevit.evaluation import benchmarks
     from finevit.registry import DATASETS
 
@@ -115,8 +115,8 @@ def test(arguments: argparse.Namespace) -> None:
     """The command."""
     from finevit.engine.checkpoints import check_loadable
     from finevit.evaluation.results import Results
-    from finevit.places import check_writable
     from finevit.plugins import load_plugins
+    from finevit.storage.places import check_writable
 
     load_plugins()
     check_loadable(arguments.checkpoint, setting="checkpoint", remedy="give one that tools/train.py wrote")
@@ -125,8 +125,8 @@ def test(arguments: argparse.Namespace) -> None:
     folder = Path(cfg.work_dir).parent
     check_writable(str(folder))
 
-    from finevit.engine.refusals import refusals
-    from finevit.engine.testing import evaluate, table
+    from finevit.config.refusals import refusals
+    from finevit.engine.test_run import evaluate, table
 
     results = Results(folder)
     results.resume(math.inf)

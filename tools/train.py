@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finevit.engine.cli import Options, user_errors
+from finevit.hub.trust import add_trust
 from finevit.signals import Asked
-from finevit.trust import add_trust
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -38,7 +38,7 @@ def apply_flags(cfg: "Config", arguments: argparse.Namespace) -> None:
     work_dir = arguments.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(arguments.config).stem
     cfg.work_dir = str(Path(work_dir).expanduser())
     if arguments.amp and cfg.get("optim_wrapper"):
-        from finevit.engine.config import drop_stale_arguments
+        from finevit.config.loading import drop_stale_arguments
 
         cfg.optim_wrapper.type = "finevit.BFloat16OptimWrapper"  # in any package's scope
         drop_stale_arguments(cfg, "optim_wrapper")
@@ -50,7 +50,7 @@ def apply_flags(cfg: "Config", arguments: argparse.Namespace) -> None:
 
 def plan(cfg: "Config", name: str) -> None:
     """Prints the plan of the run, and leaves ``plan.json`` and ``plan.html`` in its work dir."""
-    from finevit.engine.planner import make_plan
+    from finevit.planning.planner import make_plan
     from finevit.provenance import provenance
     from finevit.visualization.plan import page, text
     from finevit.visualization.report import write
@@ -74,14 +74,14 @@ def main() -> None:
 
 def train(arguments: argparse.Namespace, asked: Asked) -> None:
     """The command."""
-    from finevit.engine.check import check_config
-    from finevit.engine.config import load_config
-    from finevit.engine.in_use import in_use
+    from finevit.config.loading import load_config
+    from finevit.config.refusals import refusals
+    from finevit.config.validation import check_config
     from finevit.engine.launch import check_launcher
-    from finevit.engine.newest import places
-    from finevit.engine.refusals import refusals
-    from finevit.places import check_writable
+    from finevit.engine.newest_checkpoint import places
+    from finevit.engine.work_dir import in_use
     from finevit.plugins import load_plugins
+    from finevit.storage.places import check_writable
 
     load_plugins()
     cfg = load_config(arguments.config, arguments.cfg_options)
@@ -101,7 +101,7 @@ def train(arguments: argparse.Namespace, asked: Asked) -> None:
 
 def find(cfg: "Config", *, auto: bool) -> list[str]:
     """Has the config name the newest whole checkpoint of its work dir where that is asked for; what is to be said of it."""
-    from finevit.engine.newest import hooks_of, newest
+    from finevit.engine.newest_checkpoint import hooks_of, newest
 
     if not auto and not (cfg.get("resume") and not cfg.get("load_from")):
         return []
@@ -128,12 +128,12 @@ def begin(cfg: "Config", *, auto: bool) -> list[str]:
 
 def run(cfg: "Config", asked: Asked, told: list[str]) -> None:
     """Trains, with a console for people, which begins with what they are ``told``, and a log file that has everything."""
-    from finevit.engine.earlier import EarlierRunHook
-    from finevit.engine.endings import EndingHook, saving
+    from finevit.engine.hooks.ending_hook import EndingHook, saving
+    from finevit.engine.hooks.loader_watch_hook import watch_of
+    from finevit.engine.hooks.report_hook import check_told
+    from finevit.engine.hooks.strides_hook import check_strides
     from finevit.engine.progress import ConsoleHook, QuietRunner
-    from finevit.engine.report import check_told
-    from finevit.engine.strides import check_strides
-    from finevit.engine.waits import watch_of
+    from finevit.engine.work_dir import EarlierRunHook
     from finevit.plugins import loaded_plugins
 
     runner, console = QuietRunner.from_cfg(cfg), ConsoleHook()

@@ -1,7 +1,7 @@
 """Train a compact byte-level BPE tokenizer on captions and save it as a folder that every text encoder can name.
 
-    python tools/train_tokenizer.py --size 1024 --out finevit/datasets/scenes/tokenizer
-    python tools/train_tokenizer.py --size 1024 --chat --out finevit/datasets/scenes/chat_tokenizer
+    python tools/train_tokenizer.py --size 1024 --out finevit/scenes/tokenizer
+    python tools/train_tokenizer.py --size 1024 --chat --out finevit/scenes/chat_tokenizer
     python tools/train_tokenizer.py --data-root data/tuxpaint --size 4096 --out data/tokenizer
 
 The first two lines made the tokenizers ``scenes`` and ``scenes-chat``, and make them again byte for byte: captions of training
@@ -19,9 +19,9 @@ from typing import IO, Any
 from finevit.boxes import fault_of_box, render
 from finevit.contracts import BadSample, Source
 from finevit.datasets.tasks import WORDINGS
-from finevit.durable import write_file
 from finevit.engine.cli import user_errors
-from finevit.places import check_writable, writing
+from finevit.storage.durable import write_file
+from finevit.storage.places import check_writable, writing
 
 PAD, START, END = "<pad>", "<s>", "</s>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
 def texts(data_root: str | None, *, chat: bool) -> Iterator[str]:
     """All captions of the images under ``data_root``, or of some embedded training scenes; ``chat`` adds boxes and questions."""
     from finevit.datasets.readers.open import open_source
-    from finevit.datasets.scenes.source import Scenes
+    from finevit.scenes.source import Scenes
 
     if data_root:
         source = open_source(data_root=data_root)

@@ -12,15 +12,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from finevit.engine.cli import user_errors
-from finevit.places import check_writable
-from finevit.regular import read_regular
+from finevit.storage.places import check_writable
+from finevit.storage.regular import read_regular
 
 
 def main() -> None:
     """Write both splits, and the settings last: without them a folder counts as unfinished."""
     options = parse_args()
-    from finevit.datasets.layouts import write_layouts
-    from finevit.datasets.scenes import Scenes
+    from finevit.scenes import Scenes
+    from finevit.scenes.layouts import write_layouts
 
     settings = {key: value for key, value in vars(options).items() if key != "out"}
     note = options.out / "scenes.json"

@@ -23,9 +23,9 @@ import torch
 from ablation import show
 from torch import Tensor
 
-from finevit.datasets.scenes import LEVELS
-from finevit.engine.saving import write
-from finevit.weights import read_checkpoint, weights_of
+from finevit.engine.hooks.checkpoint_hook import write
+from finevit.hub.weights import read_checkpoint, weights_of
+from finevit.scenes import LEVELS
 
 STAGES = (1, 2, 3)
 

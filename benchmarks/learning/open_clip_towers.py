@@ -20,11 +20,11 @@ from open_clip.model import CLIP
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from finevit.datasets.scenes import Scenes
 from finevit.evaluation.retrieval import ranks, recalls
-from finevit.ops.order import shuffled
+from finevit.hub.tokenizers import load_tokenizer
+from finevit.ops.stateless_shuffle import shuffled
 from finevit.precision import bfloat16_helps
-from finevit.tokenizers import load_tokenizer
+from finevit.scenes import Scenes
 
 MEAN, STD = torch.tensor((0.485, 0.456, 0.406))[:, None, None], torch.tensor((0.229, 0.224, 0.225))[:, None, None]
 

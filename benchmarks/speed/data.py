@@ -69,7 +69,7 @@ def pipelines(folder: Path, files: list[Path], side: int) -> dict[str, Step]:
 def ours(folder: Path, side: int) -> tuple:
     """The dataset of the stages, without what captions need, and its collate function."""
     from finevit.datasets import ImageFolder, NativeImages
-    from finevit.datasets.packing import pack_samples
+    from finevit.packing.collate import pack_samples
 
     transforms = [{"type": "finevit.ResizeToBudget"}, {"type": "finevit.Patchify"}]
     return NativeImages(source=ImageFolder(data_root=folder, split="all"), transforms=transforms, pixels=side**2), pack_samples

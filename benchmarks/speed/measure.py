@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from finevit.engine.memory import held, peak, reset_peak
+from finevit.planning.memory import held, peak, reset_peak
 
 ROUNDS = 5
 Step = Callable[[], object]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.speed.work import Size, forward_flops
-from finevit.datasets.balance import plan
 from finevit.ops.patches import snapped_size
+from finevit.packing.length_balancing import plan
 
 Plan = list[list[list[int]]]
 """Of each step, of each rank, the patches of its images."""

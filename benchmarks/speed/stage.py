@@ -15,11 +15,11 @@ from benchmarks.speed.measure import best_product, timed
 from benchmarks.speed.output import Column, Panel, Result
 from benchmarks.speed.packs import balanced, fill, imbalance, in_order, native_lengths
 from benchmarks.speed.work import Size
-from finevit.engine.check import check_config
-from finevit.engine.config import load_config
-from finevit.engine.flops import step_flops
-from finevit.engine.refusals import refusals
-from finevit.engine.scheduled import schedule_hooks
+from finevit.config.loading import load_config
+from finevit.config.refusals import refusals
+from finevit.config.validation import check_config
+from finevit.planning.flops import step_flops
+from finevit.planning.scheduled import schedule_hooks
 from finevit.precision import bfloat16_helps
 
 WARM = 2

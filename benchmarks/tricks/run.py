@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import runs
 
-from finevit.engine.plan import Plan
+from finevit.planning.plan import Plan
 
 BATCHES = "train_dataloader.batch_sampler"
 DROP = [f"{BATCHES}.patch_drop.type=Milestones", f"{BATCHES}.patch_drop.milestones=[(0.0,0.5),(0.6,0.0)]"]

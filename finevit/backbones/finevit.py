@@ -16,16 +16,16 @@ from torch.utils.checkpoint import checkpoint as recompute
 from finevit.backbones.padding import Watch
 from finevit.backbones.whole import whole_maps
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
-from finevit.exported import MARK
+from finevit.hub.exported import MARK
+from finevit.hub.origins import changes, mark, note, say, share, warn_if_frozen
+from finevit.hub.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
-from finevit.ops.dense import pack_dense, unpack_dense, window_order
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
-from finevit.origins import changes, mark, note, say, share, warn_if_frozen
+from finevit.packing.dense import pack_dense, unpack_dense, window_order
 from finevit.precision import float8_linears
 from finevit.registry import MODELS
-from finevit.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "tiny": {"depth": 6, "dim": 256, "heads": 4, "hidden": 768},
@@ -196,7 +196,7 @@ class FineViT(BaseModule, ImageEncoder):
         """A padded, normalised batch ``[images, 3, height, width]`` -> maps ``[images, dim, rows, cols]`` of ``out_layers``.
 
         Rows and columns are those of the batch in patches, rounded up. Attention never sees the padding (what is 0 in all channels,
-        to the right and below: :func:`finevit.ops.dense.content_sizes`), and maps are 0 there.
+        to the right and below: :func:`finevit.packing.dense.content_sizes`), and maps are 0 there.
         """
         if torch.compiler.is_exporting():
             return whole_maps(self, images)

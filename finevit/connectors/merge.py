@@ -7,9 +7,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from finevit.contracts import MERGE, PackedImages
-from finevit.ops.merge import cell_centres, merge_neighbours
+from finevit.hub.origins import mark
+from finevit.ops.patch_merge import cell_centres, merge_neighbours
 from finevit.ops.patches import check_whole
-from finevit.origins import mark
 from finevit.registry import MODELS
 
 FINEST = 16

@@ -2,6 +2,5 @@
 
 from finevit.datasets.dataset import NativeImages
 from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
-from finevit.datasets.scenes import Scenes
 
-__all__ = ["ImageFolder", "JsonLines", "NativeImages", "Scenes", "TarShards", "open_source"]
+__all__ = ["ImageFolder", "JsonLines", "NativeImages", "TarShards", "open_source"]

@@ -9,13 +9,13 @@ from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from finevit.contracts import PATCH, BadSample, ImageBudget, Record, SampleRequest, Source
-from finevit.datasets import reading
-from finevit.datasets.captions import ChoosesCaptions
-from finevit.datasets.images import decode
-from finevit.datasets.text import printable
-from finevit.datasets.transforms import Patchify, ResizeToBudget
-from finevit.ops.order import seed_of, shuffled
+from finevit.datasets import worker_board
+from finevit.datasets.decoding.images import decode
+from finevit.datasets.transforms.caption_transforms import ChoosesCaptions
+from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.ops.patches import snapped_size
+from finevit.ops.stateless_shuffle import seed_of, shuffled
+from finevit.packing.texts import printable
 from finevit.registry import DATASETS
 
 RETRIES = 20
@@ -92,13 +92,13 @@ class NativeImages(Dataset):
             request = SampleRequest(request, request, self.budget, self.text_length)
         skipped: list[str] = []
         for index in self._candidates(request.record):
-            reading.at(index)
+            worker_board.at(index)
             try:
                 sample = self._sample(self.source[index], request)
             except BadSample as error:
                 skipped.append(printable(str(error)))
             else:
-                reading.at()
+                worker_board.at()
                 return {**sample, "skipped": skipped}
         several = f" ({len(skipped)} different ones)" if len(skipped) < RETRIES else ""
         raise BadSample(f"{RETRIES} samples in a row cannot be used{several}; the data needs repair:\n" + "\n".join(skipped))

@@ -12,9 +12,9 @@ from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from finevit.contracts import ImageBudget, ResolutionSchedule, SampleRequest
-from finevit.datasets.balance import cost, plan
 from finevit.datasets.tasks import check_weights
-from finevit.ops.order import shuffled
+from finevit.ops.stateless_shuffle import shuffled
+from finevit.packing.length_balancing import cost, plan
 from finevit.registry import DATA_SAMPLERS, build_schedule
 
 SHARES = ("close_up", "painted")
@@ -72,7 +72,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         close_up: a schedule's config: the share of images that ``CropToRegion`` cuts; None leaves it to that transform.
         painted: the same of the share that ``PaintRegions`` paints.
         balance: so many neighbours in the training order, rounded down to whole steps, are shared out to their steps and ranks by
-            size, so that packs are equally full and ranks equally busy (:mod:`finevit.datasets.balance`). A batch still has
+            size, so that packs are equally full and ranks equally busy (:mod:`finevit.packing.length_balancing`). A batch still has
             ``batch_size`` images on every rank. 0 takes images as they come; where sizes are not known, anything else is an error.
 
     ``start_step`` is the step of the next batch: the training loop sets it on resume.

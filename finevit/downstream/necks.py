@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from finevit.ops.dense import content_cells, resample_maps
+from finevit.packing.dense import content_cells, resample_maps
 from finevit.registry import MODELS
 
 SCALES = (4.0, 2.0, 1.0, 0.5)

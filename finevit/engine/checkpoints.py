@@ -9,11 +9,11 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from finevit.console import say
+from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook
 from finevit.engine.resumed import check_state, warn_of_lost
-from finevit.engine.saving import DurableCheckpointHook
+from finevit.hub.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
-from finevit.weights import differences, read_checkpoint, refuse, resample_patches, weights_of
 
 
 @HOOKS.register_module()

@@ -11,8 +11,8 @@ from pathlib import Path
 from signal import SIG_IGN, SIGALRM, SIGINT, SIGPIPE, signal
 from typing import Any, NoReturn
 
-from finevit.places import FAULTS, FULL, fault, full_place, remedy_for
 from finevit.signals import Interrupted, Stuck, kill_workers, leave, raised
+from finevit.storage.places import FAULTS, FULL, fault, full_place, remedy_for
 
 OURS = ("finevit", "finevit_plugins")
 _WORKER = re.compile(
@@ -21,11 +21,11 @@ _WORKER = re.compile(
 
 
 class Options(argparse.Action):
-    """``--cfg-options KEY=VALUE ...`` as in OpenMMLab, into a :class:`~finevit.engine.options.Given`; else usage help."""
+    """``--cfg-options KEY=VALUE ...`` as in OpenMMLab, into a :class:`~finevit.config.options.Given`; else usage help."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
         """Called by argparse."""
-        from finevit.engine.options import Given
+        from finevit.config.options import Given
 
         given = getattr(namespace, self.dest, None)
         typed = dict(given.typed) if isinstance(given, Given) else {}
@@ -58,7 +58,7 @@ def user_errors() -> Iterator[None]:
     except Stuck as error:
         _end(str(error))
     except (RuntimeError, ConnectionError, EOFError) as error:
-        from finevit.engine.waits import died
+        from finevit.engine.hooks.loader_watch_hook import died
 
         told = died(error)
         if os.environ.get("FINEVIT_TRACEBACK") == "1" or not told:

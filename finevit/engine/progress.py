@@ -13,10 +13,10 @@ from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Priority, Runner
 from torch import nn
 
+from finevit.config.trial_build import build_light
 from finevit.console import say, screen, take_over
-from finevit.engine.light import build_light
+from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook
 from finevit.engine.resumed import forget_others, usable
-from finevit.engine.saving import DurableCheckpointHook
 from finevit.table import aligned
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from finevit.console import say
 from finevit.engine.cli import is_ours
-from finevit.engine.saving import folders_of
-from finevit.kinds import unlike
-from finevit.locate import first_line
+from finevit.engine.hooks.checkpoint_hook import folders_of
+from finevit.hub.kinds import unlike
+from finevit.hub.locate import first_line
+from finevit.hub.weights import refuse
 from finevit.unwrap import unwrapped
-from finevit.weights import refuse
 
 OF_SHAPE = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 """State of optimisers that has the shape of its parameter."""

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from finevit.config.options import text_of
 from finevit.contracts import Source
-from finevit.engine.options import text_of
 from finevit.suggest import did_you_mean
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from finevit.durable import alone_in, write_file
-from finevit.locate import first_line
-from finevit.places import writing
-from finevit.regular import check_regular
+from finevit.hub.locate import first_line
+from finevit.storage.durable import alone_in, write_file
+from finevit.storage.places import writing
+from finevit.storage.regular import check_regular
 
 NAME = "results.json"
 SHOWN = 8

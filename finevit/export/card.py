@@ -17,7 +17,7 @@ from finevit.export.classifier import classifier_of
 from finevit.export.files import TEMPLATES
 from finevit.export.source import Source
 from finevit.export.usage import USAGES
-from finevit.stages.describe import readable
+from finevit.stages.base import readable
 
 STAGES = {
     "I": "masked feature distillation",

@@ -13,7 +13,7 @@ from torch import Tensor
 TEMPLATES = Path(__file__).parent / "templates"
 FORMAT = "1"
 """Version of the exported weights' names and metadata."""
-SHARED = {"spelling": Path(__file__).parents[1] / "spelling.py"}
+SHARED = {"spelling": Path(__file__).parents[1] / "hub/spelling.py"}
 """Modules of this library that travel as they are, so that an export does what the training did."""
 _OWN_IMPORT = re.compile(r"^from (?:\.(\w+_finevit)|finevit\.(spelling)) import [^\n(]*(?:\([^)]*\))?\n", re.MULTILINE)
 

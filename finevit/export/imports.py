@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save as as_safetensors
 
 from finevit.backbones import FineViT
-from finevit.durable import write_file
 from finevit.export.foreign import Foreign
 from finevit.export.towers import read_tower
-from finevit.locate import find_model, first_line
-from finevit.places import writing
+from finevit.hub.locate import find_model, first_line
+from finevit.storage.durable import write_file
+from finevit.storage.places import writing
 
 INSIDE = ("vision_model", "visual", "vision_tower")
 """Where larger models keep their vision tower."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from finevit.export.source import Source, read_source
-from finevit.places import writing
+from finevit.storage.places import writing
 from finevit.suggest import did_you_mean
 
 TARGETS = ("safetensors", "hf", "timm", "onnx", "open_clip", "llava")

@@ -8,16 +8,16 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from finevit import exported
 from finevit.backbones import FineViT
-from finevit.engine.check import check_config
-from finevit.engine.config import config_of
-from finevit.engine.own_data import LOADERS
-from finevit.engine.preprocess import PackedPreprocessor
-from finevit.engine.refusals import refusals
+from finevit.config.loading import config_of
+from finevit.config.own_data import LOADERS
+from finevit.config.refusals import refusals
+from finevit.config.validation import check_config
+from finevit.engine.data_preprocessor import PackedPreprocessor
 from finevit.export import tuned
+from finevit.hub import exported
+from finevit.hub.weights import check_fit, read_checkpoint, under, weights_of
 from finevit.registry import MODELS
-from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
 STAGES = {kind: stage for stage, kind in exported.STAGES.items()}
 """Which stage a model's type is of."""

@@ -10,9 +10,9 @@ from finevit.export.files import merge_code, save_json, save_weights
 from finevit.export.source import Source
 from finevit.export.to_safetensors import metadata
 from finevit.heads import SigmoidHead
+from finevit.hub.tokenizers import PLAIN, load_backend, load_tokenizer
 from finevit.registry import MODELS
 from finevit.text_encoders import HuggingFaceText, TextTransformer
-from finevit.tokenizers import PLAIN, load_backend, load_tokenizer
 
 
 def write(source: Source, folder: Path) -> None:

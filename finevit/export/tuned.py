@@ -9,9 +9,9 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from finevit.engine.recorded import recorded_config
+from finevit.config.recorded import recorded_config
+from finevit.hub.weights import read_checkpoint, under
 from finevit.registry import MODELS
-from finevit.weights import read_checkpoint, under
 
 TASKS = {"mmdet": "object detection", "mmseg": "semantic segmentation", "mmpretrain": "image classification"}
 MEANS = ("GlobalAveragePooling", "AveragePool")

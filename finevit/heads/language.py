@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
 from finevit.contracts import AlignmentLLM, PackedDialogues
-from finevit.ops.dialogues import answer_loss, learned
+from finevit.packing.dialogues import answer_loss, learned
 from finevit.registry import MODELS
 
 

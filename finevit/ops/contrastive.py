@@ -17,7 +17,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.distributed import ProcessGroup
 
-from finevit.ops.exchange import Shift, ring
+from finevit.ops.ring import Shift, ring
 
 
 def sigmoid_loss(

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from finevit.contracts import BadSample
-from finevit.datasets.images import FROM_STRANGERS, decode
+from finevit.datasets.decoding.images import FROM_STRANGERS, decode
 from finevit.serving import messages, replies
 from finevit.serving.aside import Lane, TooSlow
 from finevit.serving.gate import Gate

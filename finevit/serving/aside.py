@@ -81,7 +81,7 @@ class Lane:
 
 def prepare() -> None:
     """Start what starts processes: it loads what they need once, which takes seconds, and makes each in milliseconds."""
-    modules = ["__main__", "finevit.serving.aside", "finevit.serving.messages", "finevit.datasets.images"]
+    modules = ["__main__", "finevit.serving.aside", "finevit.serving.messages", "finevit.datasets.decoding.images"]
     multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
     multiprocessing.forkserver.ensure_running()
 

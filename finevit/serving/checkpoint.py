@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from mmengine.device import get_device
 
+from finevit.config.loading import load_config
+from finevit.config.own_data import LOADERS
+from finevit.config.refusals import refusals
+from finevit.config.validation import check_config
 from finevit.contracts import BadSample, ImageBudget, Question
 from finevit.datasets.dataset import PIXELS
-from finevit.datasets.dialogues import TokenizeDialogue, pack_dialogues
-from finevit.datasets.transforms import Patchify, ResizeToBudget
-from finevit.engine.check import check_config
-from finevit.engine.config import load_config
-from finevit.engine.own_data import LOADERS
-from finevit.engine.refusals import refusals
-from finevit.ops.dialogues import prompts
+from finevit.datasets.transforms.dialogue_transforms import TokenizeDialogue, pack_dialogues
+from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
+from finevit.hub.weights import check_fit, read_checkpoint, weights_of
+from finevit.packing.dialogues import prompts
 from finevit.precision import bfloat16_helps
 from finevit.registry import MODELS, TRANSFORMS
 from finevit.serving.replies import Answer
 from finevit.stages import LLMAlignment
-from finevit.weights import check_fit, read_checkpoint, weights_of
 
 
 class CheckpointAnswerer:

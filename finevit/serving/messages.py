@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from finevit.chat import PLACEHOLDER
+from finevit.hub.chat_templates import PLACEHOLDER
 from finevit.serving.limits import Limits, Refusal
 
 UNSUPPORTED = ("audio", "functions", "logit_bias", "logprobs", "tools")

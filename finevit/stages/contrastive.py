@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
 from finevit.contracts import EncoderOutput, ImageEncoder, PackedImages, PackedTexts, TextEncoder
-from finevit.ops.packs import split_images, split_texts
+from finevit.packing.cutting import split_images, split_texts
 from finevit.registry import MODELS
-from finevit.stages.describe import told
-from finevit.stages.parts import build_part
+from finevit.stages.base import build_part, told
 
 
 @MODELS.register_module()

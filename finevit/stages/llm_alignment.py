@@ -7,13 +7,12 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from finevit.chat import load_chat
 from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, ImageEncoder, PackedDialogues, PackedImages
-from finevit.ops.dialogues import prompts
-from finevit.ops.packs import select_images
+from finevit.hub.chat_templates import load_chat
+from finevit.packing.cutting import select_images
+from finevit.packing.dialogues import prompts
 from finevit.registry import MODELS
-from finevit.stages.describe import told
-from finevit.stages.parts import build_part
+from finevit.stages.base import build_part, told
 
 TOGETHER = 64
 """At most so many answers are generated at once."""

@@ -10,11 +10,10 @@ from torch.nn.functional import interpolate
 
 from finevit.contracts import EncoderOutput, ImageEncoder, PackedImages, Teacher
 from finevit.ops.masking import random_mask, repeat_pack
-from finevit.ops.packs import keep_patches
 from finevit.ops.patches import check_whole, unpatchify
+from finevit.packing.cutting import keep_patches
 from finevit.registry import MODELS
-from finevit.stages.describe import told
-from finevit.stages.parts import build_part
+from finevit.stages.base import build_part, told
 
 
 def shares(mask_ratio: float | Sequence[float]) -> list[float]:

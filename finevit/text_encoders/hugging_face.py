@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from finevit.contracts import PackedTexts, TextEncoder
-from finevit.locate import find_model, first_line
-from finevit.origins import mark, note, say
+from finevit.hub.locate import find_model, first_line
+from finevit.hub.origins import mark, note, say
+from finevit.hub.tokenizers import load_tokenizer
 from finevit.registry import MODELS
-from finevit.tokenizers import load_tokenizer
 
 POOLED = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel", "siglip2_text_model": "Siglip2TextModel"}
 """Towers that give one vector for a text themselves. All others get the mean of its tokens, as sentence-transformers do it."""

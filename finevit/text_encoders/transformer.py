@@ -8,12 +8,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from finevit.contracts import PackedTexts, TextEncoder
+from finevit.hub.origins import mark
+from finevit.hub.tokenizers import load_tokenizer
 from finevit.layers import Block, make_pool
 from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
-from finevit.origins import mark
 from finevit.registry import MODELS
-from finevit.tokenizers import load_tokenizer
 
 HEADS, THETA = 3, 1000.0
 
@@ -25,7 +25,7 @@ class TextTransformer(BaseModule, TextEncoder):
     Rotary positions are those of the image encoder with both coordinates equal to the token's place in its text.
 
     Args:
-        tokenizer: name or folder (see :func:`finevit.tokenizers.load_tokenizer`); ``scenes`` is the compact one of this package.
+        tokenizer: name or folder (see :func:`~finevit.hub.tokenizers.load_tokenizer`); ``scenes`` is this package's compact one.
         vocab: number of token ids; None takes the tokenizer's.
         depth: number of blocks.
         dim: width.

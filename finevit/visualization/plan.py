@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from finevit.engine.memory import GIB
-from finevit.engine.plan import MIXTURE, Plan, Point
+from finevit.planning.memory import GIB
+from finevit.planning.plan import MIXTURE, Plan, Point
 from finevit.visualization.plots import Series, line_chart
 from finevit.visualization.report import Chart, Figure, Page, Section, fragment
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from finevit.contracts import Source
-from finevit.datasets.images import decode
+from finevit.datasets.decoding.images import decode
 from finevit.evaluation.probes.features import Image
 from finevit.evaluation.probes.run import SHOWN, Evaluated
 from finevit.visualization.gallery import Column, jpeg, png

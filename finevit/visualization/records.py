@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from finevit.contracts import Record, Region
-from finevit.datasets.images import decode
-from finevit.datasets.scenes.lettering import font_folder
+from finevit.datasets.decoding.images import decode
+from finevit.scenes.text_rendering import font_folder
 from finevit.visualization.gallery import jpeg
 from finevit.visualization.report import Page, Section, fragment
 

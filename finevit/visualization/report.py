@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finevit.durable import write_file
+from finevit.storage.durable import write_file
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finevit.chat import load_chat
 from finevit.contracts import AlignmentLLM, PackedDialogues
-from finevit.locate import find_model, first_line
-from finevit.ops.dialogues import packed, padded, readable
-from finevit.origins import mark, note, say
+from finevit.hub.chat_templates import load_chat
+from finevit.hub.locate import find_model, first_line
+from finevit.hub.origins import mark, note, say
+from finevit.hub.tokenizers import load_backend
+from finevit.packing.dialogues import packed, padded, readable
 from finevit.suggest import did_you_mean
-from finevit.tokenizers import load_backend
 
 from .probe import check_branches, check_layers, check_text
 

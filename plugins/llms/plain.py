@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from finevit.chat import load_chat
 from finevit.contracts import AlignmentLLM, PackedDialogues
-from finevit.ops.dialogues import packed, padded, readable
+from finevit.hub.chat_templates import load_chat
+from finevit.hub.origins import mark
 from finevit.ops.rope2d import rope_table, rotate
-from finevit.origins import mark
+from finevit.packing.dialogues import packed, padded, readable
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each block, ``[batch, heads, positions, dim]``."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from finevit.contracts import NOT_LEARNED, AlignmentLLM, PackedDialogues
-from finevit.locate import first_line
+from finevit.hub.locate import first_line
 
 READABLE = ("full_attention", "sliding_attention")
 """Kinds of layers whose attention takes a mask of who reads whom."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finevit.locate import find_model, first_line
+from finevit.hub.locate import find_model, first_line
 
 from .base import IMAGENET_MEAN, IMAGENET_STD, ViTTeacher
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from finevit.packages import Package, cached_folder
+from finevit.hub.packages import Package, cached_folder
 
 from .base import IMAGENET_MEAN, IMAGENET_STD
 from .hugging_face import HuggingFaceTeacher

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from finevit.locate import local_folder
+from finevit.hub.locate import local_folder
 from finevit.suggest import did_you_mean
 
 from .base import IMAGENET_MEAN, IMAGENET_STD, ViTTeacher

@@ -25,7 +25,7 @@ from threading import Timer
 from forks import NEEDED, serve
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_TOOLS = ("finevit.engine.testing", "finevit.evaluation.probes.run", "finevit.export.run", "finevit.serving.app")
+OF_TOOLS = ("finevit.engine.test_run", "finevit.evaluation.probes.run", "finevit.export.run", "finevit.serving.app")
 HUNG = -int(signal.SIGKILL)
 """The code of a command that had not ended in time."""
 CLONE_NEWNS = 0x00020000

@@ -200,7 +200,7 @@ def _tell(writing: int, outcome: Outcome) -> None:
 def _end_early(writing: int) -> None:
     """After two steps, a checkpoint and a validation the start was healthy."""
     from finevit.engine.checkpoints import save_now
-    from finevit.engine.loops import StatelessTrainLoop, validate
+    from finevit.engine.loop import StatelessTrainLoop, validate
 
     run_iter = StatelessTrainLoop.run_iter
 

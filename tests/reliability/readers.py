@@ -12,8 +12,8 @@ from unittest.mock import patch
 import torch
 
 from finevit.backbones import FineViT
+from finevit.config.loading import load_config
 from finevit.engine.cli import user_errors
-from finevit.engine.config import load_config
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from tiny_runs import ROOT
 
-from finevit.engine.config import load_config
+from finevit.config.loading import load_config
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 

@@ -3,7 +3,7 @@
 import time
 from itertools import count
 
-from finevit.datasets.transforms import ResizeToBudget
+from finevit.datasets.transforms.image_transforms import ResizeToBudget
 from finevit.registry import TRANSFORMS
 
 

@@ -4,7 +4,7 @@ import random
 
 from readers import make, roads, save
 
-from finevit.durable import write_file
+from finevit.storage.durable import write_file
 
 HOLE = 64 << 10
 

@@ -14,8 +14,8 @@ import torch
 from forked import HUNG, ROOT, Forked, forked
 from readers import CONFIG
 
-from finevit.durable import check_digest
 from finevit.engine.checkpoints import check_resumable
+from finevit.storage.durable import check_digest
 
 MOMENTS = (
     *(r"\.log$", "/config.py", "scalars.json", r"iter_1\.pth\.unf", r"iter_2\.pth\.sha256", r"iter_4\.pth\.unf", "last_checkpoint"),

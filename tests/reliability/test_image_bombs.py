@@ -17,7 +17,7 @@ from bombs import BOMBS
 from finevit.contracts import BadSample, Source
 from finevit.datasets.dataset import NativeImages
 from finevit.datasets.readers import CocoCaptions, ImageFolder, JsonLines, TarShards
-from finevit.datasets.transforms import Patchify, ResizeToBudget
+from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 
 SECONDS, MEMORY = 2.0, 2**30
 """Of a processor, and above what the process holds before."""

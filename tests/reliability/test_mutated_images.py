@@ -8,7 +8,7 @@ from bombs import progressive, saved
 from PIL import Image
 
 from finevit.contracts import BadSample
-from finevit.datasets.images import decode, header_size
+from finevit.datasets.decoding.images import decode, header_size
 
 
 def samples() -> list[bytes]:

@@ -12,7 +12,7 @@ from odd_options import CONFIGS, HEALTHY, NAMED, ROOT, SEEDS, Attempt, names_set
 @pytest.fixture
 def names():
     """Every setting by config; loads what all starts need, once."""
-    from finevit.engine.config import load_config
+    from finevit.config.loading import load_config
     from finevit.plugins import load_plugins
     from finevit.registry import REGISTRIES
 

@@ -16,7 +16,7 @@ from power import can_mount, copy_image, cut, make_image, mounted, wait_for
 from tiny_runs import ROOT, start
 
 from finevit.engine.checkpoints import check_resumable
-from finevit.engine.newest import newest
+from finevit.engine.newest_checkpoint import newest
 
 STEPS = 8
 OPTIONS = (

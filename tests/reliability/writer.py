@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 from power import drop_unsynced
 from torch import nn
 
-from finevit.engine.newest import newest
-from finevit.engine.saving import DurableCheckpointHook
+from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook
+from finevit.engine.newest_checkpoint import newest
 
 VALUES = 1 << 20
 

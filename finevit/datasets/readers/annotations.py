@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from finevit.boxes import Box
 from finevit.contracts import Region
-from finevit.datasets.frames import Size, turn_of, turned
-from finevit.datasets.images import header
-from finevit.datasets.text import cleaned
+from finevit.datasets.decoding.frames import Size, turn_of, turned
+from finevit.datasets.decoding.images import header
+from finevit.packing.texts import cleaned
 
 from .encodings import REMEDY
 from .fields import short

@@ -8,7 +8,7 @@ import numpy as np
 
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
-from finevit.regular import read_regular
+from finevit.storage.regular import read_regular
 
 from .encodings import decode_text, text_lines
 from .files import MAX_ENTRY, FileSource, Skipped, clean, existing, not_read

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from finevit.contracts import Question, Record
 from finevit.registry import DATASETS
-from finevit.regular import read_regular
+from finevit.storage.regular import read_regular
 
 from .annotations import parse_object
 from .encodings import decode_text, text_lines

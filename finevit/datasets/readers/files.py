@@ -12,10 +12,10 @@ import numpy as np
 from mmengine.logging import print_log
 
 from finevit.contracts import BadSample, Record, Source
-from finevit.datasets.bounds import MAX_BYTES
-from finevit.datasets.images import Header, header
-from finevit.datasets.text import printable
-from finevit.regular import open_regular
+from finevit.datasets.decoding.bounds import MAX_BYTES
+from finevit.datasets.decoding.images import Header, header
+from finevit.packing.texts import printable
+from finevit.storage.regular import open_regular
 from finevit.suggest import did_you_mean
 
 from .splits import select

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from finevit.contracts import Record
-from finevit.regular import read_regular
+from finevit.storage.regular import read_regular
 from finevit.suggest import did_you_mean
 
 from .encodings import decode_text

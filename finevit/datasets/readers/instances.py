@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finevit.boxes import Box, fault_of_box
-from finevit.datasets.frames import Size, turn_of
+from finevit.datasets.decoding.frames import Size, turn_of
 
 from .annotations import MOST
 from .fields import field, key_of, mapping, short

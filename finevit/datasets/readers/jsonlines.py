@@ -13,7 +13,7 @@ import numpy as np
 
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
-from finevit.regular import open_regular
+from finevit.storage.regular import open_regular
 
 from .annotations import captions, elsewhere, parse_object, refuse_dialogues, regions, size_of
 from .files import IMAGE_SUFFIXES, MAX_ENTRY, FileSource, Skipped, existing, read

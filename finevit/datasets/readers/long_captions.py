@@ -9,7 +9,7 @@ from typing import Any
 
 from finevit.contracts import BadSample
 from finevit.registry import DATASETS
-from finevit.regular import open_regular
+from finevit.storage.regular import open_regular
 
 from .docvqa import path_of
 from .encodings import decode_caption, encoding_of, text_lines

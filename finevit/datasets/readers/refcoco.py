@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from finevit.contracts import Question
-from finevit.datasets.frames import said, turned
+from finevit.datasets.decoding.frames import said, turned
 from finevit.registry import DATASETS
-from finevit.regular import open_regular
+from finevit.storage.regular import open_regular
 from finevit.suggest import did_you_mean
 
 from .docvqa import by_image

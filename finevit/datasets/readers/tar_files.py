@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from finevit.contracts import BadSample
-from finevit.datasets.bounds import MAX_BYTES
-from finevit.regular import open_regular
+from finevit.datasets.decoding.bounds import MAX_BYTES
+from finevit.storage.regular import open_regular
 
 from .files import read
 from .tar_headers import NAME, Damaged, members, odd_holes

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from finevit.cache import cache_folder
 from finevit.console import say
-from finevit.durable import write_file
-from finevit.regular import open_regular
+from finevit.hub.cache import cache_folder
+from finevit.storage.durable import write_file
+from finevit.storage.regular import open_regular
 
 from .files import Skipped
 from .tar_files import NOWHERE

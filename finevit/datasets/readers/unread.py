@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from finevit.datasets.images import header_size
+from finevit.datasets.decoding.images import header_size
 
 from .files import IMAGE_SUFFIXES, Skipped
 

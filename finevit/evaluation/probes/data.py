@@ -8,8 +8,8 @@ from finevit.contracts import Source
 from finevit.datasets.readers.files import existing
 from finevit.datasets.readers.fixed import listed
 from finevit.datasets.readers.imagenet import ImageNetFolder
-from finevit.datasets.scenes import Scenes
 from finevit.evaluation.probes.readers import CocoRegions, LabelMaps
+from finevit.scenes import Scenes
 
 SCENES = (1000, 500)
 """How many embedded scenes are looked at by default, to learn from and to test on."""

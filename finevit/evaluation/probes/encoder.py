@@ -8,14 +8,14 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
+from finevit.config.loading import config_of
+from finevit.config.own_data import LOADERS
+from finevit.config.refusals import refusals
+from finevit.config.validation import check_config
 from finevit.contracts import ImageEncoder
-from finevit.engine.check import check_config
-from finevit.engine.config import config_of
-from finevit.engine.own_data import LOADERS
-from finevit.engine.refusals import refusals
-from finevit.origins import changes, say
+from finevit.hub.origins import changes, say
+from finevit.hub.weights import check_fit, read_checkpoint, under, weights_of
 from finevit.registry import MODELS
-from finevit.weights import check_fit, read_checkpoint, under, weights_of
 
 PIXELS = 224 * 224
 """Where the config has no validation set that says how large images are."""

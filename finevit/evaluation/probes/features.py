@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from finevit.boxes import fault_of_box
 from finevit.contracts import BadSample, ImageBudget, PackedImages, Region, Source
-from finevit.datasets.images import decode
-from finevit.datasets.packing import pack
-from finevit.datasets.reading import at
-from finevit.datasets.transforms import Patchify, ResizeToBudget
-from finevit.engine.waits import watched
+from finevit.datasets.decoding.images import decode
+from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
+from finevit.datasets.worker_board import at
+from finevit.engine.hooks.loader_watch_hook import watched
 from finevit.evaluation.probes.encoder import Encoder
-from finevit.ops.order import shuffled
+from finevit.ops.stateless_shuffle import shuffled
+from finevit.packing.collate import pack
 from finevit.precision import bfloat16_helps
 
 BLOCKS = 4

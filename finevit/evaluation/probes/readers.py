@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from finevit.contracts import BadSample, Record, Region
-from finevit.datasets.frames import said, turn_of, turned, turned_map
-from finevit.datasets.images import decode, header, opened, orientation_of
-from finevit.datasets.pixels import turn
+from finevit.datasets.decoding.frames import said, turn_of, turned, turned_map
+from finevit.datasets.decoding.images import decode, header, opened, orientation_of
+from finevit.datasets.decoding.pixels import turn
 from finevit.datasets.readers.fields import field, key_of, short, value
 from finevit.datasets.readers.files import IMAGE_SUFFIXES, Skipped, read
 from finevit.datasets.readers.fixed import Entry, FixedSet, expecting, numbered, usable

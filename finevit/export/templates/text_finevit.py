@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from finevit.spelling import Spelling
+from finevit.hub.spelling import Spelling
 
 from .encoder_finevit import AttentionPool, Block, MeanPool, rope_table
 

@@ -1,0 +1,1 @@
+"""From a config file and its overrides to a checked config."""

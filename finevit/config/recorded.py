@@ -1,0 +1,111 @@
+"""The config in a checkpoint: data of whoever made the file, so its text is not run, and it names registered components alone."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.utils import get_object_from_string
+
+from finevit.config.options import ConfigError
+from finevit.config.plain import parse
+from finevit.config.schema import ROOTS
+from finevit.hub.trust import OFFER, trusted
+
+SCOPES = ("finevit", "mmengine", "mmcv", "mmpretrain", "mmdet", "mmseg")
+"""Packages whose registries a config in a checkpoint may open."""
+BUILT, ENDINGS = ("model", "data_preprocessor", "default_scope"), ("_dataloader", "_evaluator")
+"""Settings of which tools build something."""
+OTHERS = ("runner", "runner constructor", "strategy")
+"""Registries of what is no part of a model or its data."""
+
+
+def recorded_config(checkpoint: str | Path, meta: Mapping[str, Any]) -> Config:
+    """The config that a checkpoint's ``meta`` holds; ``ConfigError`` where it is none, or would run code."""
+    text = meta.get("cfg")
+    if not text:
+        raise ConfigError(f"{checkpoint} holds no config; give the one that it was trained with by --config FILE")
+    try:
+        return Config.fromstring(text, ".py") if trusted() and isinstance(text, str) else Config(_checked(text))
+    except Exception as error:  # of other programs: anything
+        remedy = f"give the one that it was trained with by --config FILE or, {OFFER}"
+        raise ConfigError(f"{checkpoint}: the config in it {error}; {remedy}") from error
+
+
+def _checked(text: Any) -> dict[str, Any]:
+    settings = dict(text) if isinstance(text, Mapping) else parse(text)
+    imports = (settings.pop("custom_imports", None) or {}).get("imports") or []
+    built = {name: part for name, part in settings.items() if name in BUILT or name.endswith(ENDINGS)}
+    check_components(built)
+    if imports and (unknown := [kind for kind in _kinds(built) if not _has(kind.rpartition(".")[2])]):
+        raise ValueError(f"needs {unknown[0]!r} from {imports}, which is not imported because a file says so")
+    return settings
+
+
+def check_components(settings: Any) -> None:
+    """``ValueError`` where a ``type`` or scope is no registered component but what MMEngine would import by its dotted name."""
+    nodes = list(_dicts("", settings))
+    for path, node in nodes:
+        for key in ("_scope_", "default_scope"):
+            if (scope := node.get(key)) and scope not in _scopes():
+                raise ValueError(f"names in {path}{key} the package {scope!r}, which has no components here")
+    _open(nodes)
+    for path, node in nodes:
+        kind = node.get("type")
+        if isinstance(kind, str) and not _is_component(kind):
+            raise ValueError(f"names in {path}type={kind!r} no component but code, of which nothing was run")
+
+
+def _dicts(path: str, node: Any) -> Iterator[tuple[str, dict]]:
+    if isinstance(node, dict):
+        yield path, node
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for key, child in children:
+        yield from _dicts(f"{path}{key}.", child)
+
+
+def _kinds(settings: Any) -> Iterator[str]:
+    return (kind for _, node in _dicts("", settings) if isinstance(kind := node.get("type"), str))
+
+
+def _scopes() -> set[str]:
+    return {*SCOPES, *(name for root in ROOTS for name in root.children)}
+
+
+def _is_component(kind: str) -> bool:
+    """Whether no registry would import what the name says: a registered component, or what is nothing at all."""
+    scope, _, name = kind.rpartition(".")
+    if not scope:
+        return not kind.isidentifier() or _has(kind) or find_spec(kind) is None
+    package = scope.partition(".")[0]
+    if package not in _scopes():
+        return False
+    if scope == package and _has(name, scope):
+        return True
+    found = get_object_from_string(kind)
+    return found is None or any(found in registry.module_dict.values() for registry in _registries())
+
+
+def _open(nodes: Iterable[tuple[str, dict]]) -> None:
+    """Fills the registries of the packages that a config names, and of no other: some warn when they are imported."""
+    named: set[Any] = {*SCOPES[:2]}
+    for _, node in nodes:
+        named |= {node.get("_scope_"), node.get("default_scope"), str(node.get("type")).partition(".")[0]}
+    for scope in named & _scopes():
+        import_module(f"{scope}.registry") if find_spec(f"{scope}.registry") else None
+    for registry in _registries():
+        if registry.scope in named:
+            registry.import_from_location()
+
+
+def _has(name: str, scope: str = "") -> bool:
+    """Whether a registry, of a scope or of any that is open, has a component of this name."""
+    return any(name in registry.module_dict for registry in _registries() if not scope or registry.scope == scope)
+
+
+def _registries() -> Iterator[Registry]:
+    for root in [root for root in ROOTS if root.name not in OTHERS]:
+        yield from (root, *root.children.values())

@@ -1,0 +1,253 @@
+"""From a record to dialogues about its image: questions drawn by task, worded, tokenised and packed (paper, Stage III)."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import chain
+
+import numpy as np
+import torch
+
+from finevit.boxes import check_style, fault_of_box, legible, render
+from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question, Record
+from finevit.datasets.tasks import NOWHERE, TASKS, WORDINGS, Draft, check_weights, drafts
+from finevit.datasets.transforms.caption_transforms import most_tokens
+from finevit.datasets.transforms.image_transforms import image_of
+from finevit.hub.chat_templates import PLACEHOLDER, load_chat
+from finevit.packing.collate import pack_samples
+from finevit.registry import FUNCTIONS, TRANSFORMS
+
+EVERYTHING = "objects of any kind"
+"""What is counted when all objects are; facts about counts tell of every object that there is."""
+TOO_LONG, TOO_THIN, IMPOSSIBLE = "questions too long", "boxes too thin for the style", "questions with impossible boxes"
+UNASKED = (TOO_LONG, TOO_THIN, IMPOSSIBLE, NOWHERE)
+"""Counts of what cannot be asked, with these settings or at all: an evaluation lacks it."""
+
+
+@TRANSFORMS.register_module()
+class AskQuestions:
+    """Adds ``asked``: questions about the image, drawn by the weights of their tasks, with boxes rendered as text.
+
+    Runs after every transform that moves boxes, and after ``ResizeToBudget``, whose size some styles refer to. The caption that
+    ``PickCaption`` drew is the answer of ``global_caption``, without it the record's first. A record without any question is a
+    ``BadSample``; questions left out are counted by reason.
+
+    Args:
+        weights: task -> weight, 0 where none is given; a schedule of the batch sampler (``mixture``) takes their place.
+        most: the most questions of an image.
+        style: how boxes are written, a name of ``finevit.boxes.STYLES``.
+        ill_posed: what becomes of a phrase or string that fits several boxes: ``drop``, or ``answer`` with all of them.
+        captions: whether regions are also looked for by their captions; an evaluation looks for them by their phrases alone.
+        draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str, float] | None = None,
+        most: int = 8,
+        style: str = "norm1000",
+        ill_posed: str = "drop",
+        captions: bool = True,
+        draw: bool = True,
+    ) -> None:
+        self.weights = check_weights("AskQuestions.weights", dict.fromkeys(TASKS, 1.0) if weights is None else weights)
+        check_style(style)
+        if ill_posed not in ("drop", "answer"):
+            raise ValueError(f"AskQuestions.ill_posed={ill_posed!r}: choose drop or answer")
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            raise ValueError(f"AskQuestions.most={most!r}: give a whole number of questions, at least 1")
+        self.most, self.style, self.ill_posed, self.captions, self.draw = most, style, ill_posed, captions and draw, draw
+
+    def __call__(self, sample: dict) -> dict:
+        weights = dict(sample.get("mixture") or ()) or self.weights
+        size = image_of(sample, self).shape[:2]
+        drawn = self._drafts(sample, {task for task, weight in weights.items() if weight}, size)
+        drawn = self._draw(drawn, weights, sample["rng"]) if self.draw else _first(drawn, self.most)
+        if not drawn:
+            raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
+        return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
+
+    def tasks_of(self, record: Record) -> set[str]:
+        """The tasks that a record has a question of, whatever the weights are; how thick its boxes are is not looked at."""
+        counts = self._counts({"facts": record.facts, "counts": Counter(), "rng": np.random.default_rng(0)})
+        caption = next(filter(str.strip, record.captions.values()), "")
+        found, _ = drafts(record.regions, caption, counts, answer_all=self.ill_posed == "answer", captions=self.captions)
+        return {draft.task for draft in found}
+
+    def _drafts(self, sample: dict, tasks: Set[str], size: tuple[int, int]) -> list[Draft]:
+        """The well-posed questions of the tasks that this style can write; the others are counted."""
+        caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
+        counts = self._counts(sample) if "counting" in tasks else {}
+        answer_all = self.ill_posed == "answer"
+        found, dropped = drafts(sample["regions"], caption, counts, answer_all=answer_all, captions=self.captions, tasks=tasks)
+        kept = [draft for draft in found if legible(draft.boxes, self.style, size)]
+        sample["counts"].update(dropped + Counter({TOO_THIN: len(found) - len(kept)}))
+        return kept
+
+    def _counts(self, sample: dict) -> dict[str, int]:
+        """What can be counted: every class that is there, all objects, and one class that is not there."""
+        told, absent = sample["facts"].get("counts", {}), sample["facts"].get("absent", ())
+        counts = {name: int(count) for name, count in told.items() if _is_count(count)}
+        missing = absent[sample["rng"].integers(len(absent)) if self.draw else len(counts) % len(absent)] if absent else None
+        sample["counts"].update(["counts that are no whole numbers"] * (len(told) - len(counts)))
+        whole = {EVERYTHING: sum(counts.values())} if counts and len(counts) == len(told) else {}
+        return {**counts, **whole, **({missing: 0} if missing else {})}
+
+    def _draw(self, found: list[Draft], weights: Mapping[str, float], rng: np.random.Generator) -> list[Draft]:
+        """A task by its weight, then one of its questions, none twice."""
+        left = {task: [found[i] for i in rng.permutation(len(found)) if found[i].task == task] for task in TASKS}
+        drawn: list[Draft] = []
+        while len(drawn) < self.most and any(left.values()):
+            tasks = [task for task in TASKS if left[task]]
+            shares = np.array([weights[task] for task in tasks])
+            drawn.append(left[tasks[rng.choice(len(tasks), p=shares / shares.sum())]].pop())
+        return drawn
+
+    def _word(self, draft: Draft, size: tuple[int, int], rng: np.random.Generator) -> Question:
+        """The question in words, its boxes in the style."""
+        wordings = WORDINGS[draft.task]
+        wording = wordings[rng.integers(len(wordings))] if self.draw else wordings[0]
+        boxes = render(draft.boxes, self.style, size) if draft.boxes else ""
+        text = wording.format(about=draft.about, box=boxes)
+        return Question(draft.task, text, draft.answer or boxes, draft.boxes, (), self.style, size)
+
+
+@TRANSFORMS.register_module()
+class AskRecorded:
+    """Adds ``asked``: the questions that an evaluation set brings along, in ``facts["asked"]``.
+
+    Those for boxes are worded as in training, and their boxes rendered in the style that the model was trained with;
+    boxes that the style cannot write are left out and counted. A placeholder for the image is taken out of the text.
+    """
+
+    def __init__(self, *, style: str = "norm1000") -> None:
+        check_style(style)
+        self.style = style
+
+    def __call__(self, sample: dict) -> dict:
+        questions: Sequence[Question] = sample["facts"].get("asked", ())
+        if not questions:
+            raise BadSample(f"{sample['id']}: brings no question along")
+        size = image_of(sample, self).shape[:2]
+        possible = [question for question in questions if not any(map(fault_of_box, question.boxes))]
+        kept = [question for question in possible if question.task != "text2box" or legible(question.boxes, self.style, size)]
+        sample["counts"].update(Counter({TOO_THIN: len(possible) - len(kept), IMPOSSIBLE: len(questions) - len(possible)}))
+        if not kept:
+            faults = "impossible, or too thin for the style"
+            raise BadSample(f"{sample['id']}: brings no question along whose boxes {self.style} can write; they are {faults}")
+        return {**sample, "asked": [self._worded(sample["id"], question, size) for question in kept]}
+
+    def _worded(self, identity: str, question: Question, size: tuple[int, int]) -> Question:
+        if question.text.count(PLACEHOLDER) > 1:
+            raise BadSample(f"{identity}: {question.text.count(PLACEHOLDER)} times {PLACEHOLDER} in a question about one image")
+        text = question.text.replace(PLACEHOLDER, "").strip()
+        question = question._replace(text=text, style=self.style, size=size)
+        if question.task != "text2box":
+            return question
+        text = WORDINGS["text2box"][0].replace("{about}", text)
+        return question._replace(text=text, answer=render(question.boxes, self.style, size))
+
+
+@TRANSFORMS.register_module()
+class TokenizeDialogue:
+    """After ``Patchify``: the token ids of ``asked`` around the places of the visual tokens, as one part of a pack.
+
+    The image comes first, and a question is plain text whatever it says. One that does not fit into the request's ``text_length``
+    (visual tokens included) is left out and counted, an answer is never cut; where none fits, the record is a ``BadSample``.
+
+    Args:
+        tokenizer: name or folder of the language model's; ``load_config`` fills in the model's own.
+        together: whether all questions of an image share the length, as in training. Evaluations, where each is answered alone, say
+            False: then only a question that does not fit by itself, with a token of an answer, is left out.
+    """
+
+    def __init__(self, *, tokenizer: str = "", together: bool = True) -> None:
+        if not tokenizer:
+            raise ValueError("TokenizeDialogue.tokenizer is not set: give model.llm a tokenizer, or name one here")
+        self.chat, self.together = load_chat(tokenizer), together
+
+    def __call__(self, sample: dict) -> dict:
+        limit = most_tokens(sample, "TokenizeDialogue")
+        patch = math.isqrt(sample["patches"].shape[1] // 3) if "patches" in sample else PATCH
+        trunk = [*self.chat.before, *[IMAGE_TOKEN] * visual_tokens(sample["shape"], patch=patch)]
+        kept: list[Question] = []
+        branches: list[list[tuple[int, int]]] = []
+        for question in sample["asked"]:
+            prompt, answer = self._turn(question)
+            beside = sum(len(branch) for branch in branches) + len(answer) if self.together else 1
+            if len(trunk) + beside + len(prompt) > limit:
+                sample["counts"].update([TOO_LONG])
+                continue
+            kept.append(question)
+            branches.append([(token, NOT_LEARNED) for token in prompt] + [(token, token) for token in answer])
+        if not kept:
+            raise BadSample(
+                f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(trunk)}; "
+                "it takes a shorter question, a smaller image or a longer text_length"
+            )
+        return {**sample, "asked": kept, "dialogue": _part(trunk, branches)}
+
+    def _turn(self, question: Question) -> tuple[list[int], list[int]]:
+        """Ids of a question with what the template writes around it, and of its answer with the closing token."""
+        asked = [*self.chat.encode(question.text.strip()), *self.chat.between]
+        return asked, [*self.chat.encode(question.answer), self.chat.closing]
+
+
+@FUNCTIONS.register_module()
+def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
+    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`).
+
+    Where any is, ``painted`` tells of each image whether it is.
+    """
+    batch = pack_samples(samples, keys=keys)
+    parts = [sample["dialogue"] for sample in samples]
+    tokens, labels, places, branches = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
+    lengths = tuple(len(part[0]) for part in parts)
+    batch["dialogues"] = PackedDialogues(
+        tokens=tokens,
+        labels=labels,
+        places=places,
+        branches=branches,
+        offsets=torch.from_numpy(np.cumsum((0, *lengths)).astype(np.int32)),
+        lengths=lengths,
+        visual=tuple(int((part[0] == IMAGE_TOKEN).sum()) for part in parts),
+        answers=tuple(int(part[3].max()) for part in parts),
+        learned=int((labels != NOT_LEARNED).sum()),
+    )
+    painted = [sample.get("is_painted", False) for sample in samples]
+    return {**batch, "painted": painted} if any(painted) else batch
+
+
+def visual_tokens(shape: tuple[int, int], *, patch: int) -> int:
+    """Visual tokens of a grid of patches, which are ``patch`` pixels wide."""
+    rows, cols = shape
+    if rows % MERGE or cols % MERGE:
+        raise ValueError(
+            f"a grid of {rows} x {cols} patches cannot be merged {MERGE} x {MERGE}; "
+            f"sides must be multiples of {MERGE * patch} pixels"
+        )
+    return rows * cols // MERGE**2
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
+
+
+def _first(found: Iterable[Draft], most: int) -> list[Draft]:
+    """The first questions of each task."""
+    seen = Counter[str]()
+    return [draft for draft in found if not seen.update([draft.task]) and seen[draft.task] <= most]
+
+
+def _part(trunk: list[int], branches: list[list[tuple[int, int]]]) -> tuple[np.ndarray, ...]:
+    """``tokens``, ``labels``, ``places`` and ``branches`` of one image's part."""
+    ids, labels = zip(*chain.from_iterable(branches), strict=True)
+    places = [*range(len(trunk)), *chain.from_iterable(range(len(trunk), len(trunk) + len(branch)) for branch in branches)]
+    numbers = np.repeat(range(len(branches) + 1), [len(trunk), *map(len, branches)])
+    return (
+        np.array([*trunk, *ids], np.int64),
+        np.array([NOT_LEARNED] * len(trunk) + list(labels), np.int64),
+        np.array(places, np.int64),
+        numbers.astype(np.int64),
+    )

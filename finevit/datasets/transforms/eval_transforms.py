@@ -1,0 +1,77 @@
+"""Evaluation batches: every caption of an image counts, and every image counts once (evaluation of Stage II)."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+from finevit.contracts import BadSample, Source
+from finevit.datasets.transforms.caption_transforms import check_captioners, most_tokens
+from finevit.hub.tokenizers import load_tokenizer
+from finevit.packing.collate import pack_samples
+from finevit.packing.texts import cleaned, pack_texts
+from finevit.registry import FUNCTIONS, TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class AllCaptions:
+    """All captions of the record, in its order, as the protocols of retrieval ask: none is drawn, none is judged.
+
+    Adds ``captions_list``, ``tokens`` (a list of ids for each caption) and ``truncated`` (whether each of them was cut). A record
+    without a caption is a ``BadSample``.
+
+    Args:
+        tokenizer: name or folder (see :func:`finevit.hub.tokenizers.load_tokenizer`).
+        names: which of the record's captions; None for all.
+    """
+
+    def __init__(self, *, tokenizer: str, names: Sequence[str] | None = None) -> None:
+        if names is not None and (isinstance(names, str) or not names or not all(isinstance(name, str) for name in names)):
+            raise ValueError(f"AllCaptions.names={names!r}: give a list of captioners, such as ['long'], or None for all")
+        self.tokenizer, self.names = load_tokenizer(tokenizer), names
+
+    def check(self, source: Source) -> None:
+        """``ValueError`` for a name that the source's captions do not have."""
+        check_captioners("AllCaptions.names", self.names or (), source)
+
+    def __call__(self, sample: dict) -> dict:
+        wanted = {name: text for name, text in sample["captions"].items() if self.names is None or name in self.names}
+        texts = [text for text in map(cleaned, wanted.values()) if text]
+        if not texts:
+            whys = [*sample.get("unread", {}).values(), *(f"{name}: {why}" for name, why in sample.get("shared", {}).items())]
+            unread = "".join(f"; {why}" for why in whys)
+            raise BadSample(
+                f"{sample['id']}: has no caption" + ("" if self.names is None else f" of {', '.join(self.names)}") + unread
+            )
+        tokens, truncated = self.tokenizer(texts, most_tokens(sample, "AllCaptions"))
+        sample["counts"].update({"truncated": sum(truncated)})
+        return {**sample, "captions_list": texts, "tokens": tokens, "truncated": truncated}
+
+
+@TRANSFORMS.register_module()
+class Label:
+    """``label``, the class of the whole image, out of the record's facts; a record without one is a ``BadSample``."""
+
+    def __call__(self, sample: dict) -> dict:
+        if "label" not in sample["facts"]:
+            raise BadSample(f"{sample['id']}: has no label")
+        return {**sample, "label": sample["facts"]["label"]}
+
+
+@FUNCTIONS.register_module()
+def pack_evaluation(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
+    """The collate function of evaluations: ``pack_samples`` with all captions, and without replacements.
+
+    ``texts`` holds the captions of all images, one image after the other, ``caption_counts`` how many each has. A sample that
+    stands in for one that cannot be used would count twice: it is left out, and ``skipped`` keeps the message.
+    """
+    originals = [sample for sample in samples if not sample["skipped"]]
+    if not originals:
+        messages = [message for sample in samples for message in sample["skipped"]]
+        raise BadSample("no image of a batch can be used:\n" + "\n".join(messages))
+    without = [{key: value for key, value in sample.items() if key != "tokens"} for sample in originals]
+    batch = pack_samples(without, keys=keys)
+    batch["skipped"] = [message for sample in samples for message in sample["skipped"]]
+    if "tokens" in originals[0]:
+        tokens = list(chain.from_iterable(sample["tokens"] for sample in originals))
+        batch["texts"] = pack_texts(tokens, limit=originals[0]["text_length"])
+        batch["caption_counts"] = tuple(len(sample["tokens"]) for sample in originals)
+    return batch

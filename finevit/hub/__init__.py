@@ -1,0 +1,1 @@
+"""Where models come from: checkpoint files and packages, tokenizers and chat templates, and the cache of what is fetched once."""

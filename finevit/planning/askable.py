@@ -1,0 +1,124 @@
+"""Whether the data has what the tasks of Stage III ask for, looked up before a run rather than found out in it."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from mmengine.logging import print_log
+
+from finevit.contracts import BadSample, Record, Source
+from finevit.datasets.tasks import TASKS
+from finevit.datasets.transforms.dialogue_transforms import AskQuestions
+from finevit.planning.breakpoints import turns
+from finevit.scenes.source import Scenes
+
+LOOKED_AT, ENOUGH = 200, 20
+"""Records that are looked at, and how many are enough where each of them has questions at every step."""
+NEEDS = {
+    "global_caption": "captions",
+    "box2text": "regions with a phrase",
+    "text2box": "regions with a phrase",
+    "box2ocr": "regions with a text",
+    "ocr2box": "regions with a text",
+    "counting": "counts",
+}
+
+
+class Seen(NamedTuple):
+    """Of the records that were looked at: the tasks that each has a question of, and how many have each kind of annotation."""
+
+    tasks: list[set[str]]
+    kinds: Counter[str]
+
+    def without(self, asked: Set[str]) -> int:
+        """Records that have no question of these tasks."""
+        return sum(not asked & tasks for tasks in self.tasks)
+
+    def told(self) -> str:
+        """What the data has, for people."""
+        kinds = ", ".join(f"{kind}: {self.kinds[kind]:,}" for kind in dict.fromkeys(NEEDS.values()))
+        return f"of {len(self.tasks):,} records looked at have {kinds}"
+
+
+def check_asked(path: str, dataset: Any, *, batches: Any = None, steps: int = 1) -> None:
+    """Looks at the data behind the ``AskQuestions`` of a dataset, ``path`` in the config.
+
+    ``ValueError`` where at some step no record has a question that is asked; a warning where single tasks or records have none.
+    """
+    transforms = getattr(getattr(dataset, "transforms", None), "transforms", ())
+    for index, ask in enumerate(transforms):
+        if isinstance(ask, AskQuestions):
+            asked = dict(_asked(ask, batches, steps))
+            seen = look(dataset.source, ask, list(asked.values()))
+            if seen.tasks:
+                _judge(f"{path}.transforms.{index}.weights", dataset.source, asked, seen)
+
+
+def look(source: Source, ask: AskQuestions, asked: list[Set[str]]) -> Seen:
+    """Records from all over the source."""
+    seen, most = Seen([], Counter()), min(ENOUGH if isinstance(source, Scenes) else LOOKED_AT, len(source))  # scenes are drawn
+    for place in range(most):
+        if len(seen.tasks) >= ENOUGH and not any(map(seen.without, asked)) and set().union(*asked) <= set().union(*seen.tasks):
+            break
+        with suppress(BadSample):
+            record = source[place * len(source) // most]
+            seen.tasks.append(ask.tasks_of(record))
+            seen.kinds.update(_kinds(record))
+    return seen
+
+
+def _asked(ask: AskQuestions, batches: Any, steps: int) -> Iterator[tuple[int, Set[str]]]:
+    """The steps at which other tasks are asked, each with the tasks."""
+    mixture, last = getattr(batches, "mixture", None), None
+    for step in turns(batches.schedules, steps) if mixture else (0,):
+        weights: Mapping[str, float] = (dict(mixture(step)) if mixture else {}) or ask.weights
+        tasks = frozenset(task for task, weight in weights.items() if weight)
+        if tasks != last:
+            yield step, tasks
+        last = tasks
+
+
+def _judge(setting: str, source: Source, asked: Mapping[int, Set[str]], seen: Seen) -> None:
+    there = set().union(*seen.tasks)
+    about = f"{source.describe()}: {seen.told()}"
+    for step, tasks in asked.items():
+        if not tasks & there:
+            needed = ", ".join(f"{task} ({NEEDS[task]})" for task in TASKS if task in tasks)
+            raise ValueError(
+                f"{about}. At step {step:,} only {needed} is asked for, of which there is no question; {_remedy(setting, there)}"
+            )
+    absent = [task for task in TASKS if task in set().union(*asked.values()) - there]
+    if absent:
+        _warn(f"{about}; no question is found of {', '.join(absent)} ({setting}): they are not asked")
+    step, most = max(((step, seen.without(tasks)) for step, tasks in asked.items()), key=lambda each: each[1])
+    if most:
+        _warn(
+            f"{about}; {most:,} of them have no question of {', '.join(sorted(asked[step]))}, which are asked at step {step:,}: "
+            "such records are replaced by others and count as bad samples (BadSamplesHook.max_share)"
+        )
+
+
+def _warn(said: str) -> None:
+    print_log(said, logger="current", level=logging.WARNING)
+
+
+def _remedy(setting: str, there: Set[str]) -> str:
+    """Options that ask for what there is."""
+    if not there:
+        return "nothing can be asked of this data: give captions, or regions with phrases or texts (docs/data.md)"
+    weights = " ".join(f"{setting}.{task}=1" for task in TASKS if task in there)
+    mixture = "train_dataloader.batch_sampler.mixture=None " if setting.startswith("train_dataloader") else ""
+    return f"ask for what there is, by --cfg-options {mixture}{weights}, or give data that has the others (docs/data.md)"
+
+
+def _kinds(record: Record) -> Iterator[str]:
+    if any(map(str.strip, record.captions.values())):
+        yield "captions"
+    if any(region.phrase.strip() and not region.text.strip() for region in record.regions):
+        yield "regions with a phrase"
+    if any(region.text.strip() for region in record.regions):
+        yield "regions with a text"
+    if record.facts.get("counts"):
+        yield "counts"
