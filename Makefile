@@ -34,7 +34,7 @@ bench: environment ## measure speed beside other libraries; ARGS="loss" (data, s
 	@$(RUN) tools/bench.py $(or $(ARGS),encoder)
 
 ops: environment ## build mmcv's compiled operations once, cache the wheel and install it; nothing here needs them
-	@$(RUN) tools/build_ops.py $(ARGS)
+	@$(RUN) tools/maintenance/build_ops.py $(ARGS)
 
 test: environment ## run the tests that take minutes at most
 	@$(RUN) -m pytest $(SIDE_BY_SIDE) -m "not slow and not reliability" $(ARGS)
@@ -58,4 +58,4 @@ scenes: environment ## show a page of embedded scenes with their truth drawn
 	@$(RUN) tools/show_data.py $(ARGS)
 
 pins: environment ## rewrite constraints.txt from the environment
-	@$(RUN) tools/pins.py > constraints.new && mv constraints.new constraints.txt
+	@$(RUN) tools/maintenance/pins.py > constraints.new && mv constraints.new constraints.txt

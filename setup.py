@@ -78,8 +78,11 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["finevit", "finevit.*"]), "finevit_plugins", *PLUGIN_PACKAGES],
     package_dir={"finevit_plugins": "plugins"},
-    package_data={"": ["py.typed", "*.tsv", "*.json", "tokenizer/*.json", "chat_tokenizer/*", "*.txt", "*.html"]},
+    package_data={
+        "": ["py.typed", "*.tsv", "*.json", "tokenizer/*.json", "chat_tokenizer/*", "*.txt", "*.html"],
+        "finevit": [".mim/configs/**/*.py"],  # a link to configs
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"finevit": ["bundled = finevit_plugins"]},
+    entry_points={"console_scripts": ["finevit = finevit.__main__:main"], "finevit": ["bundled = finevit_plugins"]},
 )

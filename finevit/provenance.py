@@ -12,15 +12,21 @@ import finevit
 
 
 def provenance(device: str) -> list[tuple[str, str]]:
-    """Names and values, such as ``("command", "tools/train.py ...")``; ``device`` in words."""
+    """Names and values, such as ``("command", "finevit train ...")``; ``device`` in words."""
     commit = commit_of(Path(finevit.__file__).parents[1])
     return [
         ("date", f"{datetime.now():%Y-%m-%d %H:%M}"),
-        ("command", _sound(shlex.join(sys.argv))),
+        ("command", _sound(command())),
         ("version", f"FineViT {finevit.__version__}"),
         *([("git commit", commit)] if commit else []),
         ("device", f"{device}, PyTorch {torch.__version__}"),
     ]
+
+
+def command() -> str:
+    """The command line of this process; ``finevit`` and the name of its command are two words."""
+    tool, *arguments = sys.argv
+    return shlex.join([*(tool.split() if tool.startswith("finevit ") else [tool]), *arguments])
 
 
 def commit_of(checkout: Path) -> str:

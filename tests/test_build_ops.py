@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-SPEC = importlib.util.spec_from_file_location("build_ops", Path(__file__).parents[1] / "tools" / "build_ops.py")
+SPEC = importlib.util.spec_from_file_location("build_ops", Path(__file__).parents[1] / "tools/maintenance/build_ops.py")
 tool = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(tool)
 

@@ -10,6 +10,7 @@ from mmengine.dataset import default_collate, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from finevit.commands.train import apply_flags
 from finevit.config.loading import load_config
 from finevit.config.validation import check_config
 from finevit.scenes import Scenes
@@ -95,9 +96,6 @@ def test_a_twin_learns_from_scenes_and_predicts(name, config, scenes):
 @pytest.mark.parametrize("name", slow_but_for(TWINS))
 def test_amp_is_bfloat16_in_every_scope(name, config, scenes, monkeypatch):
     """``--amp`` is accepted, also where a package's own wrapper had settings that ours does not take, and steps are taken."""
-    monkeypatch.syspath_prepend(str(ROOT.parents[1] / "tools"))
-    from train import apply_flags
-
     config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic", dtype="float16")
     arguments = {"launcher": "none", "work_dir": None, "config": name, "amp": True, "resume": None}
     apply_flags(config, SimpleNamespace(**arguments))

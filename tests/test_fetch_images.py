@@ -1,6 +1,5 @@
 """The tool that fetches captioned sets: what it makes of the packages' folders, and what it refuses."""
 
-import importlib.util
 import json
 import sys
 import tarfile
@@ -9,12 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from finevit.commands import fetch_images as tool
 from finevit.datasets.readers import open_source
-
-SPEC = importlib.util.spec_from_file_location("fetch_images", Path(__file__).parents[1] / "tools" / "fetch_images.py")
-tool = importlib.util.module_from_spec(SPEC)
-sys.modules["fetch_images"] = tool
-SPEC.loader.exec_module(tool)
 
 
 def picture(path: Path) -> None:

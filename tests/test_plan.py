@@ -1,6 +1,5 @@
 """The plan of a run: what it predicts against what the loader yields, what a step costs by hand, and what a real run then does."""
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.data import DataLoader
 
+from finevit.commands import plan as plan_command
 from finevit.config.loading import load_config
 from finevit.curriculum.schedules import Linear, Milestones
 from finevit.engine.hooks.plan_hook import PlanHook, compare, summary
@@ -510,17 +510,14 @@ def test_the_page(plan):
 
 @pytest.fixture
 def command(load, tmp_path, monkeypatch) -> Callable[..., Path]:
-    """``tools/train.py --plan`` in this process; gives the work dir."""
-    spec = importlib.util.spec_from_file_location("train_tool", ROOT / "tools/train.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    """``finevit plan`` in this process; gives the work dir."""
     (tmp_path / "small.py").write_text(STAGE2 + name())
 
     def called(*options: str) -> Path:
         work_dir = tmp_path / "work"
-        arguments = ["--plan", str(tmp_path / "small.py"), "--work-dir", str(work_dir)]
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments, *(["--cfg-options", *options] if options else [])])
-        tool.main()
+        arguments = [str(tmp_path / "small.py"), "--work-dir", str(work_dir)]
+        monkeypatch.setattr(sys, "argv", ["finevit plan", *arguments, *(["--cfg-options", *options] if options else [])])
+        plan_command.main()
         return work_dir
 
     return called

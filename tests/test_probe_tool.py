@@ -202,7 +202,7 @@ def test_the_tool_says_what_is_wrong_without_a_traceback(tool, tmp_path, checkpo
         ((), bare, "holds no config; give the one that it was trained with by --config FILE"),
         (("--config", str(checkpoint.parent / "small.py")), bare, "\n  backbone.x: unexpected\n"),
         ((), torn, f"checkpoint={str(torn)!r} cannot be read as a checkpoint ("),
-        ((), tmp_path / "ton.pth", "/ton.pth' does not exist (did you mean 'torn.pth'?); give one that tools/train.py wrote"),
+        ((), tmp_path / "ton.pth", "/ton.pth' does not exist (did you mean 'torn.pth'?); give one that finevit train wrote"),
     ):
         said, status, results, _ = tool(*arguments, path=path)
         assert (status, results) == (2, {}), said

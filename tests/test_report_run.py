@@ -88,7 +88,7 @@ def test_plan_and_outcome_side_by_side(tmp_path):
     hook = PlanHook()
     rows = planned(run(tmp_path, hook), 90.0)
     assert rows[:3] == [["", "planned", "happened"], ["steps", "100", "30"], ["images", "1,600", "480"]]
-    assert rows[3] == ["time of the steps", "no plan: tools/train.py --plan", "1.5 min"]
+    assert rows[3] == ["time of the steps", "no plan: finevit train --plan", "1.5 min"]
     assert (rows[4][:2], rows[4][2].endswith(" GiB"), len(rows)) == (["memory at the peak", ""], True, 5)
     points = (Point(step=0, values={}, lr=1.0, patches=64.0, tokens=0.0, flops=1.0, seconds=1.2, memory=2**30),)
     hook.plan = Plan("c", "k", "CPU", "2026-01-01T00:00:00", 100, 16, points, {}, ())

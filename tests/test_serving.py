@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import http.client
-import importlib.util
 import io
 import json
 import logging
@@ -18,7 +17,6 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,6 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
+from finevit.commands import serve as tool
 from finevit.contracts import BadSample, ImageBudget
 from finevit.datasets.transforms.image_transforms import ResizeToBudget
 from finevit.plugins import load_plugins
@@ -928,10 +927,6 @@ def test_a_question_with_the_model_s_own_markers_is_text():
 
 
 # The tool
-
-SPEC = importlib.util.spec_from_file_location("serve", Path(__file__).parents[1] / "tools" / "serve.py")
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from sample_pages import Outline
 
+from finevit.commands import show
 from finevit.contracts import Record
 from finevit.visualization.records import page
 from finevit.visualization.report import write
@@ -26,10 +27,13 @@ def shown(monkeypatch, capsys) -> Callable[..., SimpleNamespace]:
 
     def run(*arguments: str) -> SimpleNamespace:
         monkeypatch.setattr(sys, "argv", ["show_data.py", "--n", "2", *arguments])
-        with pytest.raises(SystemExit) as exit:
+        code = 0
+        try:
             runpy.run_path(str(TOOL), run_name="__main__")
+        except SystemExit as exit:
+            code = exit.code
         said = capsys.readouterr()
-        return SimpleNamespace(returncode=exit.value.code, stdout=said.out, stderr=said.err)
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
 
     return run
 
@@ -74,7 +78,7 @@ def test_show_data_says_where_a_page_may_go_before_it_draws(tmp_path, out, said)
     (tmp_path / "folder.html").mkdir()
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=re.escape(said)):
-        runpy.run_path(str(TOOL))["check_out"](tmp_path / out)
+        show.check_out(tmp_path / out)
 
 
 def test_show_data_writes_pdf_and_tells_errors_without_a_traceback(shown, tmp_path):

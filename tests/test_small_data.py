@@ -156,7 +156,7 @@ def test_people_s_captions_are_not_for_the_tokenizer_of_the_scenes(transform, se
     built = TRANSFORMS.build(transform)
     said = foreign(built, Captions(PEOPLE), "my/data")
     assert said.startswith(f"tokenizer={transform['tokenizer']!r} is that of the embedded scenes, of 1,024 ids: it takes ")
-    assert "python tools/train_tokenizer.py --data-root my/data --size" in said
+    assert "finevit train-tokenizer --data-root my/data --size" in said
     assert setting in said
     scenes = Scenes(level="signs", split="train", length=20)
     told = Captions(tuple(text for index in range(4) for text in scenes[index].captions.values()))

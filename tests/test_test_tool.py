@@ -291,7 +291,7 @@ def test_a_model_that_knows_no_texts_is_not_asked_for_them(stage, tool, tmp_path
         output, status, results = tool("--benchmark", benchmark, config=config)
         assert (status, results) == (2, {}), output
         assert f"--benchmark {benchmark}: this set compares images with texts, but model.type='" in output
-        assert "test a checkpoint of Stage II, with its config, or what the encoder alone knows: python tools/probe.py" in output
+        assert "test a checkpoint of Stage II, with its config, or what the encoder alone knows: finevit probe" in output
 
 
 def test_a_checkpoint_of_another_model_is_refused(trained, tool, tmp_path):

@@ -1,6 +1,5 @@
 """Text encoders and tokenizers: against naive loops and the models that they wrap; texts of every kind."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch.nn.functional import cosine_similarity
 
+from finevit.commands import train_tokenizer as trainer
 from finevit.hub.tokenizers import OWN, load_tokenizer
 from finevit.packing.texts import pack_texts
 from finevit.registry import MODELS
@@ -24,9 +24,6 @@ CAPTIONS = [
 ODD = ["", "ball", "ball " * 5000, "😀 👨‍👩‍👧", "שלום عليكم", "a\0b\0", "\ud800 half of a pair", "\n" * 5000]
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEXT = {**SMALL, "vocab_size": 1025, "max_position_embeddings": 32}
-SPEC = importlib.util.spec_from_file_location("train_tokenizer", Path(__file__).parents[1] / "tools" / "train_tokenizer.py")
-trainer = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(trainer)
 
 
 def read(name: str, texts: list[str], limit: int):

@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from PIL import Image
 
+from finevit.commands import train as train_command
 from finevit.datasets.readers import open_source
 from finevit.engine.checkpoints import check_resumable
 from finevit.engine.hooks.bad_samples_hook import BadSamplesHook
@@ -452,15 +453,14 @@ def test_checkpoints_that_go_elsewhere_are_moved_aside_too(tmp_path):
 
 @pytest.mark.parametrize("flag", ["--work-dir=~/run", "--cfg-options=work_dir=~/run"])
 def test_the_home_folder_is_none_that_is_called_tilde(tmp_path, monkeypatch, flag):
-    tool = runpy.run_path(str(ROOT / "tools/train.py"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["train.py", "config.py", flag])
-    arguments = tool["parse_arguments"]()
+    arguments = train_command.parse_arguments(plan=False)
     cfg = Config({**arguments.cfg_options, "load_from": "~/w/iter_4.pth"})
-    tool["apply_flags"](cfg, arguments)
+    train_command.apply_flags(cfg, arguments)
     assert (cfg.work_dir, cfg.load_from) == (f"{tmp_path}/run", f"{tmp_path}/w/iter_4.pth")
     cfg.load_from = "https://host/iter_4.pth"
-    tool["apply_flags"](cfg, arguments)
+    train_command.apply_flags(cfg, arguments)
     assert cfg.load_from == "https://host/iter_4.pth"
 
 

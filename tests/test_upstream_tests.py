@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[1] / "tools" / "upstream_tests.py"
+TOOL = Path(__file__).parents[1] / "tools/maintenance/upstream_tests.py"
 HEAD = """
 import mmseg
 from mmcv.ops.nms import ext_module

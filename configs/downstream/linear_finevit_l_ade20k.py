@@ -1,4 +1,4 @@
-"""Linear segmentation on ADE20K: a 1 x 1 convolution on the frozen encoder's last map (tools/probe.py has DINOv3's protocol)."""
+"""Linear segmentation on ADE20K: a 1 x 1 convolution on the frozen encoder's last map (finevit probe has DINOv3's protocol)."""
 
 _base_ = ["upernet_finevit_l_ade20k.py", "_base_/linear_head.py"]
 

@@ -1,4 +1,4 @@
-"""Linear probe on ImageNet: a linear classifier on the mean of the frozen encoder's tokens, 30 epochs (k-NN: tools/probe.py)."""
+"""Linear probe on ImageNet: a linear classifier on the mean of the frozen encoder's tokens, 30 epochs (k-NN: finevit probe)."""
 
 _base_ = "_base_/imagenet.py"
 

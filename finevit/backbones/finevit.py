@@ -133,7 +133,7 @@ class FineViT(BaseModule, ImageEncoder):
         self._is_init = True
 
     def _load(self, file: str, prefix: str) -> None:
-        content = read_checkpoint(file, setting="init_cfg.checkpoint", remedy="give a checkpoint of tools/train.py, of any stage")
+        content = read_checkpoint(file, setting="init_cfg.checkpoint", remedy="give a checkpoint of finevit train, of any stage")
         if MARK in (content.get("meta") or {}):
             prefix = "backbone."  # of an export, whatever it has in the file
         weights, where = under(weights_of(content), prefix), f"init_cfg.checkpoint={str(file)!r}, prefix={prefix!r}"

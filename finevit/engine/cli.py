@@ -40,6 +40,11 @@ class Options(argparse.Action):
             parser.error(f"{self.option_strings[0]}: {values} cannot be read; name the settings of a dict one by one: A.B=1 A.C=2")
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Gives a command ``--cfg-options``."""
+    parser.add_argument("--cfg-options", nargs="+", action=Options, default={}, metavar="KEY=VALUE", help="override settings")
+
+
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Print a ``ValueError`` that FineViT itself raised as ``error: ...`` and exit with status 2.

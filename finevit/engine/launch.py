@@ -54,6 +54,6 @@ def _check_alone(environment: Mapping[str, str]) -> None:
         if SETS[launcher][0] in environment and told.isdecimal() and int(told) > 1:
             raise ValueError(
                 f"launcher='none', but {name}={told}: {told} processes would do the same work and write to the same files; add "
-                f"--launcher {launcher} (tools/test.py: --cfg-options launcher={launcher}), or start one process "
+                f"--launcher {launcher} (finevit test: --cfg-options launcher={launcher}), or start one process "
                 f"(unset {name} where there is only one)"
             )

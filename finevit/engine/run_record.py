@@ -64,7 +64,7 @@ def planned(runner: Runner, seconds: float) -> list[list[str]]:
     """Rows: what was planned of the run and what happened; ``seconds`` is the time of all steps."""
     plan, found = next(((hook.plan, hook.found) for hook in runner.hooks if isinstance(hook, PlanHook)), (None, {}))
     batch, steps = runner.train_dataloader.batch_sampler.batch_size * runner.world_size, runner.max_iters
-    time = f"{plan.totals['seconds'] / 60:,.1f} min" if plan else "no plan: tools/train.py --plan"
+    time = f"{plan.totals['seconds'] / 60:,.1f} min" if plan else "no plan: finevit train --plan"
     memory = f"{plan.totals['memory'] / GIB:.2f} GiB" if plan else ""
     rows = [
         ["", "planned", "happened"],

@@ -59,7 +59,7 @@ def _holder(path: Path) -> str:
 
 
 TESTS = "test_logs"
-"""Where ``tools/test.py`` leaves MMEngine's files, so that the config of a run stays beside its checkpoints."""
+"""Where ``finevit test`` leaves MMEngine's files, so that the config of a run stays beside its checkpoints."""
 LEFT = (
     *("iter_*.pth", "epoch_*.pth", "best_*.pth", "last_checkpoint"),
     *("results.json", "report.html", "report_before.pt", "plan_check.json", "bad_samples*.txt", "nonfinite_steps.txt"),
@@ -74,7 +74,7 @@ class EarlierRunHook(Hook):
 
     That is once the data is open and the weights are loaded, which may be those of the earlier run. A run that goes on, from a
     checkpoint of its work dir, leaves all as it is but later checkpoints, which are damaged or were not wanted. What a run that was
-    killed had not finished writing is removed. ``tools/train.py`` gives the hook to every run.
+    killed had not finished writing is removed. ``finevit train`` gives the hook to every run.
     """
 
     priority = "HIGHEST"

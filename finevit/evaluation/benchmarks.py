@@ -35,7 +35,7 @@ BENCHMARKS = {
     "ocrbench": Benchmark("OCRBench", "annotations", "questions"),
     "docvqa": Benchmark("DocVQA", "annotations", "questions"),
 }
-"""By the name that ``tools/test.py --benchmark`` takes."""
+"""By the name that ``finevit test --benchmark`` takes."""
 SETTING = re.compile(r""",(?=\w+=)(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
 """The comma before a further setting, outside of quotes."""
 REPLACED = ("PickCaption", "Tokenize", "AllCaptions", "Label", "DropPatches", "RandomFlip")
@@ -87,7 +87,7 @@ def check_model(text: str, metric: Mapping[str, Any], model: Mapping[str, Any]) 
     if metric["type"] in ("finevit.Retrieval", "finevit.ZeroShot") and not model.get("text_encoder"):
         raise ValueError(
             f"--benchmark {text}: this set compares images with texts, but model.type={model['type']!r} has no text_encoder; "
-            "test a checkpoint of Stage II, with its config, or what the encoder alone knows: python tools/probe.py CHECKPOINT"
+            "test a checkpoint of Stage II, with its config, or what the encoder alone knows: finevit probe CHECKPOINT"
         )
 
 

@@ -67,7 +67,7 @@ def write(source: Source, folder: Path, target: str) -> None:
         "image": source.image,
         "parameters": readable(sum(value.numel() for value in source.part("backbone").values())),
         "metrics": measured(source),
-        "command": f"python tools/export.py {source.path.name} --to {target} --out FOLDER",
+        "command": f"finevit export {source.path.name} --to {target} --out FOLDER",
         "made": _made(source),
         **_data(source),
         "start": "" if source.stage else tuned.start_of(source.cfg) + "\n\n",
@@ -144,7 +144,7 @@ def _made(source: Source) -> str:
     parts = {"teacher": "teacher", "text_encoder": "text tower", "llm": "language model"}
     types = {said: source.cfg.model[name].get("type") for name, said in parts.items() if source.cfg.model.get(name)}
     beside = "".join(f", {said} `{kind}`" for said, kind in types.items())
-    run = f"The checkpoint `{source.path.name}` is from {steps} steps of tools/train.py with seed {seed}{beside}."
+    run = f"The checkpoint `{source.path.name}` is from {steps} steps of finevit train with seed {seed}{beside}."
     averaged = any(tuned.kind_of(hook) == "EMAHook" for hook in source.cfg.get("custom_hooks") or [])
     mean = " Its weights are the exponential moving average (EMAHook)." if averaged else ""
     return f"{run}{mean} Exported with {versions}."

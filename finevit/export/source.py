@@ -21,7 +21,7 @@ from finevit.registry import MODELS
 
 STAGES = {kind: stage for stage, kind in exported.STAGES.items()}
 """Which stage a model's type is of."""
-REMEDY = "give a whole checkpoint of tools/train.py, and with --config the config that it was trained with"
+REMEDY = "give a whole checkpoint of finevit train, and with --config the config that it was trained with"
 
 
 @dataclass(frozen=True)

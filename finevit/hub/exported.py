@@ -1,4 +1,4 @@
-"""Safetensors that ``tools/export.py`` wrote, as checkpoints: the names of their weights in a model, and the encoder's config."""
+"""Safetensors that ``finevit export`` wrote, as checkpoints: the names of their weights in a model, and the encoder's config."""
 
 import json
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""What a run will cost, before it is made: ``tools/train.py --plan``."""
+"""What a run will cost, before it is made: ``finevit train --plan``."""

@@ -1,6 +1,6 @@
 """The plan of a run: what is scheduled, and what each step will cost in patches, tokens, FLOPs, time and memory.
 
-``tools/train.py --plan CONFIG`` makes it (:mod:`finevit.planning.planner`) and keeps it in the work dir; ``PlanHook`` then compares
+``finevit train --plan CONFIG`` makes it (:mod:`finevit.planning.planner`) and keeps it in the work dir; ``PlanHook`` then compares
 a run with it (:mod:`finevit.engine.hooks.plan_hook`).
 """
 

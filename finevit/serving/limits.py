@@ -15,7 +15,7 @@ PLACED = "placed"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one request may ask for, and how many there may be. Each is a flag of ``tools/serve.py``.
+    """What one request may ask for, and how many there may be. Each is a flag of ``finevit serve``.
 
     ``body_bytes``    most bytes of a request's body, counted as they arrive. base64 adds a third to an image.
     ``pixels``        most pixels of an image: read from its header, before it is decoded.

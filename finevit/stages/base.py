@@ -16,7 +16,7 @@ def build_part(setting: str, config: dict, contract: type[nn.Module], kind: str)
     lacking = ", ".join(attribute for attribute in get_annotations(contract) if not hasattr(part, attribute))
     if not isinstance(part, contract):
         lacking = f", and has no {lacking}" if lacking else ""
-        remedy = "derive it from that, or wrap it in a class that does (docs/plugins.md); tools/plugins.py lists those there are"
+        remedy = "derive it from that, or wrap it in a class that does (docs/plugins.md); finevit plugins lists those there are"
         raise ValueError(
             f"model.{setting}.type={config['type']!r} is no {kind}: {name} does not derive from {asked}{lacking}; {remedy}"
         )

@@ -1,4 +1,4 @@
-"""Embedded scenes with the class of what covers most (tools/write_scenes.py), a classifier for them, minutes on two cores."""
+"""Embedded scenes with the class of what covers most (finevit write-scenes), a classifier for them, minutes on two cores."""
 
 _base_ = "mmpretrain::_base_/default_runtime.py"
 

@@ -1,4 +1,4 @@
-"""Embedded scenes in ADE20K's layout (``make downstream`` writes them: tools/write_scenes.py), for minutes on two cores."""
+"""Embedded scenes in ADE20K's layout (``make downstream`` writes them: finevit write-scenes), for minutes on two cores."""
 
 _base_ = "mmseg::_base_/default_runtime.py"
 

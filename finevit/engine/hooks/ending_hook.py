@@ -22,7 +22,7 @@ GOING_ON = "to go on: the same command with --resume"
 class EndingHook(Hook):
     """Ends a run between two steps where a signal asks for it: all ranks at the same step, for each may be the one that was asked.
 
-    The last hook of a step, so that all that belongs to it is done. The run takes place within ``saving``. ``tools/train.py`` gives
+    The last hook of a step, so that all that belongs to it is done. The run takes place within ``saving``. ``finevit train`` gives
     the hook to every run.
     """
 

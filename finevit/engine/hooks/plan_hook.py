@@ -21,7 +21,7 @@ WARM_UP = 2
 
 @HOOKS.register_module()
 class PlanHook(Hook):
-    """Checks the prediction of ``tools/train.py --plan`` where the work dir holds one: logged at the end, and ``plan_check.json``.
+    """Checks the prediction of ``finevit train --plan`` where the work dir holds one: logged at the end, and ``plan_check.json``.
 
     Predicted and seen are means over the steps of this run, of the main rank; memory is the peak. A plan of other settings is not
     compared, and of one that was made on another device only patches and tokens are.

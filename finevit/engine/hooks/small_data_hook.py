@@ -96,7 +96,7 @@ def foreign(transform: Any, source: Source, data_root: str | None) -> str:
     each = _tokens_a_word(_reads(reader), source)
     if each <= SPELT:
         return ""
-    train = f"python tools/train_tokenizer.py --data-root {data_root or 'DATA'} --size 8192{chat} --out data/tokenizer"
+    train = f"finevit train-tokenizer --data-root {data_root or 'DATA'} --size 8192{chat} --out data/tokenizer"
     other = "model.llm.model=NAME of Hugging Face" if chat else "model.text_encoder.type=HuggingFaceText with model=NAME"
     spelt = f"it takes {each:.1f} tokens for a word of these captions (of the scenes, 1.2 to 1.6), which are cut early"
     remedy = f"train one, {train}, and set {setting}=data/tokenizer, or take {other}"

@@ -43,7 +43,7 @@ class Claim(NamedTuple):
 
 @HOOKS.register_module()
 class StrideHook(Hook):
-    """Checks strides before a run of another program; ``tools/train.py`` does so without it."""
+    """Checks strides before a run of another program; ``finevit train`` does so without it."""
 
     def before_run(self, runner: Runner) -> None:
         check_strides(runner.model)

@@ -42,7 +42,7 @@ class Checkpoint(NamedTuple):
 
 def open_checkpoint(path: str, config: str | None, options: dict[str, Any]) -> Checkpoint:
     """A checkpoint with the config of a file or, without one, its own; ``ValueError`` where it cannot be read or has none."""
-    content = read_checkpoint(path, setting="checkpoint", remedy="give one that tools/train.py wrote")
+    content = read_checkpoint(path, setting="checkpoint", remedy="give one that finevit train wrote")
     meta = content.get("meta", {})
     cfg = config_of(path, meta, config, options)
     if not isinstance(cfg.get("model"), dict) or not cfg.model.get("backbone"):
