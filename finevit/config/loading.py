@@ -16,6 +16,7 @@ from mmengine.registry import MODELS, TRANSFORMS, Registry
 from mmengine.utils import import_modules_from_strings
 from yapf.yapflib import yapf_api
 
+from finevit.config.bundled import bundled, locate
 from finevit.config.fractions import resolve_shares
 from finevit.config.options import ConfigError, Given
 from finevit.config.own_data import LOADERS, SETTINGS, sources, use_own_data
@@ -55,7 +56,7 @@ yapf_api.FormatCode = _formatted_once(yapf_api.FormatCode)
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
-    """Load the config file ``path`` and merge ``options`` (dotted name -> value, as ``--cfg-options`` gives them).
+    """Load the config file ``path``, or FineViT's own of that bare name; merge ``options`` (dotted name -> value).
 
     The top-level settings ``data_root`` and ``val_data_root`` lead the dataloaders away from the embedded scenes, as
     :func:`~finevit.config.own_data.use_own_data` says.
@@ -65,7 +66,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     ``model.llm``; one that takes ``patch`` or ``snap`` and names none gets ``model.backbone.patch``, or two of it.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
-    return _completed(_read(Path(path)), options if options is not None else {})
+    return _completed(_read(locate(Path(path))), options if options is not None else {})
 
 
 def _completed(cfg: Config, options: dict[str, Any]) -> Config:
@@ -113,8 +114,9 @@ def _plain_scope(cfg: Config) -> bool:
 
 def _read(path: Path) -> Config:
     if not path.exists():
-        choices = [str(other) for folder in {path.parent, Path("configs")} for other in sorted(folder.glob("*.py"))]
-        hint = did_you_mean(str(path), choices) or f"; configs here: {', '.join(choices) or 'none'}"
+        here = [str(other) for folder in {path.parent, Path("configs")} for other in sorted(folder.glob("*.py"))]
+        told = f"; configs here: {', '.join(here) or 'none'}; FineViT's own: {', '.join(bundled())}"
+        hint = did_you_mean(str(path), [*here, *bundled()]) or told
         raise ConfigError(f"the config file {str(path)!r} does not exist{hint}")
     try:
         _check_files(path)
