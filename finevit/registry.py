@@ -43,6 +43,9 @@ VISBACKENDS = _child(root.VISBACKENDS)
 """Empty so far: MMEngine's own components serve, but it warns where a scope has no registry for a kind that a config uses."""
 METRICS = _child(root.METRICS, "evaluation")
 
+EXPORTERS = Registry("exporter", scope="finevit", locations=_modules("export"))
+"""Formats of other libraries: what ``tools/export.py --to`` takes."""
+
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
 
@@ -69,5 +72,6 @@ REGISTRIES: dict[str, Registry] = {
     "optimizer": OPTIMIZERS,
     "metric": METRICS,
     "schedule": SCHEDULES,
+    "exporter": EXPORTERS,
 }
 """Every registry of this package by the name of its kind, in the order in which tools list them."""

@@ -133,7 +133,9 @@ def test_processes_that_write_one_file_at_once_do_not_meet(tmp_path):
 
 def test_an_export_to_a_full_disk_is_named_and_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(export_run, "read_source", lambda *_: None)
-    monkeypatch.setattr("finevit.export.to_hf.write", lambda source, folder: (folder / "half").touch() or full())
+    monkeypatch.setattr(
+        "finevit.export.to_hf.HuggingFaceExporter.write", lambda self, source, folder: (folder / "half").touch() or full()
+    )
     with pytest.raises(ValueError, match=r"--out '.*/out' cannot be written \(No space left on device\); free space there"):
         export_run.export("a.pth", "hf", tmp_path / "out")
     assert os.listdir(tmp_path) == []

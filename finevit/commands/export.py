@@ -5,14 +5,14 @@ import argparse
 from finevit.engine.cli import user_errors
 from finevit.hub.trust import add_trust
 
-TARGETS = ("safetensors", "hf", "timm", "onnx", "open_clip", "llava")
+TARGETS = "safetensors, hf, timm, onnx, open_clip (of Stage II), llava (of Stage III), or a plugin's"
 
 
 def parse_arguments() -> argparse.Namespace:
     """What to export, for whom, and where to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a checkpoint of finevit train, of any stage")
-    parser.add_argument("--to", required=True, choices=TARGETS, help="for whom; open_clip needs Stage II, llava Stage III")
+    parser.add_argument("--to", required=True, metavar="TARGET", help=TARGETS)
     parser.add_argument("--out", required=True, metavar="FOLDER", help="a new or empty folder")
     parser.add_argument("--config", help="the config of the run (default: the one in the checkpoint)")
     add_trust(parser)

@@ -14,9 +14,9 @@ import finevit
 from finevit.evaluation.results import NAME, read_results
 from finevit.export import tuned
 from finevit.export.classifier import classifier_of
+from finevit.export.exporter import Exporter
 from finevit.export.files import TEMPLATES
 from finevit.export.source import Source
-from finevit.export.usage import USAGES
 from finevit.stages.base import readable
 
 STAGES = {
@@ -48,17 +48,16 @@ class Measured(NamedTuple):
     values: dict[str, float]
 
 
-def write(source: Source, folder: Path, target: str) -> None:
+def write_card(source: Source, folder: Path, exporter: Exporter, target: str) -> None:
     """``README.md``, with the front matter that the hub reads."""
-    usage = USAGES[target]
     facts = {
         "name": f"finevit-{source.arch}-{f'stage{len(source.stage)}' if source.stage else source.task.replace(' ', '-')}",
-        "library": usage.library,
-        "library_name": usage.name,
-        "pipeline": "image-classification" if _classifies(source, target) else usage.pipeline,
-        "tags": usage.tags,
-        "usage": usage.text.format(arch=source.arch).strip() + (CLASSIFIER if _classifies(source, target) else ""),
-        "limits": (*usage.limits, *_limits(source, target)),
+        "library": exporter.library,
+        "library_name": exporter.title,
+        "pipeline": "image-classification" if _classifies(source, target) else exporter.pipeline,
+        "tags": exporter.tags,
+        "usage": exporter.usage.format(arch=source.arch).strip() + (CLASSIFIER if _classifies(source, target) else ""),
+        "limits": (*exporter.limits, *_limits(source, target)),
         "what": _what(source),
         "prepared": _prepared(source.image),
         "sizes": f"in training they were multiples of {source.image['snap']}" if source.stage else "others were padded in training",

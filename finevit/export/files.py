@@ -15,7 +15,7 @@ FORMAT = "1"
 """Version of the exported weights' names and metadata."""
 SHARED = {"spelling": Path(__file__).parents[1] / "hub/spelling.py"}
 """Modules of this library that travel as they are, so that an export does what the training did."""
-_OWN_IMPORT = re.compile(r"^from (?:\.(\w+_finevit)|finevit\.(spelling)) import [^\n(]*(?:\([^)]*\))?\n", re.MULTILINE)
+_OWN_IMPORT = re.compile(r"^from (?:\.(\w+_finevit)|finevit\.hub\.(spelling)) import [^\n(]*(?:\([^)]*\))?\n", re.MULTILINE)
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -1,12 +1,14 @@
 """A Hugging Face folder with its own code: no class of Transformers has this structure (docs/export.md)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from finevit.export.classifier import classifier_of
+from finevit.export.exporter import REMOTE, Exporter
 from finevit.export.files import copy_code, save_json, save_weights
 from finevit.export.source import Source
 from finevit.export.to_safetensors import metadata
+from finevit.registry import EXPORTERS
 
 CLASSIFIER = "FineViTForImageClassification"
 CLASSES = (
@@ -21,16 +23,34 @@ PIPELINES = (
 )
 
 
-def write(source: Source, folder: Path) -> None:
+@EXPORTERS.register_module(name="hf")
+class HuggingFaceExporter(Exporter):
     """Config, weights, image processor, and the modules that ``auto_map`` names."""
-    head, classifier = classifier_of(source)
-    save_json(folder / "config.json", _config(source.encoder) | ({**head, "architectures": [CLASSIFIER]} if head else {}))
-    save_json(folder / "preprocessor_config.json", _processor(source.image, source.encoder["patch"]))
-    prefix = "finevit.encoder" if head else "encoder"
-    weights = {f"{prefix}.{name}": value for name, value in source.part("backbone").items()}
-    save_weights(folder / "model.safetensors", weights | classifier, metadata(source))
-    copy_code(folder, "encoder_finevit", "configuration_finevit", "modeling_finevit", "pipelines_finevit")
-    copy_code(folder, "image_processing_finevit", "pixels_finevit")
+
+    library = "transformers"
+    title = "Hugging Face Transformers"
+    limits: ClassVar[tuple[str, ...]] = (REMOTE,)
+    usage = """
+```python
+from transformers import AutoImageProcessor, AutoModel
+
+model = AutoModel.from_pretrained(FOLDER, trust_remote_code=True).eval()
+processor = AutoImageProcessor.from_pretrained(FOLDER, trust_remote_code=True)
+output = model(**processor(images))  # last_hidden_state, pooler_output
+```
+
+Images of one size become a batch, others are packed as patches with their grids; the model reads both.
+"""
+
+    def write(self, source: Source, folder: Path) -> None:
+        head, classifier = classifier_of(source)
+        save_json(folder / "config.json", _config(source.encoder) | ({**head, "architectures": [CLASSIFIER]} if head else {}))
+        save_json(folder / "preprocessor_config.json", _processor(source.image, source.encoder["patch"]))
+        prefix = "finevit.encoder" if head else "encoder"
+        weights = {f"{prefix}.{name}": value for name, value in source.part("backbone").items()}
+        save_weights(folder / "model.safetensors", weights | classifier, metadata(source))
+        copy_code(folder, "encoder_finevit", "configuration_finevit", "modeling_finevit", "pipelines_finevit")
+        copy_code(folder, "image_processing_finevit", "pixels_finevit")
 
 
 def _config(encoder: dict[str, Any]) -> dict[str, Any]:

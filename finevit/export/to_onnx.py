@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from finevit.export.exporter import Exporter
 from finevit.export.files import copy_code
 from finevit.export.source import Source
 from finevit.export.templates.encoder_finevit import Encoder
 from finevit.export.to_safetensors import metadata
+from finevit.registry import EXPORTERS
 
 NAME = "model.onnx"
 LARGEST = 4096
@@ -32,19 +34,37 @@ class Outputs(nn.Module):
         return tokens, pooled
 
 
-def write(source: Source, folder: Path) -> None:
+@EXPORTERS.register_module(name="onnx")
+class OnnxExporter(Exporter):
     """``model.onnx`` (weights beside it where they are more than 2 GB) and ``config.json``."""
-    if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"--to onnx: {' and '.join(missing)} not installed; `pip install {' '.join(missing)}`")
-    encoder = Encoder(**source.encoder)
-    encoder.load_state_dict(source.part("backbone"))
-    model = Outputs(encoder.eval().float())
-    _export(model, encoder.patch, folder / NAME)
-    content = {name: json.loads(value) if name in ("config", "image") else value for name, value in metadata(source).items()}
-    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-    copy_code(folder, "pixels_finevit")
-    if importlib.util.find_spec("onnxruntime"):
-        _check(model, encoder.patch, folder / NAME)
+
+    needs = ("onnx", "onnxscript")
+    library = "onnx"
+    title = "ONNX Runtime"
+    tags = ("onnx",)
+    limits = ("Images of one call have one size; weights and activations are float32.",)
+    usage = """
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+tokens, pooled = session.run(None, {{"pixel_values": pixels}})  # float32 [batch, 3, height, width], normalised
+```
+
+Batch, height and width are free; height and width are multiples of the patch. `config.json` holds mean, standard deviation and the
+budget of pixels, `pixels_finevit.py` (needs torch) what resizes and normalises as in training.
+"""
+
+    def write(self, source: Source, folder: Path) -> None:
+        encoder = Encoder(**source.encoder)
+        encoder.load_state_dict(source.part("backbone"))
+        model = Outputs(encoder.eval().float())
+        _export(model, encoder.patch, folder / NAME)
+        content = {name: json.loads(value) if name in ("config", "image") else value for name, value in metadata(source).items()}
+        (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+        copy_code(folder, "pixels_finevit")
+        if importlib.util.find_spec("onnxruntime"):
+            _check(model, encoder.patch, folder / NAME)
 
 
 def _export(model: Outputs, patch: int, path: Path) -> None:

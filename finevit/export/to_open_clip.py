@@ -6,32 +6,59 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from finevit.export.exporter import Exporter
 from finevit.export.files import merge_code, save_json, save_weights
 from finevit.export.source import Source
 from finevit.export.to_safetensors import metadata
 from finevit.heads import SigmoidHead
 from finevit.hub.tokenizers import PLAIN, load_backend, load_tokenizer
-from finevit.registry import MODELS
+from finevit.registry import EXPORTERS, MODELS
 from finevit.text_encoders import HuggingFaceText, TextTransformer
 
 
-def write(source: Source, folder: Path) -> None:
+@EXPORTERS.register_module(name="open_clip")
+class OpenClipExporter(Exporter):
     """``open_clip_finevit.py`` with its settings, weights, and the tokenizer's files."""
-    source.need("II", "open_clip")
-    text, head = _parts(source)
-    settings = _tokenizer(text, folder)
-    context = (source.cfg.get("val_dataloader") or {}).get("dataset", {}).get("text_length") or text.context
-    settings["context_length"] = min(context, text.context)
-    model = {
-        "encoder": source.encoder,
-        "image": source.image,
-        "text": _transformer(text, settings["pad"]) if isinstance(text, TextTransformer) else _tower(text, folder, settings),
-        "embed_dim": head.embed_dim,
-        "sigmoid": isinstance(head, SigmoidHead),
-    }
-    save_json(folder / "open_clip_finevit.json", {"model": model, "tokenizer": settings})
-    save_weights(folder / "model.safetensors", _weights(source), metadata(source))
-    merge_code(folder, "open_clip_finevit")
+
+    stage = "II"
+    library = "open_clip"
+    title = "users of open_clip and CLIP_benchmark"
+    pipeline = "zero-shot-image-classification"
+    limits = (
+        "open_clip.create_model does not know this architecture: load it with the file beside the weights.",
+        "The results were measured at native aspect ratios, not on the squares that preprocess makes by default.",
+    )
+    usage = """
+```python
+import sys
+sys.path.insert(0, FOLDER)
+from open_clip_finevit import load  # needs torch, safetensors and transformers (for the tokenizer)
+
+model, preprocess, tokenizer = load(FOLDER)
+image = model.encode_image(preprocess(picture)[None], normalize=True)
+text = model.encode_text(tokenizer(["a red circle", "two cats"]), normalize=True)
+logits = model.logit_scale.exp() * image @ text.T
+```
+
+`preprocess` makes squares, which loaders can put into batches; `load(FOLDER, native=True)` keeps the aspect ratio, as in training,
+and `encode_image` then takes a list. `logit_bias` is a number, or None for a softmax loss.
+"""
+
+    def write(self, source: Source, folder: Path) -> None:
+        text, head = _parts(source)
+        settings = _tokenizer(text, folder)
+        context = (source.cfg.get("val_dataloader") or {}).get("dataset", {}).get("text_length") or text.context
+        settings["context_length"] = min(context, text.context)
+        model = {
+            "encoder": source.encoder,
+            "image": source.image,
+            "text": _transformer(text, settings["pad"]) if isinstance(text, TextTransformer) else _tower(text, folder, settings),
+            "embed_dim": head.embed_dim,
+            "sigmoid": isinstance(head, SigmoidHead),
+        }
+        save_json(folder / "open_clip_finevit.json", {"model": model, "tokenizer": settings})
+        save_weights(folder / "model.safetensors", _weights(source), metadata(source))
+        merge_code(folder, "open_clip_finevit")
 
 
 def _parts(source: Source) -> tuple[Any, Any]:

@@ -3,14 +3,34 @@
 import json
 from pathlib import Path
 
+from finevit.export.exporter import Exporter
 from finevit.export.files import FORMAT, copy_code, save_weights
 from finevit.export.source import Source
+from finevit.registry import EXPORTERS
 
 
-def write(source: Source, folder: Path) -> None:
+@EXPORTERS.register_module(name="safetensors")
+class SafetensorsExporter(Exporter):
     """``model.safetensors``: names as in ``finevit.backbones.FineViT``; and the module that reads them."""
-    save_weights(folder / "model.safetensors", source.part("backbone"), metadata(source))
-    copy_code(folder, "encoder_finevit")
+
+    library = "safetensors"
+    title = "PyTorch"
+    usage = """
+```python
+import json
+from safetensors import safe_open
+from encoder_finevit import Encoder  # the file beside the weights; needs torch alone
+
+with safe_open("model.safetensors", "pt") as file:
+    encoder = Encoder(**json.loads(file.metadata()["config"])).eval()
+    encoder.load_state_dict({{key: file.get_tensor(key) for key in file.keys()}})
+tokens, pooled, states = encoder.encode(pixels)  # normalised [batch, 3, height, width]
+```
+"""
+
+    def write(self, source: Source, folder: Path) -> None:
+        save_weights(folder / "model.safetensors", source.part("backbone"), metadata(source))
+        copy_code(folder, "encoder_finevit")
 
 
 def metadata(source: Source) -> dict[str, str]:
