@@ -46,6 +46,9 @@ METRICS = _child(root.METRICS, "evaluation")
 EXPORTERS = Registry("exporter", scope="finevit", locations=_modules("export"))
 """Formats of other libraries: what ``tools/export.py --to`` takes."""
 
+REPORT_PAGES = Registry("report page", scope="finevit", locations=_modules("visualization"))
+"""What the report of a run shows, by the name of the stage's class."""
+
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
 
@@ -73,5 +76,6 @@ REGISTRIES: dict[str, Registry] = {
     "metric": METRICS,
     "schedule": SCHEDULES,
     "exporter": EXPORTERS,
+    "report page": REPORT_PAGES,
 }
 """Every registry of this package by the name of its kind, in the order in which tools list them."""

@@ -15,7 +15,7 @@ from finevit.ops.patches import patchify
 from finevit.packing.collate import pack
 from finevit.visualization import answers, pairs, stage1, stage2, stage3
 from finevit.visualization.gallery import View
-from finevit.visualization.report import Page
+from finevit.visualization.report import Page, Run
 from finevit.visualization.run import Changes, LeftOut, sections
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -82,16 +82,18 @@ def stage1_page(folder: Path) -> Page:
         "constant": [1.0] * 100,
         "r2": np.linspace(-1, 0.4, 100),
     }
-    page = stage1.page(
-        scalars=scalars,
-        results=results,
-        steps=100,
-        batch=16,
-        parameters=5_270_000,
-        facts=[("teacher", "DINOv2 <small> & kind")],
-        before=[view(0), view(1)],
-        after=[view(0), view(1)],
-        config="model = dict(type='MaskedDistillation')",
+    page = stage1.MaskedDistillationPage().page(
+        Run(
+            scalars=scalars,
+            results=results,
+            steps=100,
+            batch=16,
+            parameters=5_270_000,
+            facts=[("teacher", "DINOv2 <small> & kind")],
+            before=[view(0), view(1)],
+            after=[view(0), view(1)],
+            config="model = dict(type='MaskedDistillation')",
+        )
     )
     changes = Changes([("model.backbone.arch", "tiny", "endless" * 40)], [("train_cfg.max_iters", "600", "100")])
     planned = [["", "planned", "happened"], ["steps", "100", "100"]]
@@ -131,16 +133,18 @@ def stage2_page(folder: Path) -> Page:
         results.add(step, metrics, protocols={"Retrieval": "retrieval/recall-v1"}, data="24 scenes", images=24)
     ramp = np.linspace(0, 1, 100)
     scalars = {"loss": 9 - 8 * ramp, "loss_sigmoid": 9 - 8 * ramp, "temperature": 0.1 - 0.05 * ramp, "bias": ramp - 10}
-    return stage2.page(
-        scalars={**scalars, "time": [0.5] * 100, "text_length": [64] * 50 + [256] * 50, "lr": ramp, "images_per_s": 80 + ramp},
-        results=results,
-        steps=100,
-        batch=16,
-        parameters=5_270_000,
-        facts=[("text encoder", "TextTransformer <small> & kind")],
-        before=pair_views(24, noise=9.0),
-        after=pair_views(24, noise=0.9),
-        config="model = dict(type='ContrastiveLearning')",
+    return stage2.ContrastiveLearningPage().page(
+        Run(
+            scalars={**scalars, "time": [0.5] * 100, "text_length": [64] * 50 + [256] * 50, "lr": ramp, "images_per_s": 80 + ramp},
+            results=results,
+            steps=100,
+            batch=16,
+            parameters=5_270_000,
+            facts=[("text encoder", "TextTransformer <small> & kind")],
+            before=pair_views(24, noise=9.0),
+            after=pair_views(24, noise=0.9),
+            config="model = dict(type='ContrastiveLearning')",
+        )
     )
 
 
@@ -201,14 +205,16 @@ def stage3_page(folder: Path) -> Page:
         results.add(step, metrics, protocols={"LocalTasks": "local/iou50-v2; boxes as norm1000"}, data="12 scenes", images=12)
     ramp = np.linspace(0, 1, 100)
     scalars = {"loss": 9 - 8 * ramp, "loss_language": 9 - 8 * ramp, "token_accuracy": ramp, "time": [0.5] * 100, "lr": ramp}
-    return stage3.page(
-        scalars=scalars,
-        results=results,
-        steps=100,
-        batch=16,
-        parameters=5_270_000,
-        facts=[("language model", "HuggingFaceLLM <small> & kind")],
-        before=answer_views(12, mute=True),
-        after=answer_views(12),
-        config="model = dict(type='LLMAlignment')",
+    return stage3.LLMAlignmentPage().page(
+        Run(
+            scalars=scalars,
+            results=results,
+            steps=100,
+            batch=16,
+            parameters=5_270_000,
+            facts=[("language model", "HuggingFaceLLM <small> & kind")],
+            before=answer_views(12, mute=True),
+            after=answer_views(12),
+            config="model = dict(type='LLMAlignment')",
+        )
     )

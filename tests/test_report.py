@@ -23,8 +23,8 @@ from finevit.plugins import load_plugins
 from finevit.visualization.gallery import GREY, columns, masked, views
 from finevit.visualization.pca import colour_basis, colour_maps
 from finevit.visualization.plots import Series, line_chart, running_mean
-from finevit.visualization.report import Chart, Figure, Page, render, write
-from finevit.visualization.stage1 import page
+from finevit.visualization.report import Chart, Figure, Page, Run, render, write
+from finevit.visualization.stage1 import MaskedDistillationPage
 
 # colours
 
@@ -181,7 +181,9 @@ def test_page_is_one_balanced_file_that_loads_nothing(page_of_stage1, tmp_path):
 
 
 def test_page_without_evaluation_or_pictures(tmp_path):
-    bare = page(scalars={}, results=Results(tmp_path), steps=2, batch=1, parameters=0, facts=[], before=[], after=[], config="")
+    bare = MaskedDistillationPage().page(
+        Run(scalars={}, results=Results(tmp_path), steps=2, batch=1, parameters=0, facts=[], before=[], after=[], config="")
+    )
     assert [figure.label for figure in bare.figures] == ["Encoder", "Images seen"]
     assert "What it sees" not in Outline(render(bare)).text
     Outline(render(Page(title="t", figures=[Figure("a", "<b>")], charts=[Chart("c", "<svg></svg>")])))

@@ -16,7 +16,7 @@ from finevit.contracts import Record, Source
 from finevit.ops.patches import patchify
 from finevit.packing.collate import pack
 from finevit.plugins import load_plugins
-from finevit.stages.masked_distillation import MaskedDistillation
+from finevit.registry import REPORT_PAGES
 from finevit.visualization import stage2
 from finevit.visualization.heatmap import Heatmap, scale_of
 from finevit.visualization.pairs import LEGIBLE, POOL, collect, places, queries, similarity
@@ -240,7 +240,8 @@ def test_a_run_of_stage_two_makes_its_page(tmp_path):
 
 
 def test_a_stage_without_a_page_gets_its_results_alone(tmp_path, monkeypatch):
-    monkeypatch.delattr(MaskedDistillation, "page")
+    assert REPORT_PAGES.get("MaskedDistillation")
+    monkeypatch.delitem(REPORT_PAGES.module_dict, "MaskedDistillation")
     run(config(tmp_path / "run", report=True, steps=2))
     assert (tmp_path / "run/results.json").exists()
     assert not (tmp_path / "run/report.html").exists()

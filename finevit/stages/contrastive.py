@@ -30,8 +30,6 @@ class ContrastiveLearning(BaseModel):
         data_preprocessor: config of the preprocessor.
     """
 
-    page = "finevit.visualization.stage2"
-
     def __init__(
         self,
         *,

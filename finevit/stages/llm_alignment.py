@@ -34,8 +34,6 @@ class LLMAlignment(BaseModel):
         data_preprocessor: config of the preprocessor.
     """
 
-    page = "finevit.visualization.stage3"
-
     def __init__(
         self,
         *,

@@ -36,7 +36,6 @@ class MaskedDistillation(BaseModel):
         data_preprocessor: config of the preprocessor.
     """
 
-    page = "finevit.visualization.stage1"
     teacher: Teacher
 
     def __init__(

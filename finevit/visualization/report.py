@@ -1,11 +1,14 @@
 """A run's report: one HTML file that needs nothing else, neither a network nor files beside it."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from finevit.contracts import PackedImages
+from finevit.evaluation.results import Results
 from finevit.storage.durable import write_file
 
 if TYPE_CHECKING:
@@ -53,6 +56,39 @@ class Page:
     run: Sequence[Section] = ()
     config: str = ""
     footnotes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a page is made of: a run of ``steps`` batches of ``batch`` images; ``scalars`` are the training's logged values, one a
+    step, ``before`` and ``after`` what the untrained and the trained model made of the validation's images."""
+
+    scalars: Mapping[str, Sequence[float]]
+    results: Results
+    steps: int
+    batch: int
+    parameters: int
+    facts: Sequence[tuple[str, str]]
+    before: Sequence[Any]
+    after: Sequence[Any]
+    config: str
+
+
+class ReportPage(ABC):
+    """The page of a stage, registered in ``REPORT_PAGES`` under the name of the stage's class, whose subclasses have it too."""
+
+    reads: ClassVar[frozenset[str]]
+    """Which predictions of the validation it needs."""
+    view: ClassVar[type]
+    """A NamedTuple: an image with what the model made of it."""
+
+    @abstractmethod
+    def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+        """Adds a loader's batch (pixels still uint8) to the views; the first ``count`` are shown whole."""
+
+    @abstractmethod
+    def page(self, run: Run) -> Page:
+        """The page of a run that came to its end."""
 
 
 def fragment(template: str, **values: object) -> str:

@@ -1,49 +1,43 @@
 """Stage I's report: which figures, charts and pictures tell whether masked distillation worked."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
+from finevit.registry import REPORT_PAGES
 from finevit.visualization import gallery
-from finevit.visualization.gallery import View
-from finevit.visualization.report import Chart, Figure, Page
+from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run
 from finevit.visualization.training import chart, effort, evaluated, further, loss_chart, protocols, rates, smoothed
 
-__all__ = ["READS", "View", "collect", "page"]
-READS = frozenset({"target", "prediction", "mask", "tokens"})
 R2, PROBE, CEILING = "stage1/r2", "stage1/probe", "stage1/probe_teacher"
 
 
-def collect(views: list[View], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
-    """Adds this batch's images to the views, until there are ``count``."""
-    views += gallery.views(images, predictions, count - len(views))
+@REPORT_PAGES.register_module(name="MaskedDistillation")
+class MaskedDistillationPage(ReportPage):
+    """What a run of Stage I shows."""
 
+    reads = frozenset({"target", "prediction", "mask", "tokens"})
+    view = gallery.View
 
-def page(
-    *,
-    scalars: Mapping[str, Sequence[float]],
-    results: Results,
-    steps: int,
-    batch: int,
-    parameters: int,
-    facts: Sequence[tuple[str, str]],
-    before: Sequence[View],
-    after: Sequence[View],
-    config: str,
-) -> Page:
-    """The page of a run of ``steps`` batches of ``batch`` images; ``scalars`` are the training's logged values, one a step."""
-    figures = quality(results.at(0), results.at(steps))
-    drawn = [loss_chart(scalars), *learning(scalars, results), *rates(scalars), *further(scalars, {"r2"})]
-    return Page(
-        title="FineViT, Stage I",
-        subtitle="Masked feature distillation: the encoder learns to tell what a frozen teacher sees in patches hidden from it.",
-        figures=[*figures, *effort(scalars, steps, batch, parameters)],
-        sections=gallery.sections("What it sees", gallery.columns(before, after)),
-        charts=[chart for chart in drawn if chart],
-        facts=facts,
-        config=config,
-        footnotes=footnotes(results),
-    )
+    def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+        views += gallery.views(images, predictions, count - len(views))
+
+    def page(self, run: Run) -> Page:
+        scalars, results = run.scalars, run.results
+        figures = quality(results.at(0), results.at(run.steps))
+        drawn = [loss_chart(scalars), *learning(scalars, results), *rates(scalars), *further(scalars, {"r2"})]
+        return Page(
+            title="FineViT, Stage I",
+            subtitle="Masked feature distillation: the encoder learns to tell what a frozen teacher sees in patches hidden from "
+            "it.",
+            figures=[*figures, *effort(scalars, run.steps, run.batch, run.parameters)],
+            sections=gallery.sections("What it sees", gallery.columns(run.before, run.after)),
+            charts=[chart for chart in drawn if chart],
+            facts=run.facts,
+            config=run.config,
+            footnotes=footnotes(results),
+        )
 
 
 def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Figure]:

@@ -1,55 +1,59 @@
 """Stage II's report: which figures, charts and pictures tell whether images and captions have met in one space."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
 from finevit.evaluation.retrieval import by_length
-from finevit.visualization.pairs import View, collect, places
+from finevit.registry import REPORT_PAGES
+from finevit.visualization import pairs
+from finevit.visualization.pairs import View, places
 from finevit.visualization.plots import Series
-from finevit.visualization.report import Chart, Figure, Page
+from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run
 from finevit.visualization.retrieval import sections
 from finevit.visualization.training import chart, effort, evaluated, further, logged, loss_chart, protocols, rates
 
-__all__ = ["READS", "View", "collect", "page"]
-READS = frozenset({"image", "text", "tokens"})
 TOLD = ("temperature", "bias")
 
 
-def page(
-    *,
-    scalars: Mapping[str, Sequence[float]],
-    results: Results,
-    steps: int,
-    batch: int,
-    parameters: int,
-    facts: Sequence[tuple[str, str]],
-    before: Sequence[View],
-    after: Sequence[View],
-    config: str,
-) -> Page:
-    """The page of a run of ``steps`` batches of ``batch`` images; ``scalars`` are the training's logged values, one a step."""
-    before = before if [view.id for view in before] == [view.id for view in after] else []
-    drawn = [
-        loss_chart(scalars),
-        recall(results),
-        lengths(before, after),
-        *scales(scalars),
-        *rates(scalars),
-        *further(scalars, TOLD),
-    ]
-    return Page(
-        title="FineViT, Stage II",
-        subtitle="Contrastive learning: images at native resolution and their long captions meet in one space.",
-        figures=[*quality(results.at(0), results.at(steps), results.images), *effort(scalars, steps, batch, parameters)],
-        sections=sections(before, after),
-        charts=[chart for chart in drawn if chart],
-        facts=facts,
-        config=config,
-        footnotes=protocols(results),
-    )
+@REPORT_PAGES.register_module(name="ContrastiveLearning")
+class ContrastiveLearningPage(ReportPage):
+    """What a run of Stage II shows."""
+
+    reads = frozenset({"image", "text", "tokens"})
+    view = pairs.View
+
+    def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+        pairs.collect(views, images, predictions, count)
+
+    def page(self, run: Run) -> Page:
+        scalars, results = run.scalars, run.results
+        before = run.before if [view.id for view in run.before] == [view.id for view in run.after] else []
+        drawn = [
+            loss_chart(scalars),
+            recall(results),
+            lengths(before, run.after),
+            *scales(scalars),
+            *rates(scalars),
+            *further(scalars, TOLD),
+        ]
+        return Page(
+            title="FineViT, Stage II",
+            subtitle="Contrastive learning: images at native resolution and their long captions meet in one space.",
+            figures=[
+                *quality(results.at(0), results.at(run.steps), results.images),
+                *effort(scalars, run.steps, run.batch, run.parameters),
+            ],
+            sections=sections(before, run.after),
+            charts=[chart for chart in drawn if chart],
+            facts=run.facts,
+            config=run.config,
+            footnotes=protocols(results),
+        )
 
 
 def quality(before: Mapping[str, float], after: Mapping[str, float], images: int) -> list[Figure]:

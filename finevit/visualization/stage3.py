@@ -1,16 +1,17 @@
 """Stage III's report: which figures, charts and pictures tell whether a language model can read the encoder's tokens."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
-from finevit.visualization.answers import View, collect
+from finevit.registry import REPORT_PAGES
+from finevit.visualization import answers
 from finevit.visualization.dialogues import sections
 from finevit.visualization.plots import Series
-from finevit.visualization.report import Chart, Figure, Page
+from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run
 from finevit.visualization.training import chart, effort, evaluated, further, loss_chart, protocols, rates, smoothed
 
-__all__ = ["READS", "View", "collect", "page"]
-READS = frozenset({"asked", "said"})
 FIGURES = {
     "local": ("Local mean", "boxes, texts and numbers"),
     "parse_failures": ("Parse failures", "no box or number in the answer"),
@@ -33,31 +34,36 @@ CHARTS = {
 """Which metrics share a chart over the evaluations."""
 
 
-def page(
-    *,
-    scalars: Mapping[str, Sequence[float]],
-    results: Results,
-    steps: int,
-    batch: int,
-    parameters: int,
-    facts: Sequence[tuple[str, str]],
-    before: Sequence[View],
-    after: Sequence[View],
-    config: str,
-) -> Page:
-    """The page of a run of ``steps`` batches of ``batch`` images; ``scalars`` are the training's logged values, one a step."""
-    untrained, measured = results.at(0), results.at(steps)
-    drawn = [loss_chart(scalars), accuracy(scalars), *scores(results), *rates(scalars), *further(scalars, {"token_accuracy"})]
-    return Page(
-        title="FineViT, Stage III",
-        subtitle="LLM alignment: a language model reads the encoder's tokens and answers questions about unseen images.",
-        figures=[*quality(untrained, measured), *effort(scalars, steps, batch, parameters)],
-        sections=sections(before, after, measured, untrained),
-        charts=[chart for chart in drawn if chart],
-        facts=facts,
-        config=config,
-        footnotes=protocols(results),
-    )
+@REPORT_PAGES.register_module(name="LLMAlignment")
+class LLMAlignmentPage(ReportPage):
+    """What a run of Stage III shows."""
+
+    reads = frozenset({"asked", "said"})
+    view = answers.View
+
+    def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+        answers.collect(views, images, predictions, count)
+
+    def page(self, run: Run) -> Page:
+        scalars, results = run.scalars, run.results
+        untrained, measured = results.at(0), results.at(run.steps)
+        drawn = [
+            loss_chart(scalars),
+            accuracy(scalars),
+            *scores(results),
+            *rates(scalars),
+            *further(scalars, {"token_accuracy"}),
+        ]
+        return Page(
+            title="FineViT, Stage III",
+            subtitle="LLM alignment: a language model reads the encoder's tokens and answers questions about unseen images.",
+            figures=[*quality(untrained, measured), *effort(scalars, run.steps, run.batch, run.parameters)],
+            sections=sections(run.before, run.after, measured, untrained),
+            charts=[chart for chart in drawn if chart],
+            facts=run.facts,
+            config=run.config,
+            footnotes=protocols(results),
+        )
 
 
 def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Figure]:

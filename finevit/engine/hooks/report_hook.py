@@ -3,9 +3,7 @@
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,24 +18,21 @@ from finevit.engine.skipped import LeftOut
 from finevit.engine.unseen import seen
 from finevit.evaluation.results import NAME, Results
 from finevit.hub.locate import first_line
-from finevit.registry import HOOKS
+from finevit.registry import HOOKS, REPORT_PAGES
 from finevit.storage.durable import write_file
 from finevit.storage.places import Spared
 from finevit.storage.regular import open_regular
 from finevit.unwrap import unwrapped
 
 if TYPE_CHECKING:
-    from finevit.visualization.report import Page
+    from finevit.visualization.report import Page, ReportPage
 
 BEFORE, PAGE = "report_before.pt", "report.html"
 
 
 @HOOKS.register_module()
 class ReportHook(Hook):
-    """Shows what a run has learned, on the page that the stage names in its attribute ``page``.
-
-    A page is a module, such as ``finevit.visualization.stage1``, with ``READS`` (which predictions it needs), ``View`` (a
-    NamedTuple: an image with what the model made of it), ``collect`` (adds a batch to the views) and ``page`` (makes the page).
+    """Shows what a run has learned, on the :class:`~finevit.visualization.report.ReportPage` of its stage.
 
     The untrained model is evaluated right after the first step, on a copy of the initial weights, so that training starts without
     waiting and goes on exactly as it would have. A resumed run takes the first evaluation from the work dir.
@@ -90,7 +85,7 @@ class ReportHook(Hook):
             self._views, self._left_out = [], LeftOut()
         self._left_out.add(data_batch)
         page = _page_of(runner)
-        if self.results and page and data_batch and outputs and page.READS.issubset(outputs[0]):
+        if self.results and page and data_batch and outputs and page.reads.issubset(outputs[0]):
             page.collect(self._views, data_batch["images"], outputs, self.images)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -129,25 +124,26 @@ class ReportHook(Hook):
     def _wants_before(self, runner: Runner) -> bool:
         return sum(tensor.nbytes for tensor in _state(runner)) < 1e9 if self.before is None else self.before
 
-    def _report(self, runner: Runner, results: Results, module: ModuleType) -> None:
+    def _report(self, runner: Runner, results: Results, page: "ReportPage") -> None:
         """Writes the page; a failure to do so is logged, costs nobody the trained model, and is told by :func:`check_told`."""
         from finevit.visualization.report import write
 
         try:
-            path = write(self._page(runner, results, module), Path(runner.work_dir) / PAGE)
+            path = write(self._page(runner, results, page), Path(runner.work_dir) / PAGE)
             say(f"report: {path}", runner.logger)
         except Exception as error:
             self.lost = f"the report could not be written: {error!r}; the training itself is complete"
             runner.logger.error(self.lost)
             runner.logger.debug(traceback.format_exc())
 
-    def _page(self, runner: Runner, results: Results, module: ModuleType) -> "Page":
+    def _page(self, runner: Runner, results: Results, page: "ReportPage") -> "Page":
         from finevit.engine.run_record import changes, left_out, made, planned
         from finevit.visualization import run
+        from finevit.visualization.report import Run
 
-        before = _before(runner, module) if results.at(0) else []
+        before = _before(runner, page) if results.at(0) else []
         scalars = _scalars(runner)
-        page = module.page(
+        told = Run(
             scalars=scalars,
             results=results,
             steps=runner.iter,
@@ -159,16 +155,16 @@ class ReportHook(Hook):
             config=runner.cfg.pretty_text,
         )
         seconds = float(sum(scalars.get("time", ())))
-        told = run.sections(changes(runner.cfg), planned(runner, seconds), left_out(runner))
-        return replace(page, about=made(runner), run=told)
+        sections = run.sections(changes(runner.cfg), planned(runner, seconds), left_out(runner))
+        return replace(page.page(told), about=made(runner), run=sections)
 
 
-def _before(runner: Runner, module: ModuleType) -> list[Any]:
+def _before(runner: Runner, page: "ReportPage") -> list[Any]:
     """What the untrained model made of the images; where that was lost, the page goes without, and that is said."""
     file = Path(runner.work_dir) / BEFORE
     try:
         with open_regular(file) as opened:
-            return [module.View(**view) for view in torch.load(opened, weights_only=True)]
+            return [page.view(**view) for view in torch.load(opened, weights_only=True)]
     except FileNotFoundError:
         return []
     except Exception as error:  # damaged files raise nearly anything
@@ -184,10 +180,10 @@ def check_told(runner: Runner) -> None:
             raise ValueError(f"{path}: {hook.lost}. See to its place, then the same command with --resume writes it")
 
 
-def _page_of(runner: Runner) -> ModuleType | None:
-    """The module that makes the stage's page; a stage without one gets ``results.json`` alone."""
-    name = getattr(unwrapped(runner.model), "page", None)
-    return import_module(name) if name else None
+def _page_of(runner: Runner) -> "ReportPage | None":
+    """The page of the stage; one without a page gets ``results.json`` alone."""
+    found = (REPORT_PAGES.get(kind.__name__) for kind in type(unwrapped(runner.model)).__mro__)
+    return next((page() for page in found if page), None)
 
 
 def _state(runner: Runner) -> list[Tensor]:
