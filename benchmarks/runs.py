@@ -1,6 +1,7 @@
 """What the benchmarks share: the repository's programs as commands, the steps that fit into so many minutes, parts run once."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ LEAST = 4
 
 def call(*command: object) -> None:
     """Run one of the repository's programs; its output passes through."""
-    subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
+    paths = os.pathsep.join(filter(None, (str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH"))))  # of configs' own parts
+    subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": paths})
 
 
 def train(config: str, folder: Path, *, steps: int, options: Sequence[str]) -> dict:

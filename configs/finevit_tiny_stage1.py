@@ -9,7 +9,7 @@ _base_ = ["_base_/runtime.py", "_base_/embedded_scenes.py", "_base_/muon.py"]
 
 model = dict(
     type="MaskedDistillation",
-    backbone=dict(type="FineViT", arch="tiny"),
+    backbone=dict(type="FineViT", arch="tiny", locality=4.0),
     teacher=dict(type="PackagedDinov2Small", layers=[-1], dtype="auto"),
     head=dict(type="DistillationHead", target_norm="channel", visible_weight=1.0),
     mask_ratio=[0.0, 0.75],

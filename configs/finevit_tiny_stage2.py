@@ -8,7 +8,7 @@ _base_ = ["_base_/runtime.py", "_base_/embedded_captions.py", "_base_/muon.py"]
 
 model = dict(
     type="ContrastiveLearning",
-    backbone=dict(type="FineViT", arch="tiny"),
+    backbone=dict(type="FineViT", arch="tiny", locality=4.0),
     text_encoder=dict(type="TextTransformer", tokenizer="scenes", depth=2, dim=192, heads=3, context=256),
     head=dict(type="SigmoidHead", embed_dim=256, scale=12.0, bias=-10.0),
 )

@@ -18,7 +18,6 @@ class Style(NamedTuple):
     """How numbers stand for a box.
 
     A side has ``units`` of them (0: as many as the resized image has pixels), ``decimals`` after the point where one unit is not 1.
-    With ``letters`` a number is one, from ``a`` for 0.
     A number is the nearest border between units, or with ``bins`` the unit that the coordinate lies in, read back at its centre.
     ``number`` writes one number, ``pattern`` reads it, ``box`` joins those of a box, ``boxes`` joins boxes; with ``rows_first`` the
     order is y1 x1 y2 x2.
@@ -32,7 +31,14 @@ class Style(NamedTuple):
     decimals: int = 0
     bins: bool = False
     rows_first: bool = False
-    letters: bool = False
+
+    def write(self, count: float) -> str:
+        """So many units."""
+        return self.number.format(count / 10**self.decimals)
+
+    def read(self, number: str) -> float:
+        """How many units a number tells of."""
+        return float(number) * 10**self.decimals
 
 
 _LIST = ("[", ", ", "]")
@@ -40,21 +46,29 @@ STYLES = {
     "norm1000": Style(1000, "{:.0f}", r"(\d+)", _LIST),
     "bins1000": Style(1000, "<loc_{:.0f}>", r"<loc_(\d+)>", ("", "", ""), boxes="", bins=True),
     "bins100": Style(100, "<{:02.0f}>", r"<(\d\d)>", ("", "", ""), boxes="", bins=True),
-    "letters25": Style(25, "<{}>", r"<([a-z])>", ("", "", ""), boxes="", letters=True),
     "unit3": Style(1000, "{:.3f}", r"(\d+(?:\.\d+)?)", ("[", ",", "]"), decimals=3),
     "abs_resized": Style(0, "{:.0f}", r"(\d+)", _LIST),
     "loc1024_yxyx": Style(1024, "<loc{:04.0f}>", r"<loc(\d{4})>", ("", "", ""), boxes=" ; ", bins=True, rows_first=True),
 }
 """By name: ``norm1000`` ``[12, 34, 560, 780]`` (Qwen2-VL, Qwen3-VL, InternVL; the default), ``bins1000``
 ``<loc_12><loc_34><loc_560><loc_780>`` (Florence-2's text, 0 to 999), ``bins100`` ``<01><03><56><78>`` (always two digits, so that
-the first one always counts tens), ``letters25`` ``<a><b><o><u>`` (for small models: a side is 25 units, a box four tokens that all
-matter), ``unit3`` ``[0.012,0.034,0.560,0.780]`` (Shikra), ``abs_resized`` ``[12, 34, 560, 780]`` in pixels of the image that the
-model sees (Qwen2.5-VL), ``loc1024_yxyx`` ``<loc0034><loc0012><loc0780><loc0560>`` (PaliGemma, 0 to 1023, y first). Several boxes:
-lists are joined by a comma, Florence-2's tokens, ``bins100`` and ``letters25`` by nothing, PaliGemma's by a semicolon."""
+the first one always counts tens), ``unit3`` ``[0.012,0.034,0.560,0.780]`` (Shikra), ``abs_resized`` ``[12, 34, 560, 780]`` in
+pixels of the image that the model sees (Qwen2.5-VL), ``loc1024_yxyx`` ``<loc0034><loc0012><loc0780><loc0560>`` (PaliGemma, 0 to
+1023, y first). Several boxes: lists are joined by a comma, Florence-2's tokens and ``bins100`` by nothing, PaliGemma's by a
+semicolon."""
+
+
+GONE = "letters25"
+"""A style of before; checkpoints that answer in it give their weights, and answer no more."""
 
 
 def check_style(style: str) -> Style:
     """The style of that name; ``ValueError`` lists the names."""
+    if style == GONE and style not in STYLES:
+        raise ValueError(
+            f"box style {style!r} is no longer there: weights that answer in it serve for load_from, exports and probes; "
+            f"to have them answer, train them with style={' or '.join(STYLES)}"
+        )
     if not isinstance(style, str) or style not in STYLES:
         raise ValueError(f"box style {style!r} is unknown{did_you_mean(str(style), STYLES)}; choose one of {', '.join(STYLES)}")
     return STYLES[style]
@@ -124,24 +138,14 @@ def _numbers(form: Style, box: Box, sides: Sequence[int]) -> list[str]:
         min(math.floor(value * side) if form.bins else round(value * side), side - form.bins)
         for value, side in zip(box, sides, strict=True)
     ]
-    return [form.number.format(_written(form, count)) for count in _swapped(form, counts)]
+    return [form.write(count) for count in _swapped(form, counts)]
 
 
 def _box(form: Style, numbers: Sequence[str], sides: Sequence[int]) -> Box:
     """The box that four numbers stand for, perhaps a faulty one."""
-    counts = _swapped(form, [_read(form, number) for number in numbers])
+    counts = _swapped(form, [form.read(number) for number in numbers])
     x1, y1, x2, y2 = ((count + 0.5 * form.bins) / side for count, side in zip(counts, sides, strict=True))
     return x1, y1, x2, y2
-
-
-def _written(form: Style, count: float) -> float | str:
-    """So many units, as the style counts them."""
-    return chr(ord("a") + int(count)) if form.letters else count / 10**form.decimals
-
-
-def _read(form: Style, number: str) -> float:
-    """How many units a number tells of."""
-    return ord(number) - ord("a") if form.letters else float(number) * 10**form.decimals
 
 
 def _swapped(form: Style, four: Sequence[float]) -> Sequence[float]:

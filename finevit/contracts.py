@@ -34,8 +34,7 @@ class SampleRequest(NamedTuple):
     ``record`` is an index of the source, ``position`` the place in the endless training order: every random choice about
     the sample derives from it. ``text_length`` is the most tokens that a caption may have (0: no text is asked for), ``drop`` the
     share of patches that is left out, ``mixture`` the weights of the tasks that an image is asked for (empty: the transform's own),
-    ``close_up`` and ``painted`` the share of images that ``CropToRegion`` cuts and ``PaintRegions`` paints (None: the transform's
-    own).
+    ``close_up`` the share of images that ``CropToRegion`` cuts (None: the transform's own).
     """
 
     record: int
@@ -45,7 +44,6 @@ class SampleRequest(NamedTuple):
     drop: float = 0.0
     mixture: tuple[tuple[str, float], ...] = ()
     close_up: float | None = None
-    painted: float | None = None
 
 
 class PackedImages(NamedTuple):
@@ -213,15 +211,13 @@ class Source(ABC):
 class ImageEncoder(nn.Module, ABC):
     """A vision transformer over packs of images of any size: what every stage trains as ``model.backbone``.
 
-    ``dim`` is the width of its tokens, ``depth`` the number of its blocks, ``patch`` the side of a patch in pixels, ``embed`` the
-    part that makes ``[patches, dim]`` of ``[patches, pixels]``: painted images are read by it alone (Stage III). Exports and
-    OpenMMLab's detectors, segmenters and classifiers know FineViT alone.
+    ``dim`` is the width of its tokens, ``depth`` the number of its blocks, ``patch`` the side of a patch in pixels.
+    Exports and OpenMMLab's detectors, segmenters and classifiers know FineViT alone.
     """
 
     dim: int
     depth: int
     patch: int
-    embed: nn.Module
 
     @abstractmethod
     def forward(

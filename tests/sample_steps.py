@@ -10,7 +10,7 @@ from finevit.registry import MODELS
 
 
 def model_and_batch(stage: str, images: int, **model: dict) -> tuple[nn.Module, dict]:
-    """Of ``stage1``, ``stage2`` or ``stage3``, on the host; the encoder sees all images, for none is painted.
+    """Of ``stage1``, ``stage2`` or ``stage3``, on the host.
 
     ``model`` replaces settings of the model.
     """
@@ -19,9 +19,6 @@ def model_and_batch(stage: str, images: int, **model: dict) -> tuple[nn.Module, 
     for name, config in model.items():
         cfg.model[name] = config  # update() would mix both
     cfg.train_dataloader.update(batch_size=images, num_workers=0, persistent_workers=False)
-    cfg.train_dataloader.batch_sampler.pop("painted", None)
-    transforms = cfg.train_dataloader.dataset.transforms
-    transforms[:] = [each for each in transforms if each.type != "PaintRegions"]
     with DefaultScope.overwrite_default_scope("finevit"):
         batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
         return MODELS.build(cfg.model), batch

@@ -4,22 +4,37 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
 
+from finevit.boxes import STYLES, parse, render
 from finevit.config.loading import load_config
+from finevit.contracts import BadSample, Region
 from finevit.engine.checkpoints import taken_over
 from finevit.evaluation.local_metrics import LOCAL
+from finevit.ops.patches import patchify
 from finevit.plugins import load_plugins
-from finevit.registry import MODELS
+from finevit.registry import MODELS, TRANSFORMS
+from finevit.testing import random_pack
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from ablation import run, show  # noqa: E402
+from ablation import painted, run, show  # noqa: E402
+
+STYLES.pop("letters25")  # of the benchmark's own processes
+HOUSE = Region(box=(0.0, 0.25, 0.5, 0.75), phrase="Red  house")
+SIGN = Region(box=(0.25, 0.5, 1.0, 0.75), kind="text_line", phrase="the text “AB”", text="AB")
+WRONG = Region(box=(0.5, 0.2, 0.4, 0.6), phrase="cloud")
 
 KEYS = [key for tasks in show.GROUPS.values() for key in tasks.values()]
 SMALL = {"val_dataloader.dataset.source.length": 2}
+
+
+@pytest.fixture(autouse=True)
+def _letters(monkeypatch):
+    monkeypatch.setitem(STYLES, "letters25", painted.LETTERS)
 
 
 @pytest.fixture
@@ -148,19 +163,77 @@ def test_the_language_model_is_taught_without_an_encoder():
     load_plugins()
     cfg = load_config(ROOT / "benchmarks/ablation/llm.py", SMALL)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        types = [transform.type for transform in loader.dataset.transforms if transform.type != "CropToRegion"]
+        types = [transform.type for transform in loader.dataset.transforms]
         assert types[:3] == ["ResizeToBudget", "AskQuestions", "PaintRegions"]
-    batches = cfg.train_dataloader.batch_sampler
-    assert batches.painted is None  # all are, as the transform has it
-    assert batches.close_up.value == 0
-    assert cfg.train_dataloader.dataset.transforms[2].weights.text2box == 4.0
+    assert cfg.train_dataloader.batch_sampler.get("close_up") is None
+    assert cfg.train_dataloader.dataset.transforms[1].weights.text2box == 4.0
     reader = load_config(ROOT / "benchmarks/ablation/language.py", SMALL)
+    assert reader.train_dataloader.dataset.transforms[0].type == "CropToRegion"
     for config in (cfg, reader):  # all tasks from the start, and none of the phases of Stage III
         assert [schedule.type for schedule in config.param_scheduler] == ["LinearLR", "CosineAnnealingLR"]
-        assert {hook.type for hook in config.custom_hooks}.isdisjoint({"ScheduleHook", "ResetHook"})
+        assert {hook.type for hook in config.custom_hooks}.isdisjoint({"ScheduleHook"})
         assert config.model.backbone_frozen
-        assert config.train_dataloader.batch_sampler.mixture is None
-        assert config.train_dataloader.dataset.transforms[2].weights.counting == 0.6
+        assert config.train_dataloader.batch_sampler.get("mixture") is None
+        (ask,) = [step for step in config.train_dataloader.dataset.transforms if step.type == "AskQuestions"]
+        assert (ask.weights.counting, ask.style) == (0.6, "letters25")
+    built = [MODELS.build({**config.model.to_dict(), "_scope_": "finevit"}) for config in (cfg, reader)]
+    assert [type(model.backbone).__name__ for model in built] == ["PatchEmbedding", "FineViT"]
+    assert built[0].state_dict().keys() == built[1].state_dict().keys()
+
+
+def test_painted_patches_are_read_without_a_block():
+    encoder = painted.PatchEmbedding(arch={"depth": 1, "dim": 16, "heads": 1, "hidden": 16})
+    images = random_pack([(2, 4), (4, 4)])
+    images = images._replace(pixels=images.pixels.float())
+    found = encoder(images)
+    torch.testing.assert_close(found.tokens, encoder.embed(images.pixels))
+    assert found.pooled.shape == (2, 16)
+
+
+def test_boxes_as_letters():
+    box = (0.1234, 0.25, 0.5, 0.9996)
+    assert render([box], "letters25", (280, 448)) == "<d><g><m><z>"
+    (found,) = parse("<d><g><m><z>", "letters25", (280, 448))
+    assert max(abs(one - other) for one, other in zip(found, box, strict=True)) <= 0.5 / 25 + 1e-9
+
+
+def canvas(*regions: Region, patch: int = 14, size: tuple[int, int] = (56, 112)) -> np.ndarray:
+    sample = {"id": "x", "image": np.zeros((*size, 3), np.uint8), "regions": regions}
+    return TRANSFORMS.build({"type": "PaintRegions", "patch": patch})(sample)["image"]
+
+
+def test_each_box_is_filled_with_what_it_holds():
+    found = canvas(HOUSE, WRONG)
+    assert (found[14:42, :56] == np.tile(painted.texture("red house"), (2, 4, 1))).all()
+    found[14:42, :56] = 128
+    assert (found == 128).all()
+    with pytest.raises(BadSample, match="no region to paint"):
+        canvas(WRONG)
+
+
+def test_a_later_region_covers_an_earlier_one_and_letters_part_a_line():
+    found = canvas(HOUSE, SIGN)
+    texture = painted.texture
+    letters = np.tile(texture("A"), (1, 5, 1))[:, :42], np.tile(texture("B"), (1, 8, 1))[:, 70 - 14 * 5 :][:, :42]
+    assert (found[28:42, 28:70] == letters[0]).all()
+    assert (found[28:42, 70:112] == letters[1]).all()
+    assert (found[28:42, :28] == np.tile(texture("red house"), (1, 2, 1))).all()
+
+
+def test_textures_are_means_of_their_words():
+    red, house, both = (painted.texture(phrase).astype(int) for phrase in ("red", "house", "red house"))
+    assert set(np.unique(red)) == {18, 238}
+    assert abs((red + house) / 2 - both).max() <= 1
+    assert (painted.texture("house red") == painted.texture("red house")).all()
+    assert (red[:4, :4] == red[0, 0]).all()  # coarse: 14 pixels of 4 drawn
+    assert 0.3 < (red != house).mean() < 0.7
+
+
+def test_painted_textures_repeat_with_the_patches():
+    patches = patchify(canvas(Region((0.0, 0.0, 1.0, 0.5), phrase="red house"), patch=16, size=(64, 64)), 16)
+    assert (patches[:8] == patches[0]).all()
+    assert (patches[0] == patchify(painted.texture("red house", 16), 16)[0]).all()
+    assert (patches[8:] == 128).all()
 
 
 def test_groups_are_means():

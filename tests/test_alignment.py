@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 
-from finevit.config.loading import load_config
-from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, PackedDialogues
+from finevit.contracts import NOT_LEARNED, PackedDialogues
 from finevit.ops.patch_merge import cell_centres, merge_neighbours
 from finevit.packing.dialogues import answer_loss, learned, packed, padded, prompts, readable, rows
 from finevit.plugins import load_plugins
@@ -391,49 +388,6 @@ def test_visual_tokens_stand_in_their_places():
     torch.testing.assert_close(found[:2], visual[:2])
     torch.testing.assert_close(found[9:13], visual[2:])
     torch.testing.assert_close(found[2:9], model.llm.embed(dialogues.tokens[2:9]))
-
-
-def test_painted_images_are_their_patch_embedding_and_teach_the_encoder_nothing():
-    model = stage().eval()
-    images = random_pack([(2, 4), (4, 4)])
-    images = images._replace(pixels=images.pixels.float())
-    dialogues = with_images(random_dialogues([(4, [(2, 3)]), (6, [(1, 3)])], vocab=200), (2, 4))
-    here = dialogues.tokens == IMAGE_TOKEN
-    embedded = model.connector(model.backbone.embed(images.pixels), images)
-    encoded = model.connector(model.backbone(images).tokens, images)
-    assert (embedded - encoded).abs().min(1).values.max() > 1e-3
-    for painted in ((True, True), (True, False), (False, True), (False, False), ()):
-        model.zero_grad()
-        apart = [bare if here else seen for here, bare, seen in _both(painted or (False, False), embedded, encoded)]
-        torch.testing.assert_close(model.embed(images, dialogues, painted)[here], torch.cat(apart))
-        model(images, dialogues, mode="loss", painted=painted)["loss_language"].backward()
-        grads = {part: [p.grad for p in model.get_submodule(part).parameters()] for part in ("backbone", "connector")}
-        learns = {part: any(grad is not None and grad.any() for grad in found) for part, found in grads.items()}
-        assert learns == {"backbone": not painted or not all(painted), "connector": True}
-
-
-def test_a_batch_of_painted_images_and_close_ups_says_which_is_which():
-    load_plugins()
-    cfg = load_config("configs/finevit_tiny_stage3.py", {"train_dataloader.batch_size": 8, "train_dataloader.num_workers": 0})
-    cfg.train_dataloader.persistent_workers = False
-    cfg.train_dataloader.batch_sampler.mixture = None  # at first close-ups have nothing to be asked
-    found = {}
-    for close_up, share in ((0.0, 1.0), (0.5, 1.0), (0.0, 0.0)):
-        for name, value in {"close_up": close_up, "painted": share}.items():
-            cfg.train_dataloader.batch_sampler[name] = {"type": "Constant", "value": value}
-        with DefaultScope.overwrite_default_scope("finevit"):
-            found[close_up, share] = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
-    assert found[0.0, 1.0]["painted"] == [True] * 8
-    assert 1 <= sum(found[0.5, 1.0]["painted"]) <= 7
-    assert "painted" not in found[0.0, 0.0]
-    both = list(zip(found[0.5, 1.0]["painted"], found[0.5, 1.0]["images"].lengths, strict=True))
-    lengths = {kind: [length for painted, length in both if painted == kind] for kind in (True, False)}
-    assert max(lengths[False]) < min(lengths[True])  # close-ups have few patches
-
-
-def _both(painted, embedded, encoded):
-    """Of each image: whether it is painted, and both kinds of visual tokens."""
-    return zip(painted, embedded.split([2, 4]), encoded.split([2, 4]), strict=True)
 
 
 @pytest.mark.parametrize("visual", [(1, 4), (3, 4), (0, 0), (2, 5)])

@@ -114,8 +114,19 @@ def test_the_remedy_holds_when_it_is_pasted(tmp_path):
     lines = [json.dumps({"image": f"{index}.png", "caption": f"House {index}."}) for index in range(4)]
     (tmp_path / "c.jsonl").write_text("\n".join(lines))
 
+    first, then = {"box2ocr": 1.0, "box2text": 0.05}, {"box2ocr": 4.0, "box2text": 0.5, "text2box": 4.0, "global_caption": 0.02}
+    mixture = {
+        task: {"type": "Milestones", "milestones": [(0.0, first.get(task, 0.0)), (0.5, weight)]} for task, weight in then.items()
+    }
+    base = {
+        "data_root": str(tmp_path / "c.jsonl"),
+        "train_cfg.max_iters": 100,
+        "train_dataloader.dataset.transforms.1.weights": then,
+        "train_dataloader.batch_sampler.mixture": mixture,
+    }
+
     def loader(options: dict) -> None:
-        cfg = load_config(CONFIG, {"data_root": str(tmp_path / "c.jsonl"), "train_cfg.max_iters": 100, **options}).train_dataloader
+        cfg = load_config(CONFIG, {**base, **options}).train_dataloader
         dataset = DATASETS.build({**cfg.dataset, "_scope_": "finevit"})
         order = DATA_SAMPLERS.build({"type": "StatelessSampler", "dataset": dataset})
         batches = NativeBatchSampler(sampler=order, **{k: v for k, v in cfg.batch_sampler.items() if k != "type"}, batch_size=2)
@@ -125,19 +136,12 @@ def test_the_remedy_holds_when_it_is_pasted(tmp_path):
                 found = dataset[request]
                 assert [question.task for question in found["asked"]] == ["global_caption"]
                 assert not found["skipped"]
-                assert not found.get("is_painted"), "a grey image teaches nothing"
 
     with pytest.raises(ValueError, match="At step 0 only box2text") as caught:
         loader({})
     words = str(caught.value).partition("--cfg-options ")[2].partition(", or give")[0].split()
     options = dict(word.split("=") for word in words)
     loader({name: None if value == "None" else int(value) for name, value in options.items()})
-
-
-def test_an_image_without_regions_is_not_painted():
-    sample = {"image": np.full((28, 28, 3), 7, np.uint8), "regions": (), "rng": np.random.default_rng(0)}
-    assert TRANSFORMS.build({"type": "PaintRegions"})(dict(sample)).keys() == sample.keys()
-    assert TRANSFORMS.build({"type": "PaintRegions"})({**sample, "regions": (PHRASE,)})["is_painted"]
 
 
 def test_captions_are_missed_before_a_run_of_stage_two():

@@ -13,7 +13,6 @@ BY_HAND = {
     "norm1000": "[123, 250, 500, 1000]",
     "bins1000": "<loc_123><loc_250><loc_500><loc_999>",
     "bins100": "<12><25><50><99>",
-    "letters25": "<d><g><m><z>",
     "unit3": "[0.123,0.250,0.500,1.000]",
     "abs_resized": "[55, 70, 224, 280]",
     "loc1024_yxyx": "<loc0256><loc0126><loc1023><loc0512>",
@@ -22,7 +21,6 @@ UNITS = {
     "norm1000": (1000, 1000),
     "bins1000": (1000, 1000),
     "bins100": (100, 100),
-    "letters25": (25, 25),
     "unit3": (1000, 1000),
     "abs_resized": SIZE,
     "loc1024_yxyx": (1024, 1024),
@@ -183,3 +181,8 @@ def test_faults_of_boxes(box, why):
 def test_the_whole_image_is_a_box():
     assert fault_of_box((0, 0, 1, 1)) == ""
     check_box((0.0, 0.0, 1.0, 1.0))
+
+
+def test_the_style_of_before_is_refused_with_what_its_weights_are_good_for():
+    with pytest.raises(ValueError, match=r"box style 'letters25' is no longer there: .*load_from.*style=norm1000 or bins1000"):
+        check_style("letters25")

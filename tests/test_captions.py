@@ -94,13 +94,12 @@ def test_requests_carry_the_values_of_their_step():
         30: (size, 256, 0.0),
         1000: (size, 256, 0.0),
     }
-    assert sampler().requests(7)[0][2:] == (size, 0, 0.0, (), None, None)
+    assert sampler().requests(7)[0][2:] == (size, 0, 0.0, (), None)
 
 
-@pytest.mark.parametrize("share", ["close_up", "painted"])
-def test_shares_of_images_travel_with_the_requests_of_their_step(share):
-    batches = sampler(**{share: {"type": "Milestones", "milestones": [(0, 1.0), (20, 0.25)]}})
-    assert [getattr(batches.requests(step)[0], share) for step in (0, 19, 20)] == [1.0, 1.0, 0.25]
+def test_shares_of_images_travel_with_the_requests_of_their_step():
+    batches = sampler(close_up={"type": "Milestones", "milestones": [(0, 1.0), (20, 0.25)]})
+    assert [batches.requests(step)[0].close_up for step in (0, 19, 20)] == [1.0, 1.0, 0.25]
 
 
 def test_a_resumed_sampler_asks_for_the_same():
@@ -121,7 +120,7 @@ def test_a_resumed_sampler_asks_for_the_same():
         ),
         ({"patch_drop": {"type": "Constant", "value": -0.1}}, r"batch_sampler.patch_drop is -0.1 at step 0: .*below 1"),
         ({"close_up": {"type": "Constant", "value": 1.1}}, r"batch_sampler.close_up is 1.1 at step 0: .*from 0 to 1"),
-        ({"painted": {"type": "Constant", "value": -1}}, r"batch_sampler.painted is -1 at step 0: .*from 0 to 1"),
+        ({"close_up": {"type": "Constant", "value": -1}}, r"batch_sampler.close_up is -1 at step 0: .*from 0 to 1"),
     ],
 )
 def test_schedules_of_no_use_are_refused_before_the_run(schedules, said):

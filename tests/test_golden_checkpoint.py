@@ -3,6 +3,7 @@
 They were written by ``tools/train.py`` of commit b7c8b07 after two steps of small Stages I, II and III; the configs are in them.
 """
 
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,11 @@ from finevit.plugins import load_plugins
 
 GOLDEN = Path(__file__).parent / "golden"
 STAGES = {"I": "stage1_before.pth", "II": "stage2_before.pth", "III": "stage3_before.pth"}
+REFUSED = {
+    "test": r"stage3_before\.pth: box style 'letters25' is no longer there: .*load_from, exports and probes; .* train them",
+    "resume": r"PaintRegions",
+}
+"""Where a language model of before, which wrote boxes as letters, should answer or go on learning so."""
 ROADS = ("resume", "load_from", "Pretrained", "test", "export")
 
 
@@ -63,7 +69,11 @@ def test_every_road_reads_a_checkpoint_of_before(stage, tmp_path):
     own.write_text(content["meta"]["cfg"].replace("max_iters=2", "max_iters=4"))
     other.write_text(CONFIG.replace("dim=16, heads=2", "dim=8, heads=2"))  # with the data that that of Stage III lacks
     for name in ROADS:
-        code, said = roads(other if (stage, name) == ("III", "test") else own, tmp_path)[name](file)
+        code, said = roads(other if (stage, name) in (("III", "load_from"), ("III", "test")) else own, tmp_path)[name](file)
+        if stage == "III" and name in REFUSED:
+            assert code == 2
+            assert re.search(REFUSED[name], said), said
+            continue
         assert code == 0, (name, said)
         if name in ("resume", "load_from"):
             weights = torch.load(tmp_path / "out/iter_4.pth")["state_dict"]
@@ -73,4 +83,6 @@ def test_every_road_reads_a_checkpoint_of_before(stage, tmp_path):
             assert "begin anew" not in said
             shutil.rmtree(tmp_path / "out")
     if stage == "III":
-        assert answers(other, file)[0] == 0
+        code, said = answers(other, file)
+        assert code == 2
+        assert re.search(REFUSED["test"], said), said

@@ -167,7 +167,7 @@ def test_a_foreign_backbone_is_refused_with_what_it_lacks(stage):
     )
     with pytest.raises(ValueError, match=said):
         MODELS.build({"type": stage, "backbone": {"type": "ForeignNet"}, **STAGES[stage]})
-    said = r"model.backbone.type='Forgetful' lacks patch, embed, which finevit.contracts.ImageEncoder asks for; set it in Forgetful"
+    said = r"model.backbone.type='Forgetful' lacks patch, which finevit.contracts.ImageEncoder asks for; set it in Forgetful"
     with pytest.raises(ValueError, match=said):
         MODELS.build({"type": stage, "backbone": {"type": "Forgetful"}, **STAGES[stage]})
 
@@ -203,7 +203,7 @@ class FolderLLM(AlignmentLLM):
 
 def test_a_tokenizer_that_only_the_built_model_knows_is_asked_for_by_name():
     options = {"model.llm.type": "FolderLLM"}
-    names = [f"{loader}_dataloader.dataset.transforms.{place}.tokenizer" for loader, place in (("train", 5), ("val", 3))]
+    names = [f"{loader}_dataloader.dataset.transforms.{place}.tokenizer" for loader, place in (("train", 3), ("val", 3))]
     said = (
         r"model.llm.type='FolderLLM' names no tokenizer before it is built, .* an attribute tokenizer = \"NAME_OR_FOLDER\".*; or "
         rf"name it by --cfg-options {names[0]}=NAME_OR_FOLDER {names[1]}=NAME_OR_FOLDER$"
@@ -217,7 +217,7 @@ def test_a_class_attribute_or_default_is_enough(monkeypatch):
     monkeypatch.setattr(FolderLLM, "tokenizer", "scenes-chat", raising=False)
     cfg = load_config(ROOT / "configs/finevit_tiny_stage3.py", {"model.llm.type": "FolderLLM"})
     check_config(cfg)
-    assert cfg.train_dataloader.dataset.transforms[5].tokenizer == "scenes-chat"
+    assert cfg.train_dataloader.dataset.transforms[3].tokenizer == "scenes-chat"
 
 
 @pytest.mark.parametrize(

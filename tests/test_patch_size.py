@@ -12,12 +12,10 @@ from torch.nn.functional import cosine_similarity, interpolate
 
 from finevit.backbones import FineViT
 from finevit.config.loading import ConfigError, load_config
-from finevit.contracts import ImageBudget, Region
+from finevit.contracts import ImageBudget
 from finevit.datasets.transforms.dialogue_transforms import visual_tokens
-from finevit.datasets.transforms.painted import PaintRegions, texture
 from finevit.engine.checkpoints import StreamingCheckpointHook
 from finevit.hub.weights import resample_patches
-from finevit.ops.patches import patchify
 from finevit.registry import DATASETS, FUNCTIONS, MODELS
 from finevit.scenes import Scenes
 from finevit.testing import fill, random_pack
@@ -126,9 +124,6 @@ def test_one_setting_is_for_the_loaders_too(stage):
         before = {step["type"]: step for step in plain[loader].dataset.transforms}
         assert "snap" not in before["ResizeToBudget"]
         assert "patch" not in before["Patchify"]
-    if stage == 3:
-        painted = [step for step in config.train_dataloader.dataset.transforms if step["type"] == "PaintRegions"]
-        assert [step["patch"] for step in painted] == [16]
 
 
 def test_images_go_from_the_loader_into_the_encoder_in_its_patches():
@@ -172,15 +167,6 @@ def test_patches_of_another_size_are_named():
     for patch in (0, 14.0):
         with pytest.raises(ValueError, match=f"patch={patch}: give the side of a patch in pixels"):
             FineViT(arch=SMALL, patch=patch)
-
-
-def test_painted_textures_repeat_with_the_patches():
-    region = Region((0.0, 0.0, 1.0, 0.5), phrase="red house")
-    sample = {"image": np.zeros((64, 64, 3), np.uint8), "regions": (region,), "rng": np.random.default_rng(0)}
-    patches = patchify(PaintRegions(patch=16)(sample)["image"], 16)
-    assert (patches[:8] == patches[0]).all()
-    assert (patches[0] == patchify(texture("red house", 16), 16)[0]).all()
-    assert (patches[8:] == 128).all()
 
 
 def test_an_odd_grid_is_told_in_the_patches_that_were_cut():

@@ -575,6 +575,7 @@ def test_stage_three_can_be_planned(tmp_path):
     from finevit.plugins import load_plugins
 
     load_plugins()
+    transforms = load_config("configs/finevit_tiny_stage3.py").train_dataloader.dataset.transforms
     first = {"box2ocr": 1.0, "box2text": 0.05}
     asked = {"global_caption": 0.02, "box2text": 0.5, "text2box": 4.0, "box2ocr": 2.0, "ocr2box": 0.5, "counting": 0.6}
     options = {
@@ -583,8 +584,11 @@ def test_stage_three_can_be_planned(tmp_path):
         "train_dataloader.batch_size": 2,
         "train_dataloader.num_workers": 0,
         "train_dataloader.batch_sampler.resolution.side": 56,
-        "train_dataloader.batch_sampler.close_up.milestones": [(0.0, 0.0), (0.4, 1.0), (0.6, 0.1)],
-        "train_dataloader.batch_sampler.painted.milestones": [(0.0, 1.0), (0.4, 0.0)],
+        "train_dataloader.dataset.transforms": [
+            {"type": "CropToRegion", "kinds": ["text_line"], "margin": (0.1, 0.6)},
+            *transforms,
+        ],
+        "train_dataloader.batch_sampler.close_up": {"type": "Milestones", "milestones": [(0.0, 0.0), (0.4, 1.0), (0.6, 0.1)]},
         "train_dataloader.batch_sampler.mixture": {
             task: {"type": "Milestones", "milestones": [(0.0, weight), (0.4, first.get(task, 0.0)), (0.6, weight)]}
             for task, weight in asked.items()
@@ -598,7 +602,7 @@ def test_stage_three_can_be_planned(tmp_path):
     assert last.tokens == pytest.approx(2 * 63, rel=0.2)  # of 512 at most
     assert last.flops > 6 * last.tokens * 0.8e6  # a block of width 256 and the output, forward and backward
     reading = next(point for point in plan.points if point.values["close_up"] == 1.0)
-    assert [point.values["painted"] for point in (first, reading, last)] == [1.0, 0.0, 0.0]
+    assert [point.values["backbone_frozen"] for point in (first, last)] == [True, False]
     assert reading.values["mixture.box2ocr"] == pytest.approx(1 / 1.05)  # before it looks far
     assert (last.values["close_up"], last.values["mixture.box2ocr"]) == (0.1, pytest.approx(2 / 7.62))
     assert sum(value for name, value in last.values.items() if name.startswith("mixture.")) == pytest.approx(1)

@@ -1,14 +1,13 @@
 """A connector and a small language model learn to read a frozen encoder; the tasks are scored once, at the end.
 
-All are asked from the start, and for a while most images are close-ups: how to search, the language model has learned before
+All are asked from the start, and for a while most images are crops of regions: how to search, the language model has learned before
 (``llm.py``).
 """
 
 _base_ = ["kept.py"]
 
+_crop = {"type": "CropToRegion", "kinds": ["text_line"], "margin": (0.1, 0.6)}
 train_dataloader = {
-    "batch_sampler": {
-        "painted": {"_delete_": True, "type": "Constant", "value": 0.0},
-        "close_up": {"milestones": [(0.0, 0.6), (0.4, 0.1)]},
-    }
+    "dataset": {"transforms": [_crop, *_base_.train_dataloader.dataset.transforms]},
+    "batch_sampler": {"close_up": {"type": "Milestones", "milestones": [(0.0, 0.6), (0.4, 0.1)]}},
 }

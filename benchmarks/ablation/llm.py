@@ -2,11 +2,9 @@
 
 _base_ = ["kept.py"]
 
-train_dataloader = {
-    "batch_sampler": {
-        "painted": None,  # all are
-        "close_up": {"_delete_": True, "type": "Constant", "value": 0.0},
-    }
-}
+model = {"backbone": {"type": "PatchEmbedding"}}
+_paint = {"type": "PaintRegions"}
+_resize, _ask, *_rest = _base_.train_dataloader.dataset.transforms
+train_dataloader = {"dataset": {"transforms": [_resize, _ask, _paint, *_rest]}}
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
-val_dataloader = {"dataset": {"transforms": [_resize, _ask, {"type": "PaintRegions"}, *_rest]}}
+val_dataloader = {"dataset": {"transforms": [_resize, _ask, _paint, *_rest]}}

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-SCHEDULED = ("resolution", "text_length", "patch_drop", "mixture", "close_up", "painted", "schedules")
+SCHEDULED = ("resolution", "text_length", "patch_drop", "mixture", "close_up", "schedules")
 """Settings below which schedules stand."""
 STEPS = ("begin", "end")
 
@@ -18,13 +18,12 @@ def resolve_shares(cfg: Config) -> None:
     steps = (cfg.get("train_cfg") or {}).get("max_iters")
     for name, value in cfg.items():
         _walk(name, value, steps, inside=name in SCHEDULED)
-    for setting in ("param_scheduler", "custom_hooks"):  # MMEngine's schedulers, whose milestones are steps; ResetHook
-        for index, item in enumerate(cfg.get(setting) or ()):
-            if isinstance(item, dict) and any(isinstance(item.get(name), float) for name in STEPS):
-                within = "begin" in item and "end" not in item
-                _resolve_ends(f"{setting}.{index}", item, steps)
-                if within and isinstance(steps, int):  # MMEngine refuses to begin at the end, to which few steps round
-                    item["begin"] = max(min(item["begin"], steps - 1), 0)
+    for index, item in enumerate(cfg.get("param_scheduler") or ()):  # MMEngine's, whose milestones are steps
+        if isinstance(item, dict) and any(isinstance(item.get(name), float) for name in STEPS):
+            within = "begin" in item and "end" not in item
+            _resolve_ends(f"param_scheduler.{index}", item, steps)
+            if within and isinstance(steps, int):  # MMEngine refuses to begin at the end, to which few steps round
+                item["begin"] = max(min(item["begin"], steps - 1), 0)
 
 
 def _walk(path: str, value: Any, steps: Any, inside: bool) -> None:

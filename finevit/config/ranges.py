@@ -161,7 +161,7 @@ def wrong_schedules(cfg: dict) -> list[str]:
     return errors
 
 
-ACTS_IN = {"patch_drop": "DropPatches", "mixture": "AskQuestions", "close_up": "CropToRegion", "painted": "PaintRegions"}
+ACTS_IN = {"patch_drop": "DropPatches", "mixture": "AskQuestions", "close_up": "CropToRegion"}
 """Schedules of the batch sampler by the transform that follows them."""
 
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
 
+from finevit.boxes import GONE, check_style
 from finevit.config.options import ConfigError
 from finevit.config.plain import parse
 from finevit.config.schema import ROOTS
@@ -33,6 +34,21 @@ def recorded_config(checkpoint: str | Path, meta: Mapping[str, Any]) -> Config:
     except Exception as error:  # of other programs: anything
         remedy = f"give the one that it was trained with by --config FILE or, {OFFER}"
         raise ConfigError(f"{checkpoint}: the config in it {error}; {remedy}") from error
+
+
+def check_answers(checkpoint: str | Path, meta: object) -> None:
+    """``ValueError`` where the config in a checkpoint had it learn to answer in a box style that is no longer there."""
+    text = meta.get("cfg") if isinstance(meta, Mapping) else None
+    try:
+        settings = dict(text) if isinstance(text, Mapping) else parse(text or "")
+    except ValueError:  # of other programs: anything
+        return
+    for _, node in _dicts("", settings.get("train_dataloader")):
+        if node.get("style") == GONE:
+            try:
+                check_style(GONE)
+            except ValueError as error:
+                raise ConfigError(f"{checkpoint}: {error}") from error
 
 
 def _checked(text: Any) -> dict[str, Any]:

@@ -64,7 +64,6 @@ SLOTS: dict[str, Slot] = {
     "patch_drop": Slot(registry.TASK_UTILS),
     "mixture": Slot(registry.TASK_UTILS, many=True),
     "close_up": Slot(registry.TASK_UTILS),
-    "painted": Slot(registry.TASK_UTILS),
     "schedules": Slot(registry.TASK_UTILS, many=True),
     "optim_wrapper": Slot(registry.OPTIM_WRAPPERS, extra=("constructor", "paramwise_cfg"), default="OptimWrapper"),
     "optimizer": Slot(registry.OPTIMIZERS, given=("params",)),

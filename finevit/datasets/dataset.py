@@ -134,7 +134,6 @@ class NativeImages(Dataset):
                 "drop": request.drop,
                 "mixture": request.mixture,
                 "close_up": request.close_up,
-                "painted": request.painted,
                 "counts": +Counter({"unreadable captions": len(record.unread), "shared captions": len(record.shared)}),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }

@@ -17,7 +17,7 @@ from finevit.ops.stateless_shuffle import shuffled
 from finevit.packing.length_balancing import cost, plan
 from finevit.registry import DATA_SAMPLERS, build_schedule
 
-SHARES = ("close_up", "painted")
+SHARES = ("close_up",)
 """Shares of the images that a transform changes, in the order of the request."""
 
 
@@ -70,7 +70,6 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         patch_drop: a schedule's config: the share of each image's patches that ``DropPatches`` leaves out; None for none.
         mixture: task -> a schedule's config: how much ``AskQuestions`` asks of it; None leaves it to that transform.
         close_up: a schedule's config: the share of images that ``CropToRegion`` cuts; None leaves it to that transform.
-        painted: the same of the share that ``PaintRegions`` paints.
         balance: so many neighbours in the training order, rounded down to whole steps, are shared out to their steps and ranks by
             size, so that packs are equally full and ranks equally busy (:mod:`finevit.packing.length_balancing`). A batch still has
             ``batch_size`` images on every rank. 0 takes images as they come; where sizes are not known, anything else is an error.
@@ -88,7 +87,6 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         patch_drop: dict | None = None,
         mixture: dict[str, dict] | None = None,
         close_up: dict | None = None,
-        painted: dict | None = None,
         balance: int = 0,
     ) -> None:
         if not isinstance(balance, int) or isinstance(balance, bool) or balance < 0:
@@ -104,8 +102,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         self._text_length = _schedule("text_length", text_length)
         self._patch_drop = _schedule("patch_drop", patch_drop)
         self._mixture = {task: _schedule(f"mixture.{task}", schedule) for task, schedule in (mixture or {}).items()}
-        shares = zip(SHARES, (close_up, painted), strict=True)
-        self._shares = {name: _schedule(name, schedule) for name, schedule in shares}
+        self._shares = {"close_up": _schedule("close_up", close_up)}
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
         self.window = max(1, balance // (batch_size * self.world_size)) if balance else 0
@@ -118,7 +115,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         optional = (self._text_length, self._patch_drop, *self._mixture.values(), *self._shares.values())
         return [self.resolution, *(schedule for schedule in optional if schedule)]
 
-    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...], float | None, float | None]:
+    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...], float | None]:
         """What the requests of a step carry, in their order; ``ValueError`` for a value that cannot be used."""
         shares = (self.share(name, step) for name in self._shares)
         return self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step), *shares
@@ -145,7 +142,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         return tuple(check_weights(f"batch_sampler.mixture at step {step}", values).items()) if values else ()
 
     def share(self, name: str, step: int) -> float | None:
-        """The share of images that a transform changes at a step (``close_up``, ``painted``); None where it has its own."""
+        """The share of images that a transform changes at a step (``close_up``); None where it has its own."""
         schedule = self._shares[name]
         if schedule is None:
             return None

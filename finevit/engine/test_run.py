@@ -9,8 +9,10 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from finevit.config.recorded import check_answers
 from finevit.engine.progress import ConsoleHook, QuietRunner
 from finevit.engine.skipped import LeftOut
+from finevit.evaluation.local_metrics import LocalTasks
 from finevit.evaluation.results import Results
 from finevit.hub.weights import check_fit, weights_of
 from finevit.table import aligned
@@ -32,6 +34,8 @@ class CheckpointTested(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = unwrapped(runner.model)
         check_fit(model.state_dict(), weights_of(checkpoint), where=f"checkpoint={runner._load_from!r}", remedy=REMEDY)
+        if any(isinstance(metric, LocalTasks) for metric in runner.test_evaluator.metrics):
+            check_answers(runner._load_from, checkpoint.get("meta"))
         self.iteration = checkpoint.get("meta", {}).get("iter", 0)
 
     def after_test_iter(

@@ -10,6 +10,7 @@ from mmengine.device import get_device
 
 from finevit.config.loading import load_config
 from finevit.config.own_data import LOADERS
+from finevit.config.recorded import check_answers
 from finevit.config.refusals import refusals
 from finevit.config.validation import check_config
 from finevit.contracts import BadSample, ImageBudget, Question
@@ -69,7 +70,9 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
     cfg = load_config(config, {})
     check_config(cfg, unused=LOADERS)
     remedy = "serve it with the config that it was trained with"
-    weights = weights_of(read_checkpoint(checkpoint, setting="checkpoint", remedy="give one of Stage III"))
+    content = read_checkpoint(checkpoint, setting="checkpoint", remedy="give one of Stage III")
+    check_answers(checkpoint, content.get("meta"))
+    weights = weights_of(content)
     with refusals(cfg.to_dict()):
         model = MODELS.build(cfg.model)
     if not isinstance(model, LLMAlignment):

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, ImageEncoder, PackedDialogues, PackedImages
 from finevit.hub.chat_templates import load_chat
-from finevit.packing.cutting import select_images
 from finevit.packing.dialogues import prompts
 from finevit.registry import MODELS
 from finevit.stages.base import build_part, told
@@ -64,28 +63,22 @@ class LLMAlignment(BaseModel):
         images: PackedImages,
         dialogues: PackedDialogues | None = None,
         mode: str = "tensor",
-        *,
-        painted: Sequence[bool] = (),
         **extra: Any,
     ) -> dict[str, Tensor] | EncoderOutput | list[dict]:
-        """``loss``: the losses; ``tensor``: the image encoder's output; ``predict``: see :meth:`predict`.
-
-        Of images that are ``painted`` (``PaintRegions``) the connector reads the encoder's patch embedding, kept as it is: they
-        need no encoder to be understood, and the language model learns what is asked of them at the cost of text alone.
-        """
+        """``loss``: the losses; ``tensor``: the image encoder's output; ``predict``: see :meth:`predict`."""
         if mode == "tensor":
             return self.backbone(images)
         if dialogues is None:
             remedy = "use the transforms AskQuestions and TokenizeDialogue and the collate function finevit.pack_dialogues"
             raise ValueError(f"LLMAlignment: the batches have no dialogues; {remedy}")
-        return self.loss(images, dialogues, painted) if mode == "loss" else self.predict(images, dialogues, painted, **extra)
+        return self.loss(images, dialogues) if mode == "loss" else self.predict(images, dialogues, **extra)
 
-    def loss(self, images: PackedImages, dialogues: PackedDialogues, painted: Sequence[bool] = ()) -> dict[str, Tensor]:
+    def loss(self, images: PackedImages, dialogues: PackedDialogues) -> dict[str, Tensor]:
         """Losses of one batch."""
         self._freeze()
-        return self.head.loss(self.llm(self.embed(images, dialogues, painted), dialogues), dialogues, self.llm)
+        return self.head.loss(self.llm(self.embed(images, dialogues), dialogues), dialogues, self.llm)
 
-    def embed(self, images: PackedImages, dialogues: PackedDialogues, painted: Sequence[bool] = ()) -> Tensor:
+    def embed(self, images: PackedImages, dialogues: PackedDialogues) -> Tensor:
         """``[text, dim]``: what the language model reads, visual tokens in their places.
 
         Raises ``ValueError`` where an image has more or fewer places than visual tokens.
@@ -93,27 +86,14 @@ class LLMAlignment(BaseModel):
         check_places(dialogues.visual, self.connector.visual(images))
         here = dialogues.tokens == IMAGE_TOKEN
         words = self.llm.embed(dialogues.tokens.masked_fill(here, 0))
-        visual = self.connector(self._see(images, painted), images)
+        visual = self.connector(self.backbone(images).tokens, images)
         index = (here.cumsum(0) - 1).clamp(min=0)  # the backward pass of masked_scatter waits for the device
         return torch.where(here[:, None], visual.to(words.dtype).index_select(0, index), words)
 
-    def _see(self, images: PackedImages, painted: Sequence[bool]) -> Tensor:
-        """``[patches, dim]``: what the connector reads."""
-        if not any(painted):
-            return self.backbone(images).tokens
-        if all(painted):
-            return self.backbone.embed(images.pixels).detach()
-        seen, unseen = (select_images(images, [here == kind for here in painted]) for kind in (False, True))
-        parts = {
-            False: iter(self.backbone(seen).tokens.split(list(seen.lengths))),
-            True: iter(self.backbone.embed(unseen.pixels).detach().split(list(unseen.lengths))),
-        }
-        return torch.cat([next(parts[here]) for here in painted])
-
     @torch.no_grad()
-    def predict(self, images: PackedImages, dialogues: PackedDialogues, painted: Sequence[bool] = (), **extra: Any) -> list[dict]:
+    def predict(self, images: PackedImages, dialogues: PackedDialogues, **extra: Any) -> list[dict]:
         """Per image: ``said``, a generated answer to each of its questions, and the batch's further entries."""
-        asked = prompts(self.embed(images, dialogues, painted), dialogues)
+        asked = prompts(self.embed(images, dialogues), dialogues)
         said = iter(self.answer(asked))
         return [
             {"said": [next(said) for _ in range(answers)], **{key: value[i] for key, value in extra.items()}}

@@ -14,7 +14,6 @@ SCHEDULED = {
     "text_length": "Text length",
     "patch_drop": "Share of patches dropped",
     "close_up": "Share of close-ups",
-    "painted": "Share of painted regions",
 }
 PREDICTED = {
     "patches": "Patches a step",

@@ -196,10 +196,7 @@ class TokenizeDialogue:
 
 @FUNCTIONS.register_module()
 def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
-    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`).
-
-    Where any is, ``painted`` tells of each image whether it is.
-    """
+    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`)."""
     batch = pack_samples(samples, keys=keys)
     parts = [sample["dialogue"] for sample in samples]
     tokens, labels, places, branches = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
@@ -215,8 +212,7 @@ def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict
         answers=tuple(int(part[3].max()) for part in parts),
         learned=int((labels != NOT_LEARNED).sum()),
     )
-    painted = [sample.get("is_painted", False) for sample in samples]
-    return {**batch, "painted": painted} if any(painted) else batch
+    return batch
 
 
 def visual_tokens(shape: tuple[int, int], *, patch: int) -> int:

@@ -76,6 +76,5 @@ def _printed(cfg: Config) -> dict[str, str]:
     settings["train_dataloader.batch_sampler.balance"] = batches.get("balance", 0)
     settings["train_dataloader.dataset.transforms"] = loader["dataset"].get("transforms")
     settings["ScheduleHook.schedules"] = [hook["schedules"] for hook in hooks if "schedules" in hook]
-    settings["ResetHook"] = [(hook.get("parts"), hook["begin"]) for hook in hooks if "begin" in hook]
     settings["optim_wrapper.optimizer.type"] = (cfg["optim_wrapper"].get("optimizer") or {}).get("type")
     return {name: str(value) for name, value in settings.items()}
