@@ -9,7 +9,7 @@ _base_ = [
 
 model = dict(
     type="LLMAlignment",
-    backbone=dict(type="FineViT", arch="tiny"),
+    backbone=dict(type="FineViT", arch="tiny", locality=4.0),
     connector=dict(type="MergeConnector", hidden=512),
     answer_length=48,
 )
