@@ -417,10 +417,10 @@ def test_lora_stays_lora_when_the_llm_thaws():
     model = stage(
         {"type": "HuggingFaceLLM", "config": CONFIGS["llama"], "tokenizer": "scenes-chat", "train": "lora"}, llm_frozen=True
     )
-    model._freeze()
+    model.freeze()
     assert not any(p.requires_grad for p in model.llm.parameters())
     model.llm_frozen = False
-    model._freeze()
+    model.freeze()
     assert {name for name, p in model.llm.named_parameters() if p.requires_grad} == {
         name for name, _ in model.llm.named_parameters() if "lora" in name
     }

@@ -82,7 +82,7 @@ def test_nothing_left_to_train_is_refused():
     with pytest.raises(ValueError, match="llm_frozen=True, and what is not so has nothing to train: nothing is left to learn"):
         stage(**frozen)(**batch())
     model = stage(**{**frozen, "llm_frozen": False})
-    model._trainable["llm"] = set()  # as of model.llm.train=frozen
+    model.llm.requires_grad_(False)  # as of model.llm.train=frozen
     with pytest.raises(ValueError, match="llm_frozen=False, and what is not so has nothing to train: nothing is left to learn"):
         model(**batch())
 

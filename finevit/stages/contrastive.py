@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from finevit.contracts import EncoderOutput, ImageEncoder, PackedImages, PackedTexts, TextEncoder
+from finevit.contracts import EncoderOutput, PackedImages, PackedTexts, TextEncoder
 from finevit.packing.cutting import split_images, split_texts
 from finevit.registry import MODELS
-from finevit.stages.base import build_part, told
+from finevit.stages.base import Stage, build_part
 
 
 @MODELS.register_module()
-class ContrastiveLearning(BaseModel):
+class ContrastiveLearning(Stage):
     """Contrastive learning of packed native-resolution images against their captions.
 
     Args:
@@ -30,6 +29,9 @@ class ContrastiveLearning(BaseModel):
         data_preprocessor: config of the preprocessor.
     """
 
+    title = "II, contrastive learning"
+    switches = {"backbone": "backbone_frozen", "text_encoder": "text_frozen"}
+
     def __init__(
         self,
         *,
@@ -42,8 +44,7 @@ class ContrastiveLearning(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
-        self.backbone = build_part("backbone", backbone, ImageEncoder, "image encoder")
+        super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.text_encoder = build_part("text_encoder", text_encoder, TextEncoder, "text encoder")
         self.head = MODELS.build({**head, "image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim})
         if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
@@ -65,10 +66,11 @@ class ContrastiveLearning(BaseModel):
 
     def loss(self, images: PackedImages, texts: PackedTexts) -> dict[str, Tensor]:
         """Losses of one batch, whose texts are the images' captions in the same order."""
+        self.freeze()
         if self.micro_batch is None or self.micro_batch >= len(images.lengths):
-            return self.head.loss(self._images(images), self._captions(texts))
-        image = [recompute(self._images, part, use_reentrant=False) for part in split_images(images, self.micro_batch)]
-        text = [recompute(self._captions, part, use_reentrant=False) for part in split_texts(texts, self.micro_batch)]
+            return self.head.loss(self.embed_images(images), self.embed_texts(texts))
+        image = [recompute(self.embed_images, part, use_reentrant=False) for part in split_images(images, self.micro_batch)]
+        text = [recompute(self.embed_texts, part, use_reentrant=False) for part in split_texts(texts, self.micro_batch)]
         return self.head.loss(torch.cat(image), torch.cat(text))
 
     def embed_images(self, images: PackedImages) -> Tensor:
@@ -105,34 +107,5 @@ class ContrastiveLearning(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
-        return [
-            f"stage: II, contrastive learning, {type(self.head).__name__}",
-            told(self.backbone),
-            f"text encoder: {self.text_encoder.describe()}",
-        ]
-
-    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
-        """Layer-wise learning-rate decay: the encoder's own layers; everything else of the stage counts as the last."""
-        name = param_name.removeprefix(prefix)
-        if name.startswith("backbone."):
-            return self.backbone.get_layer_depth(name, "backbone.")
-        return self.backbone.depth + 1, self.backbone.depth + 2
-
-    def _images(self, images: PackedImages) -> Tensor:
-        """Embeddings of the images to learn from; a frozen encoder's projection in the head is still trained."""
-        return self.head.embed_images(_run(self.backbone, images, self.backbone_frozen).pooled)
-
-    def _captions(self, texts: PackedTexts) -> Tensor:
-        """Embeddings of the captions to learn from; a frozen tower's projection in the head is still trained."""
-        return self.head.embed_texts(_run(self.text_encoder, texts, self.text_frozen))
-
-
-def _run(tower: nn.Module, batch: PackedImages | PackedTexts, frozen: bool) -> Any:
-    """The tower's output; that of a frozen one without a graph, and as in evaluation."""
-    if not frozen:
-        return tower(batch)
-    training = tower.training
-    with torch.no_grad():
-        output = tower.eval()(batch)
-    tower.train(training)
-    return output
+        stage, encoder = super().describe()
+        return [f"{stage}, {type(self.head).__name__}", encoder, f"text encoder: {self.text_encoder.describe()}"]

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 
-from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, ImageEncoder, PackedDialogues, PackedImages
+from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
 from finevit.hub.chat_templates import load_chat
 from finevit.packing.dialogues import prompts
 from finevit.registry import MODELS
-from finevit.stages.base import build_part, told
+from finevit.stages.base import Stage, build_part
 
 TOGETHER = 64
 """At most so many answers are generated at once."""
 
 
 @MODELS.register_module()
-class LLMAlignment(BaseModel):
+class LLMAlignment(Stage):
     """Autoregressive answers about projected visual tokens.
 
     Args:
@@ -32,6 +31,9 @@ class LLMAlignment(BaseModel):
         answer_length: the most tokens of a generated answer.
         data_preprocessor: config of the preprocessor.
     """
+
+    title = "III, LLM alignment"
+    switches = {"backbone": "backbone_frozen", "connector": "connector_frozen", "llm": "llm_frozen"}
 
     def __init__(
         self,
@@ -47,16 +49,12 @@ class LLMAlignment(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
-        self.backbone = build_part("backbone", backbone, ImageEncoder, "image encoder")
+        super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.llm = build_part("llm", llm, AlignmentLLM, "alignment LLM")
         self.connector = MODELS.build({**connector, "dim": self.backbone.dim, "llm_dim": self.llm.dim})
         self.head = MODELS.build(head or {"type": "LanguageHead"})
         self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
         self.answer_length, self.chat = answer_length, load_chat(self.llm.tokenizer)
-        self._trainable = {
-            name: {p for p in self.get_submodule(name).parameters() if p.requires_grad} for name in ("backbone", "connector", "llm")
-        }
 
     def forward(
         self,
@@ -75,7 +73,7 @@ class LLMAlignment(BaseModel):
 
     def loss(self, images: PackedImages, dialogues: PackedDialogues) -> dict[str, Tensor]:
         """Losses of one batch."""
-        self._freeze()
+        self.freeze()
         return self.head.loss(self.llm(self.embed(images, dialogues), dialogues), dialogues, self.llm)
 
     def embed(self, images: PackedImages, dialogues: PackedDialogues) -> Tensor:
@@ -127,28 +125,7 @@ class LLMAlignment(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
-        return [
-            "stage: III, LLM alignment",
-            told(self.backbone),
-            f"language model: {self.llm.describe()}",
-        ]
-
-    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
-        """Layer-wise learning-rate decay: the encoder's own layers; everything else of the stage counts as the last."""
-        name = param_name.removeprefix(prefix)
-        if name.startswith("backbone."):
-            return self.backbone.get_layer_depth(name, "backbone.")
-        return self.backbone.depth + 1, self.backbone.depth + 2
-
-    def _freeze(self) -> None:
-        """A frozen part needs no gradient, a frozen encoder does as in evaluation; what its own part froze stays so."""
-        if not any(trainable and not getattr(self, f"{name}_frozen") for name, trainable in self._trainable.items()):
-            frozen = ", ".join(f"{name}_frozen={getattr(self, f'{name}_frozen')}" for name in self._trainable)
-            raise ValueError(f"model: {frozen}, and what is not so has nothing to train: nothing is left to learn; thaw a part")
-        for name, trainable in self._trainable.items():
-            for parameter in trainable:
-                parameter.requires_grad_(not getattr(self, f"{name}_frozen"))
-        self.backbone.train(self.training and not self.backbone_frozen)
+        return [*super().describe(), f"language model: {self.llm.describe()}"]
 
 
 def check_places(places: Sequence[int], visual: Sequence[int]) -> None:

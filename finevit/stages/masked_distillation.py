@@ -4,16 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from finevit.contracts import EncoderOutput, ImageEncoder, PackedImages, Teacher
+from finevit.contracts import EncoderOutput, PackedImages, Teacher
 from finevit.ops.masking import random_mask, repeat_pack
 from finevit.ops.patches import check_whole, unpatchify
 from finevit.packing.cutting import keep_patches
 from finevit.registry import MODELS
-from finevit.stages.base import build_part, told
+from finevit.stages.base import Stage, build_part
 
 
 def shares(mask_ratio: float | Sequence[float]) -> list[float]:
@@ -22,7 +21,7 @@ def shares(mask_ratio: float | Sequence[float]) -> list[float]:
 
 
 @MODELS.register_module()
-class MaskedDistillation(BaseModel):
+class MaskedDistillation(Stage):
     """Masked feature distillation.
 
     Args:
@@ -36,6 +35,7 @@ class MaskedDistillation(BaseModel):
         data_preprocessor: config of the preprocessor.
     """
 
+    title = "I, masked feature distillation"
     teacher: Teacher
 
     def __init__(
@@ -49,8 +49,7 @@ class MaskedDistillation(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor or {"type": "finevit.PackedPreprocessor"}, init_cfg)
-        self.backbone = build_part("backbone", backbone, ImageEncoder, "image encoder")
+        super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.__dict__["teacher"] = build_part("teacher", teacher, Teacher, "teacher").eval().requires_grad_(False)
         self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
@@ -119,18 +118,7 @@ class MaskedDistillation(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people."""
-        return [
-            "stage: I, masked feature distillation",
-            told(self.backbone),
-            f"teacher: {self.teacher.describe()}",
-        ]
-
-    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
-        """Layer-wise learning-rate decay: the encoder's own layers; everything else of the stage counts as the last."""
-        name = param_name.removeprefix(prefix)
-        if name.startswith("backbone."):
-            return self.backbone.get_layer_depth(name, "backbone.")
-        return self.backbone.depth + 1, self.backbone.depth + 2
+        return [*super().describe(), f"teacher: {self.teacher.describe()}"]
 
     def _apply(self, fn: Callable, recurse: bool = True) -> nn.Module:
         """The teacher moves with the model although it is no submodule (and so neither trained, wrapped nor saved)."""

@@ -48,5 +48,5 @@ class OriginsHook(Hook):
         groups = chain(*groups.values()) if isinstance(groups, dict) else groups
         rates = {id(p): group.get("initial_lr", group["lr"]) for group in groups for p in group["params"]}
         for name, part in marked(model):
-            switch = f"{name.partition('.')[0].removesuffix('_encoder')}_frozen"  # of Stages II and III
+            switch = getattr(model, "switches", {}).get(name.partition(".")[0], "")
             warn_if_frozen(part, name, 0.0 if getattr(model, switch, False) else share(part, rates))
