@@ -122,7 +122,7 @@ def test_bad_settings_are_named():
 
 def test_the_recorded_loss_curve():
     """Twenty steps on five pairs: a refactoring may not move them."""
-    model = stage()
+    model = stage(backbone={"type": "FineViT", "arch": ARCH, "locality": 4.0})
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters(), lr=1e-2))
     curve = []
     for _ in range(20):
