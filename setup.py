@@ -22,6 +22,8 @@ REQUIRES = [
     "onedl-mmcv>=2.3.6",
     "onedl-mmpretrain>=1.3.6",
     "pluggy>=1.5",
+    "pydantic>=2.10",
+    "annotated-types>=0.6",
     "einops",
     "fvcore",
     "jinja2",

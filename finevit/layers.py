@@ -1,5 +1,7 @@
 """The encoder's building blocks: SwiGLU, rotary ragged attention, the pre-norm block, pooling (paper, encoder section)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
@@ -95,10 +97,9 @@ class AttentionPool(nn.Module):
         return x + self.feed_forward(self.norm(x))
 
 
-def make_pool(name: str, *, dim: int, heads: int, hidden: int) -> nn.Module:
+Pool = Literal["mean", "attention"]
+
+
+def make_pool(name: Pool, *, dim: int, heads: int, hidden: int) -> nn.Module:
     """``mean`` (no parameters) or ``attention`` (a learned query)."""
-    if name == "mean":
-        return MeanPool()
-    if name == "attention":
-        return AttentionPool(dim=dim, heads=heads, hidden=hidden)
-    raise ValueError(f"pool: {name!r} is unknown; choose mean or attention")
+    return MeanPool() if name == "mean" else AttentionPool(dim=dim, heads=heads, hidden=hidden)

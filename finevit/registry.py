@@ -4,6 +4,7 @@ Scope ``finevit``: any OpenMMLab config reaches a component as ``type='finevit.N
 it meets the scope. ``locations`` are imported at the first look-up, so importing this module costs nothing.
 """
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import iter_modules
@@ -13,9 +14,20 @@ from mmengine import registry as root
 from mmengine.registry import Registry
 
 
+class Enforcing(Registry):
+    """A registry whose classes refuse, when they are built, values that their signatures do not allow."""
+
+    def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
+        super()._register_module(module, module_name, force)
+        if inspect.isclass(module):
+            from finevit.signatures import enforce
+
+            enforce(module)
+
+
 def _child(parent: Registry, *places: str) -> Registry:
     """Of a folder every module counts, so that a new component is one new file."""
-    return Registry(parent.name, parent=parent, scope="finevit", locations=[name for place in places for name in _modules(place)])
+    return Enforcing(parent.name, parent=parent, scope="finevit", locations=[name for place in places for name in _modules(place)])
 
 
 def _modules(place: str) -> list[str]:

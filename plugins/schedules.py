@@ -4,15 +4,20 @@ Stage I trains at a constant 256 x 256, Stage II grows from 336^2 to 448^2 pixel
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveInt
 
 from finevit.contracts import PATCH, ImageBudget, ResolutionSchedule
+
+Side = Annotated[int, Ge(2 * PATCH), "a side of two patches in pixels"]
 
 
 class ConstantResolution(ResolutionSchedule):
     """The same budget at every step."""
 
-    def __init__(self, *, side: int, square: bool = False) -> None:
-        _check_side("side", side)
+    def __init__(self, *, side: Side, square: bool = False) -> None:
         self.budget = ImageBudget(side * side, square)
 
     def __call__(self, step: int) -> ImageBudget:
@@ -23,10 +28,10 @@ class ConstantResolution(ResolutionSchedule):
 class LinearResolution(ResolutionSchedule):
     """The side moves linearly from ``begin_side`` at step ``begin`` to ``end_side`` at ``end``, then stays."""
 
-    def __init__(self, *, begin_side: int, end_side: int, end: int, begin: int = 0, square: bool = False) -> None:
-        _check_side("begin_side", begin_side)
-        _check_side("end_side", end_side)
-        if not 0 <= begin < end:
+    def __init__(
+        self, *, begin_side: Side, end_side: Side, end: PositiveInt, begin: NonNegativeInt = 0, square: bool = False
+    ) -> None:
+        if begin >= end:
             raise ValueError(f"begin={begin}, end={end}: the schedule needs 0 <= begin < end, in steps")
         self.begin_side, self.end_side, self.begin, self.end, self.square = begin_side, end_side, begin, end, square
 
@@ -40,23 +45,16 @@ class LinearResolution(ResolutionSchedule):
 class StepResolution(ResolutionSchedule):
     """``milestones`` are pairs ``(step, side)``: from that step on, that side. The first step is 0."""
 
-    def __init__(self, *, milestones: Sequence[tuple[int, int]], square: bool = False) -> None:
+    def __init__(self, *, milestones: Sequence[tuple[NonNegativeInt, Side]], square: bool = False) -> None:
         steps = [step for step, _ in milestones]
         if steps[:1] != [0] or steps != sorted(set(steps)):
             raise ValueError(f"milestones={milestones}: give (step, side) pairs in ascending order of steps, the first at step 0")
-        for _, side in milestones:
-            _check_side("milestones", side)
         self.milestones, self.square = tuple(milestones), square
 
     def __call__(self, step: int) -> ImageBudget:
         """The square of the side of the last milestone at or before ``step``."""
         side = max((milestone for milestone in self.milestones if milestone[0] <= step), default=self.milestones[0])[1]
         return ImageBudget(side * side, self.square)
-
-
-def _check_side(setting: str, side: int) -> None:
-    if side < 2 * PATCH:
-        raise ValueError(f"{setting}: a side of {side} pixels is less than two patches; use at least {2 * PATCH}")
 
 
 SCHEDULES: Mapping[str, type[ResolutionSchedule]] = {

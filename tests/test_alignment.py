@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from finevit.config.loading import ConfigError, load_config
+from finevit.config.validation import check_config
 from finevit.contracts import NOT_LEARNED, PackedDialogues
 from finevit.ops.patch_merge import cell_centres, merge_neighbours
 from finevit.packing.dialogues import answer_loss, learned, packed, padded, prompts, readable, rows
@@ -35,6 +37,7 @@ IMAGE_TEXT = {
     "text_config": {**SIZES, "head_dim": 16},
     "vision_config": {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1},
 }
+STAGE_3 = Path(__file__).parents[1] / "configs/finevit_tiny_stage3.py"
 PARTS = [(4, [(3, 5), (2, 1), (4, 2)]), (6, [(1, 3)])]
 
 
@@ -205,15 +208,15 @@ def test_what_is_trained(train, moved):
         ),
         ({"model": "x", "config": CONFIGS["llama"]}, "give either model .here 'x'., or config .*, not both"),
         ({"tokenizer": ""}, "model.llm.tokenizer is not set"),
-        ({"train": "half"}, "model.llm.train='half': choose one of full, lora, frozen"),
+        ({"train": "half"}, "HuggingFaceLLM.train='half': give one of full, lora, frozen"),
         ({"lora": {"r": 4}}, "model.llm.lora is of no use with train='full'"),
         ({"config": {"model_type": "lama"}}, "no causal model of model_type='lama' can be made"),
         ({"context": 10**9}, "model.llm.context=1000000000: .* was made for 2048 positions"),
         ({"config": None, "tokenizer": "", "model": "./nothing"}, "model.llm.model='./nothing': .*does not exist"),
-        ({"context": "big"}, "model.llm.context='big': give a whole number"),
-        ({"context": -5}, "model.llm.context=-5: give a whole number"),
-        ({"context": 0}, "model.llm.context=0: give a whole number"),
-        ({"config": "llama"}, "model.llm.config='llama': give a dict"),
+        ({"context": "big"}, "HuggingFaceLLM.context='big': give a whole number"),
+        ({"context": -5}, "HuggingFaceLLM.context=-5: give a whole number"),
+        ({"context": 0}, "HuggingFaceLLM.context=0: give a whole number"),
+        ({"config": "llama"}, "HuggingFaceLLM.config='llama': give a dict"),
         (
             {"config": {**CONFIGS["llama"], "num_hidden_layer": 3}},
             r"config.num_hidden_layer is no setting of llama \(did you mean",
@@ -286,7 +289,7 @@ def test_a_models_own_habits_do_not_change_greedy_answers(tmp_path):
 
 @pytest.mark.parametrize("setting", ["depth", "dim", "heads", "hidden", "context"])
 def test_what_the_plain_llm_refuses(setting):
-    with pytest.raises(ValueError, match=f"model.llm.{setting}=0: give a whole number, at least 1"):
+    with pytest.raises(ValueError, match=f"PlainLLM.{setting}=0: give a whole number, at least 1"):
         plain(**{setting: 0})
 
 
@@ -320,17 +323,19 @@ def test_connector(frequencies):
 
 @pytest.mark.parametrize(("setting", "value"), [("frequencies", 17), ("frequencies", -1), ("hidden", 0), ("hidden", -4)])
 def test_what_the_connector_refuses(setting, value):
-    with pytest.raises(ValueError, match=f"model.connector.{setting}={value}: give a whole number"):
+    with pytest.raises(ValueError, match=f"MergeConnector.{setting}={value}: give a whole number"):
         MODELS.build({"type": "MergeConnector", "dim": 8, "llm_dim": 6, setting: value})
 
 
 def test_numbers_of_the_stage_are_checked_before_it_is_built():
-    from finevit.config.ranges import wrong_numbers
-
-    llm = {"context": 0, "depth": -1, "dim": 0.5, "heads": 0}
-    model = {"llm": llm, "connector": {"hidden": 0, "frequencies": 17}, "answer_length": 0}
-    assert len(wrong_numbers({"model": model})) == 7
-    assert not wrong_numbers({"model": {"llm": {"context": None}, "connector": {"hidden": None, "frequencies": 16}}})
+    llm = {"llm.type": "PlainLLM", "llm.context": 0, "llm.depth": -1, "llm.dim": 0.5, "llm.heads": 0}
+    model = {**llm, "connector.hidden": 0, "connector.frequencies": 17, "answer_length": 0}
+    with pytest.raises(ConfigError) as caught:
+        check_config(load_config(STAGE_3, {f"model.{name}": value for name, value in model.items()}))
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == 7
+    assert "  model.llm.dim=0.5: give a whole number, at least 1" in lines
+    check_config(load_config(STAGE_3, {"model.connector.hidden": None, "model.connector.frequencies": 16}))
 
 
 # --- the stage -----------------------------------------------------------------------------------------------------------

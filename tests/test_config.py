@@ -427,15 +427,15 @@ def test_a_config_of_own_data_keeps_its_weights(tmp_path):
         ("model.head.weight", -1, "a finite number, at least 0"),
         ("model.head.weight", float("inf"), "a finite number, at least 0"),
         ("model.head.embed_dim", 0, "a whole number, at least 1"),
-        ("model.head.scale", "x", "a number above 0"),
+        ("model.head.scale", "x", "a number above 0, at most 100"),
         ("model.head.bias", float("nan"), "a finite number"),
         ("model.head.chunk", 2.5, "a whole number, at least 1"),
         ("model.text_encoder.depth", "a", "a whole number, at least 1"),
         ("model.text_encoder.dim", 0, "a whole number, at least 1"),
         ("model.text_encoder.heads", True, "a whole number, at least 1"),
-        ("model.text_encoder.context", -3, "a whole number, at least 1, or None"),
+        ("model.text_encoder.context", -3, "a whole number, at least 1"),
         ("model.backbone.drop_path", 1.0, "a number from 0 to below 1"),
-        ("train_dataloader.batch_sampler.resolution.milestones", [(0, "wide")], "a whole number, at least 1"),
+        ("train_dataloader.batch_sampler.resolution.milestones", [(0, "wide")], "a side of two patches in pixels, at least 28"),
     ],
 )
 def test_wrong_values_of_the_model_are_named(option, value, wanted):

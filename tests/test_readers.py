@@ -617,7 +617,7 @@ def test_open_data_errors_name_the_setting_and_the_way_out(folder, shards, tmp_p
     with pytest.raises(ValueError, match="split='valid' is unknown; choose one of train, val, test, all"):
         open_source(data_root=folder, split="valid")
     for holdout in (-0.1, 1, float("nan")):
-        with pytest.raises(ValueError, match=r"holdout=.* must be a share of the records"):
+        with pytest.raises(ValueError, match=r"holdout=.*: give a share of the records, from 0 to below 1"):
             open_source(data_root=folder, holdout=holdout)
     with pytest.raises(ValueError, match="split='val' is empty with holdout=0 of 3 records; add records or change holdout"):
         open_source(data_root=folder, split="val", holdout=0)

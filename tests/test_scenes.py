@@ -300,7 +300,7 @@ def test_bad_settings_say_what_to_do():
         Scenes(split="trian")
     with pytest.raises(ValueError, match=r"length=0"):
         Scenes(length=0)
-    with pytest.raises(ValueError, match=r"max_side=10 .*at least 64"):
+    with pytest.raises(ValueError, match=r"max_side=10: .*at least 64"):
         Scenes(max_side=10)
     with pytest.raises(IndexError):
         Scenes(length=3)[3]

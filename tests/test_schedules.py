@@ -37,26 +37,28 @@ def test_resolution_schedules():
 @pytest.mark.parametrize(
     ("schedule", "arguments", "message"),
     [
-        (Linear, {"begin_value": 0, "end_value": 1, "end": 0}, "begin=0, end=0"),
+        (Linear, {"begin_value": 0, "end_value": 1, "end": 0}, "Linear.end=0: give a whole number, at least 1"),
+        (Linear, {"begin_value": 0, "end_value": 1, "begin": 3, "end": 3}, "begin=3, end=3"),
         (LinearResolution, {"begin_side": 224, "end_side": 448, "begin": 9, "end": 3}, "begin=9, end=3"),
-        (ConstantResolution, {"side": 14}, "side: a side of 14 pixels .* at least 28"),
+        (ConstantResolution, {"side": 14}, "side=14: give a side of two patches in pixels, at least 28"),
         (StepResolution, {"milestones": [(5, 224)]}, "first at step 0"),
         (Milestones, {"milestones": [(0, 1.0), (9, 2.0), (5, 3.0)]}, "ascending order"),
         (Milestones, {"milestones": []}, "from 0 on"),
-        (Milestones, {"milestones": [(0, 1.0), ("9", 2.0)]}, "pairs .* of whole steps"),
-        (Milestones, {"milestones": [(0, 1.0), 9]}, "pairs .* of whole steps"),
+        (Milestones, {"milestones": [(0, 1.0), ("9", 2.0)]}, r"milestones\.1\.0='9': give a whole number, at least 0"),
+        (Milestones, {"milestones": [(0, 1.0), 9]}, r"milestones\.1=9: give a list of \(a whole number, at least 0, "),
         (
             Milestones,
             {"milestones": [(0, True), (9, "no")]},
-            "the milestone at step 9: value='no': give a number, or True or False",
+            r"milestones\.1\.1='no': give a number, or True or False",
         ),
         (Linear, {"begin_value": "a", "end_value": 1, "end": 3}, "begin_value='a': give a number"),
         (Cosine, {"begin_value": 0, "end_value": None, "end": 3}, "end_value=None: give a number"),
-        (Cosine, {"begin_value": 0, "end_value": 1, "end": "3"}, "end='3': a schedule needs .* in whole steps"),
+        (Cosine, {"begin_value": 0, "end_value": 1, "end": "3"}, "end='3': give a whole number, at least 1"),
         (Constant, {"value": [0.0, 0.75]}, r"value=\[0.0, 0.75\]: give a number"),
     ],
 )
 def test_wrong_settings(schedule, arguments, message):
+    load_plugins()
     with pytest.raises(ValueError, match=message):
         schedule(**arguments)
 
@@ -117,9 +119,13 @@ def test_hook_refuses_unknown_attributes(name, message):
         (
             "head.weight",
             {"type": "Linear", "begin_value": "a", "end_value": 1, "end": 3},
-            r"schedules\.head\.weight: begin_value='a'",
+            r"schedules\.head\.weight: Linear\.begin_value='a'",
         ),
-        ("text_frozen", {"type": "Milestones", "milestones": [(0, "yes"), (5, False)]}, r"schedules\.text_frozen: .* value='yes'"),
+        (
+            "text_frozen",
+            {"type": "Milestones", "milestones": [(0, "yes"), (5, False)]},
+            r"schedules\.text_frozen: Milestones\.milestones\.0\.1='yes'",
+        ),
     ],
 )
 def test_hook_names_the_schedule_that_cannot_be_built(name, schedule, message):
@@ -129,7 +135,7 @@ def test_hook_names_the_schedule_that_cannot_be_built(name, schedule, message):
 
 def test_the_batch_sampler_names_the_resolution_that_cannot_be_built():
     load_plugins()
-    with pytest.raises(ValueError, match=r"batch_sampler\.resolution: side: a side of 9 pixels"):
+    with pytest.raises(ValueError, match=r"batch_sampler\.resolution: ConstantResolution\.side=9: give a side"):
         NativeBatchSampler(
             sampler=StatelessSampler(dataset=range(9)), batch_size=2, resolution={"type": "ConstantResolution", "side": 9}
         )

@@ -180,5 +180,5 @@ def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
 
 @pytest.mark.parametrize("ratio", [1.5, -0.1, [0.5, 75]])
 def test_mask_ratios_are_shares(ratio):
-    with pytest.raises(ValueError, match=r"model\.mask_ratio=.*from 0 to 1"):
+    with pytest.raises(ValueError, match=r"MaskedDistillation\.mask_ratio.*=.*from 0 to 1"):
         make_stage(mask_ratio=ratio)

@@ -112,11 +112,11 @@ def test_predictions_of_an_image():
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"model\.micro_batch=0: give a whole number"):
+    with pytest.raises(ValueError, match=r"ContrastiveLearning\.micro_batch=0: give a whole number"):
         stage(micro_batch=0)
     with pytest.raises(ValueError, match="is no text encoder"):
         stage(text_encoder={"type": "FineViT", "arch": ARCH})
-    with pytest.raises(ValueError, match=r"model\.head\.scale=0: give an inverse temperature"):
+    with pytest.raises(ValueError, match=r"SigmoidHead\.scale=0: give a number above 0, at most 100"):
         stage("SigmoidHead", scale=0)
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from finevit.contracts import Teacher
 from finevit.hub import packages
+from finevit.plugins import load_plugins
 
 ROWS, COLS = 3, 5
 SMALL = {"hidden_size": 32, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
@@ -234,12 +235,13 @@ def test_a_model_that_is_no_vit(tmp_path):
     ("options", "message"),
     [
         ({"layers": (2,)}, r"layers=\(2,\): there is no layer 2 in a teacher of 1 layers"),
-        ({"layers": ()}, "give at least one layer"),
+        ({"layers": ()}, r"HuggingFaceTeacher\.layers=\(\): give one or more block numbers"),
         ({"combine": "sum"}, "combine='sum': give 'mean' or 'concat'"),
         ({"dtype": "half"}, "dtype='half': give one of auto, float32, bfloat16"),
     ],
 )
 def test_wrong_values(tmp_path, options, message):
+    load_plugins()
     _dinov2(1).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=message):
         HuggingFaceTeacher(model=str(tmp_path), **options)

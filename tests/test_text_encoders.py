@@ -190,7 +190,7 @@ def test_transformer_refuses():
         TextTransformer(vocab=9, depth=1, dim=8, heads=1)(random_texts([3], limit=300, vocab=9))
     with pytest.raises(ValueError, match=r"model.text_encoder.dim=10: give a multiple of 4 \* heads \(8\)"):
         TextTransformer(vocab=9, dim=10, heads=2)
-    with pytest.raises(ValueError, match=r"pool: 'max' is unknown; choose mean or attention"):
+    with pytest.raises(ValueError, match=r"TextTransformer\.pool='max': give 'mean' or 'attention'"):
         TextTransformer(vocab=9, pool="max")
 
 

@@ -6,10 +6,12 @@ A detector, a segmenter or a classifier of OpenMMLab gives it a padded batch of 
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Lt
 from mmengine.model import BaseModule
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -19,7 +21,7 @@ from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
 from finevit.hub.exported import MARK
 from finevit.hub.origins import changes, mark, note, say, share, warn_if_frozen
 from finevit.hub.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
-from finevit.layers import Block, make_pool
+from finevit.layers import Block, Pool, make_pool
 from finevit.ops.attention import Pack
 from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
@@ -76,16 +78,16 @@ class FineViT(BaseModule, ImageEncoder):
     def __init__(
         self,
         *,
-        arch: str | Mapping[str, int] = "large",
-        patch: int | None = None,
-        pool: str = "mean",
-        rope_theta: float = THETA,
-        drop_path: float = 0.0,
+        arch: str | Mapping[str, PositiveInt] = "large",
+        patch: Annotated[int, Ge(1), f"the side of a patch in pixels, such as {PATCH} or 16"] | None = None,
+        pool: Pool = "mean",
+        rope_theta: PositiveFloat = THETA,
+        drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0,
         recompute: bool = False,
         compile: bool = False,
         float8: bool = False,
-        locality: float = 0.0,
-        window: int = 0,
+        locality: NonNegativeFloat = 0.0,
+        window: NonNegativeInt = 0,
         global_blocks: Sequence[int] = (),
         out_layers: Sequence[int] = (-1,),
         frozen: bool = False,
@@ -93,8 +95,6 @@ class FineViT(BaseModule, ImageEncoder):
     ) -> None:
         super().__init__(init_cfg)
         depth, dim, heads, hidden = _dimensions(arch)
-        if patch is not None and (not isinstance(patch, int) or patch < 1):
-            raise ValueError(f"patch={patch!r}: give the side of a patch in pixels, such as {PATCH} or 16")
         self.resamples, self.patch = patch is not None, patch or PATCH
         self.depth, self.dim, self.recompute = depth, dim, recompute
         self.heads, self.head_dim, self.rope_theta = heads, dim // heads, rope_theta

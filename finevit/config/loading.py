@@ -21,9 +21,8 @@ from finevit.config.fractions import resolve_shares
 from finevit.config.options import ConfigError, Given
 from finevit.config.own_data import LOADERS, SETTINGS, sources, use_own_data
 from finevit.config.recorded import recorded_config
-from finevit.config.schema import RESERVED, arguments, registered, scoped, slot_of
+from finevit.config.schema import RESERVED, arguments, misshapen, registered, scoped, slot_of
 from finevit.config.text_settings import reader
-from finevit.config.values import misshapen
 from finevit.storage.regular import check_regular
 from finevit.suggest import did_you_mean
 

@@ -2,138 +2,79 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt, Predicate
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Priority
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from finevit.registry import TRANSFORMS
+from finevit.signatures import wrong_value
 
 
-class Kind(NamedTuple):
-    """What a setting must be, in words, and whether a value is that."""
-
-    words: str
-    fits: Callable[[Any], bool]
-
-
-def _whole(value: Any, low: float = -math.inf) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _numbered(value: Any) -> bool:
+def _numbered(name: str) -> bool:
     """Whether a text becomes another name with each step."""
     try:
-        return isinstance(value, str) and value.format(1) != value.format(2)
+        return name.format(1) != name.format(2)
     except (IndexError, KeyError, ValueError, AttributeError):
         return False
 
 
-INTEGER = Kind("a whole number (-1: never)", _whole)
-WHOLE = Kind("a whole number, at least 0", lambda value: _whole(value, 0))
-WORKERS = Kind("a whole number from 0 to 1,024", lambda value: _whole(value, 0) and value <= 1024)
-COUNT = Kind("a whole number, at least 1", lambda value: _whole(value, 1))
-BATCH = Kind("a whole number from 1 to 1,000,000", lambda value: _whole(value, 1) and value <= 10**6)
-COUNT_OR_NONE = Kind("a whole number, at least 1, or None", lambda value: value is None or _whole(value, 1))
-SEED = Kind("a whole number from 0 to 2**32 - 1, or None", lambda value: value is None or (_whole(value, 0) and value < 2**32))
-POSITIVE = Kind("a number above 0", lambda value: _real(value) and value > 0)
-NOT_NEGATIVE = Kind("a finite number, at least 0", lambda value: _real(value) and 0 <= value < math.inf)
-MINUTES = Kind("minutes, a number above 0, or None", lambda value: value is None or POSITIVE.fits(value))
-LOWEST_RATE = Kind("a number from 0 to 1,000,000", lambda value: _real(value) and 0 <= value <= 10**6)
-RATE = Kind("a number from 0 to 1,000,000, or None", lambda value: value is None or LOWEST_RATE.fits(value))
-FINITE = Kind("a finite number", lambda value: _real(value) and math.isfinite(value))
-FREQUENCIES = Kind("a whole number from 0 to 16", lambda value: _whole(value, 0) and value <= 16)
-TIMEOUT = Kind("seconds, at least 1, or 0: none", lambda value: NOT_NEGATIVE.fits(value) and (value >= 1 or value == 0))
+TIMES = Annotated[int, "a whole number (-1: never)"]
+DECAY = Annotated[float, Ge(0), Lt(1)]
+FACTOR = Annotated[float, Gt(0), Le(math.inf)]
+RATE = Annotated[float, Ge(0), Le(10**6)]
 PRIORITIES = tuple(Priority.__members__)
-PRIORITY = Kind(
-    f"a whole number from 0 to 100, or one of {', '.join(PRIORITIES)}",
-    lambda value: value.upper() in PRIORITIES if isinstance(value, str) else _whole(value, 0) and value <= 100,
+PRIORITY = (
+    Annotated[int, Ge(0), Le(100)]
+    | Annotated[str, Predicate(lambda name: name.upper() in PRIORITIES), f"one of {', '.join(PRIORITIES)}"]
 )
-SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
-DECAY = Kind("a number from 0 to below 1", lambda value: _real(value) and 0 <= value < 1)
+TEMPLATE = Annotated[str, Predicate(_numbered), "a name with {} for the step, such as iter_{}.pth"]
 
-LEVELS = tuple(logging.getLevelNamesMapping())
-LEVEL = Kind(f"a whole number, or one of {', '.join(LEVELS)}", lambda value: value in LEVELS or _whole(value, 0))
-TEMPLATE = Kind("a name with {} for the step, such as iter_{}.pth, or None", lambda value: value is None or _numbered(value))
-
-NUMBERS = {
-    "log_level": LEVEL,
-    "default_hooks.checkpoint.filename_tmpl": TEMPLATE,
-    "randomness.seed": SEED,
-    "optim_wrapper.accumulative_counts": COUNT,
-    "optim_wrapper.clip_grad.max_norm": POSITIVE,
-    "optim_wrapper.clip_grad.clip_value": POSITIVE,
-    "optim_wrapper.optimizer.lr": RATE,
-    "optim_wrapper.optimizer.weight_decay": NOT_NEGATIVE,
-    "optim_wrapper.optimizer.eps": NOT_NEGATIVE,
+FOREIGN: dict[str, Any] = {
+    "log_level": int | Literal[tuple(logging.getLevelNamesMapping())],
+    "log_processor.window_size": PositiveInt,
+    "randomness.seed": Annotated[int, Ge(0), Le(2**32 - 1)] | None,
+    "default_hooks.*.interval": TIMES,
+    "*_hooks.*.priority": PRIORITY,
+    "default_hooks.checkpoint.filename_tmpl": TEMPLATE | None,
+    "default_hooks.checkpoint.max_keep_ckpts": TIMES,
+    "*_dataloader.batch_size": Annotated[int, Ge(1), Le(10**6)],
+    "*_dataloader.num_workers": Annotated[int, Ge(0), Le(1024)],
+    "*_dataloader.prefetch_factor": PositiveInt | None,
+    "*_dataloader.timeout": Annotated[float, Ge(1), "seconds"] | Annotated[Literal[0], "0: none"],
+    "optim_wrapper.accumulative_counts": PositiveInt,
+    "optim_wrapper.clip_grad.max_norm": FACTOR,
+    "optim_wrapper.clip_grad.clip_value": FACTOR,
+    "optim_wrapper.optimizer.lr": RATE | None,
+    "optim_wrapper.optimizer.weight_decay": NonNegativeFloat,
+    "optim_wrapper.optimizer.eps": NonNegativeFloat,
     "optim_wrapper.optimizer.momentum": DECAY,
     "optim_wrapper.optimizer.betas.*": DECAY,
-    "optim_wrapper.paramwise_cfg.*_mult": NOT_NEGATIVE,
-    "optim_wrapper.paramwise_cfg.layer_decay_rate": POSITIVE,
-    "param_scheduler*.begin": WHOLE,
-    "param_scheduler*.end": COUNT,
-    "param_scheduler*.eta_min": LOWEST_RATE,
-    "param_scheduler*.end_factor": NOT_NEGATIVE,
-    "param_scheduler*.start_factor": POSITIVE,  # the rate of each step is a multiple of the one before
-    "param_scheduler*.factor": POSITIVE,
-    "*_dataloader.batch_size": BATCH,
-    "*_dataloader.num_workers": WORKERS,
-    "*_dataloader.prefetch_factor": COUNT_OR_NONE,
-    "*_dataloader.timeout": TIMEOUT,
-    "default_hooks.*.interval": INTEGER,
-    "default_hooks.*.priority": PRIORITY,
-    "custom_hooks.*.priority": PRIORITY,
-    "default_hooks.checkpoint.max_keep_ckpts": INTEGER,
-    "default_hooks.checkpoint.minutes": MINUTES,
-    "log_processor.window_size": COUNT,
-    "model.*_frozen": SWITCH,
-    "model.micro_batch": COUNT_OR_NONE,
-    "model.backbone.arch.*": COUNT,
-    "model.backbone.drop_path": DECAY,
-    "model.backbone.rope_theta": POSITIVE,
-    "model.backbone.locality": NOT_NEGATIVE,
-    "model.text_encoder.depth": COUNT,
-    "model.text_encoder.dim": COUNT,
-    "model.text_encoder.heads": COUNT,
-    "model.text_encoder.hidden": COUNT_OR_NONE,
-    "model.text_encoder.context": COUNT_OR_NONE,
-    "model.text_encoder.vocab": COUNT_OR_NONE,
-    "model.text_encoder.rope_theta": POSITIVE,
-    "model.head.embed_dim": COUNT,
-    "model.head.chunk": COUNT,
-    "model.head.scale": POSITIVE,
-    "model.head.bias": FINITE,
-    "model.head.weight": NOT_NEGATIVE,
-    "model.head.visible_weight": NOT_NEGATIVE,
-    "model.connector.hidden": COUNT_OR_NONE,
-    "model.connector.frequencies": FREQUENCIES,
-    "model.llm.depth": COUNT,
-    "model.llm.dim": COUNT,
-    "model.llm.heads": COUNT,
-    "model.llm.hidden": COUNT_OR_NONE,
-    "model.llm.context": COUNT_OR_NONE,
-    "model.answer_length": COUNT,
-    "*.resolution.side": COUNT,
-    "*.resolution.*_side": COUNT,
-    "*.resolution.milestones.*.1": COUNT,
+    "optim_wrapper.paramwise_cfg.*_mult": NonNegativeFloat,
+    "optim_wrapper.paramwise_cfg.layer_decay_rate": FACTOR,
+    "param_scheduler*.begin": NonNegativeInt,
+    "param_scheduler*.end": PositiveInt,
+    "param_scheduler*.eta_min": RATE,
+    "param_scheduler*.end_factor": NonNegativeFloat,
+    "param_scheduler*.start_factor": FACTOR,  # the rate of each step is a multiple of the one before
+    "param_scheduler*.factor": FACTOR,
 }
-"""By the dotted name of the setting, ``*`` for any part of it. Values that a schedule sets are the schedule's own."""
+"""By the dotted name of a setting, ``*`` for any part of it: what MMEngine's and torch's own signatures do not say."""
 
 
-def wrong_numbers(cfg: dict) -> list[str]:
-    """One line for each setting of the table that is not what it must be."""
+def wrong_foreign(cfg: dict) -> list[str]:
+    """One line for each setting of MMEngine or torch that is not what it must be."""
     return [
-        f"{path}={value!r}: give {kind.words}"
+        line
         for path, value in _settings("", cfg)
-        for pattern, kind in NUMBERS.items()
-        if fnmatchcase(path, pattern) and not kind.fits(value)
+        for pattern, said in FOREIGN.items()
+        if fnmatchcase(path, pattern)
+        for line in wrong_value(path, value, said)
     ]
 
 

@@ -5,7 +5,7 @@ Tables, so that the checker of configs (``check.py``) needs no knowledge of sing
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -222,3 +222,42 @@ READERS: dict[str, Callable] = {
     "randomness": Runner.set_randomness,
 }
 """What takes these as arguments, with annotations."""
+
+LISTED = ("transforms", "param_scheduler", "custom_hooks", "vis_backends", "metrics", "val_evaluator", "test_evaluator")
+"""Settings that hold one component or several."""
+
+
+def misshapen(cfg: Mapping[str, Any]) -> list[str]:
+    """One line for each setting that holds something else than the dict, or the list of dicts, that belongs there."""
+    errors = [f"{path}={value!r}: give a dict with a type" for path, key, value in _held(cfg) if not _shaped(path, key, value)]
+    plain = [(path, _at(cfg, path)) for path in PLAIN]
+    return errors + [f"{path}={value!r}: give a dict of settings" for path, value in plain if not isinstance(value, dict | None)]
+
+
+def _held(node: Any, path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Path, name and value of every setting that is known to hold components."""
+    for name, value in node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ():
+        where = f"{path}.{name}" if path else str(name)
+        if name in SLOTS and not (SLOTS[name].plain and path):
+            listed = list(enumerate(value)) if isinstance(value, list | tuple) and name in LISTED else []
+            items = list(value.items()) if isinstance(value, dict) and SLOTS[name].many else listed
+            yield from [(f"{where}.{index}", str(name), item) for index, item in items if not isinstance(item, dict)]
+            yield where, str(name), value
+        if not (isinstance(value, dict) and "." in str(value.get("type", "")).removeprefix("finevit.")):  # another package's ways
+            yield from _held(value, where)
+
+
+def _shaped(path: str, key: str, value: Any) -> bool:
+    if isinstance(value, list | tuple) and key in LISTED and path.endswith(key):
+        return True
+    return (
+        isinstance(value, dict)
+        or (value is None and not path[-1:].isdecimal())
+        or (callable(value) and not isinstance(value, type))
+    )
+
+
+def _at(node: Any, path: str) -> Any:
+    for part in path.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node

@@ -1,17 +1,18 @@
 """Which settings take text, by the signatures of what a config names: what people type for these is not evaluated."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from finevit.config.options import PATHS, text_of, value_of
 from finevit.config.schema import ROOTS, registered, scoped, slot_of
+from finevit.signatures import argument
 
 TEXT = (str, Path, PathLike)
 SERIES = (list, tuple, Sequence, Iterable)
@@ -30,8 +31,8 @@ def reader(cfg: Config, name: str) -> Callable[[str], Any]:
     if key == "type" or key in PATHS:
         return text_of
     component = Runner if holder is cfg else _component(cfg, parents, holder)
-    said = parameter(component, key) if component else None
-    kinds = set(_kinds(said[0])) if said else set()
+    said = argument(component, key) if component else None
+    kinds = set(_kinds(said.annotation)) if said else set()
     if kinds == {"text"} or (not kinds and isinstance(_walk(holder, [key]), str)):
         return text_of
     return partial(value_of, single=text_of) if kinds and kinds <= {"text", "texts"} else value_of
@@ -60,30 +61,13 @@ def _component(cfg: Config, path: list[str], holder: Any) -> Callable | None:
     return next((found for registry in registries if kind and (found := registered(registry, kind))), None)
 
 
-def parameter(component: Callable, argument: str) -> tuple[Any, Any] | None:
-    """Annotation and default of an argument, by its signature or that of a base class; None where none has it."""
-    classes = component.__mro__ if inspect.isclass(component) else ()
-    for function in [cls.__init__ for cls in classes if "__init__" in vars(cls)] or [component]:  # type: ignore[misc]
-        found = inspect.signature(function).parameters.get(argument)
-        if found is not None and found.kind not in (found.VAR_KEYWORD, found.VAR_POSITIONAL):
-            return _hints(function).get(argument, str if isinstance(found.default, str) else None), found.default
-    return None
-
-
-def _hints(function: Callable) -> dict[str, Any]:
-    try:
-        return get_type_hints(function)
-    except (NameError, TypeError, AttributeError):  # names that are imported for type checkers alone
-        return {}
-
-
 def _kinds(annotation: Any) -> Iterator[str]:
     """``text``, ``texts`` or ``values`` for what an annotation lets people type."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         yield from ("text" if isinstance(value, str) else "values" for value in inside if value is not None)
-    elif origin is Union or isinstance(annotation, type(int | str)):
-        for member in inside:
+    elif origin in (Annotated, Union, UnionType):
+        for member in inside[:1] if origin is Annotated else inside:
             yield from _kinds(member)
     elif annotation in TEXT or origin in TEXT:
         yield "text"

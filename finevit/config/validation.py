@@ -17,7 +17,7 @@ from torch import nn
 from finevit.config.loading import ConfigError, untold_tokenizers
 from finevit.config.options import INPUTS
 from finevit.config.own_data import SETTINGS, roots
-from finevit.config.ranges import idle_schedules, unpackable, wrong_numbers, wrong_schedules
+from finevit.config.ranges import idle_schedules, unpackable, wrong_foreign, wrong_schedules
 from finevit.config.schema import (
     IGNORED,
     PLAIN,
@@ -32,8 +32,8 @@ from finevit.config.schema import (
     scoped,
     slot_of,
 )
-from finevit.config.values import wrong_values
 from finevit.registry import REGISTRIES
+from finevit.signatures import is_enforced, wrong_values
 from finevit.suggest import did_you_mean, missing
 
 STRICT = ("finevit", "finevit_plugins", "mmengine", "torch")
@@ -70,7 +70,7 @@ class _Checker:
         if self.own():  # OpenMMLab's other configs keep variables of their own beside the settings
             self.keys("", cfg, TOP_LEVEL)
         self.unused |= {name for name in SETTINGS if not self.own() or cfg.get(name) not in roots(cfg)}
-        self.errors += wrong_numbers(cfg)
+        self.errors += wrong_foreign(cfg)
         for group in (("model",), *TOGETHER):
             absent = [name for name in group if cfg.get(name) is None]
             if absent and (len(absent) < len(group) or group == ("model",)):
@@ -223,8 +223,8 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
         hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"
         errors.append(f"{path}.{key}: {name} has no argument {key!r}{hint}")
     if strict:
-        if not errors and _package(component) in STRICT:  # annotations of other packages promise less
-            errors += wrong_values(path, {key: value[key] for key in set(value) & takes.names}, component)
+        if not errors and (_package(component) in STRICT or is_enforced(component)):  # annotations of other packages promise less
+            errors += wrong_values(path, value, component)
         there = {key for key in value if value[key] is not None or key not in SLOTS}
         errors += [f"{path}.{key} is missing: {name} needs it" for key in sorted(takes.required - there - set(given))]
     return errors

@@ -1,9 +1,12 @@
 """The connector: 2 x 2 neighbouring patches become one visual token of the language model's width (paper, Stage III)."""
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from mmengine.model import BaseModule
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from finevit.contracts import MERGE, PackedImages
@@ -30,13 +33,15 @@ class MergeConnector(BaseModule):
     """
 
     def __init__(
-        self, *, dim: int, llm_dim: int, hidden: int | None = None, frequencies: int = 0, init_cfg: dict | None = None
+        self,
+        *,
+        dim: PositiveInt,
+        llm_dim: PositiveInt,
+        hidden: PositiveInt | None = None,
+        frequencies: Annotated[int, Ge(0), Le(FINEST)] = 0,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if not isinstance(frequencies, int) or not 0 <= frequencies <= FINEST:
-            raise ValueError(f"model.connector.frequencies={frequencies!r}: give a whole number from 0 to {FINEST}")
-        if hidden is not None and (not isinstance(hidden, int) or hidden < 1):
-            raise ValueError(f"model.connector.hidden={hidden!r}: give a whole number, at least 1, or None")
         joined = MERGE * MERGE * dim
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.first = nn.Linear(joined, hidden or joined)

@@ -30,7 +30,7 @@ class ScheduleHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, *, schedules: dict[str, dict]) -> None:
+    def __init__(self, *, schedules: dict) -> None:
         self.schedules = {name: build_schedule(f"schedules.{name}", schedule) for name, schedule in schedules.items()}
 
     def before_run(self, runner: Runner) -> None:

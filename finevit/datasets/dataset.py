@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from mmengine.dataset import Compose
+from pydantic import PositiveInt
 from torch.utils.data import Dataset
 
 from finevit.contracts import PATCH, BadSample, ImageBudget, Record, SampleRequest, Source
@@ -46,15 +49,13 @@ class NativeImages(Dataset):
         *,
         source: Source | dict,
         transforms: Sequence[dict],
-        pixels: int = PIXELS,
+        pixels: PositiveInt = PIXELS,
         square: bool = False,
-        text_length: int = 0,
+        text_length: Annotated[int, Ge(0), "the most tokens of a caption"] = 0,
         seed: int = 0,
     ) -> None:
         self.source: Source = DATASETS.build(source) if isinstance(source, dict) else source
         self.transforms = Compose(transforms)
-        if not isinstance(text_length, int) or isinstance(text_length, bool) or text_length < 0:
-            raise ValueError(f"dataset.text_length={text_length!r}: give the most tokens of a caption, or 0 for no text")
         for transform in self.transforms.transforms:
             if isinstance(transform, ChoosesCaptions):
                 transform.check(self.source)

@@ -85,7 +85,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         resolution: dict,
         text_length: dict | None = None,
         patch_drop: dict | None = None,
-        mixture: dict[str, dict] | None = None,
+        mixture: dict | None = None,
         close_up: dict | None = None,
         balance: int = 0,
     ) -> None:

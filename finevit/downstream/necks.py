@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
@@ -40,11 +41,11 @@ class SimpleFPN(BaseModule):
     def __init__(
         self,
         *,
-        in_channels: int,
-        out_channels: int = 256,
+        in_channels: PositiveInt,
+        out_channels: PositiveInt = 256,
         scales: Sequence[float] = SCALES,
-        num_outs: int = 5,
-        resample: tuple[int, int] | None = None,
+        num_outs: PositiveInt = 5,
+        resample: tuple[PositiveInt, PositiveInt] | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -52,7 +53,7 @@ class SimpleFPN(BaseModule):
             raise ValueError(f"SimpleFPN.scales={tuple(scales)!r}: give some of {SCALES}")
         if num_outs < len(scales):
             raise ValueError(f"SimpleFPN.num_outs={num_outs}: give at least the number of scales, {len(scales)}")
-        if resample is not None and (len(resample) != 2 or min(resample) < 1 or resample[1] > 2 * resample[0]):
+        if resample is not None and resample[1] > 2 * resample[0]:
             raise ValueError(
                 f"SimpleFPN.resample={resample!r}: give the side of a patch and of a cell, at most two patches: (14, 16)"
             )
@@ -123,7 +124,7 @@ class AttentivePool(BaseModule):
 
     knows_padding = True
 
-    def __init__(self, *, in_channels: int, heads: int = 16, init_cfg: dict | None = None) -> None:
+    def __init__(self, *, in_channels: PositiveInt, heads: PositiveInt = 16, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         if in_channels % heads:
             raise ValueError(f"AttentivePool.heads={heads}: give a divisor of in_channels, {in_channels}")

@@ -1,10 +1,13 @@
 """Heads of the contrastive stage: the shared space of images and texts, and its objective (paper, Stage II; SigLIP, CLIP)."""
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Le
 from jaxtyping import Float
 from mmengine.model import BaseModule
+from pydantic import FiniteFloat, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -13,6 +16,7 @@ from finevit.registry import MODELS
 
 HIGHEST_SCALE = 100.0
 """The learned inverse temperature goes no higher, as in CLIP."""
+Scale = Annotated[float, Gt(0), Le(HIGHEST_SCALE)]
 
 
 class ContrastiveHead(BaseModule):
@@ -30,19 +34,15 @@ class ContrastiveHead(BaseModule):
     def __init__(
         self,
         *,
-        image_dim: int,
-        text_dim: int,
-        embed_dim: int = 256,
-        scale: float = 10.0,
-        chunk: int = 1024,
-        weight: float = 1.0,
+        image_dim: PositiveInt,
+        text_dim: PositiveInt,
+        embed_dim: PositiveInt = 256,
+        scale: Scale = 10.0,
+        chunk: PositiveInt = 1024,
+        weight: NonNegativeFloat = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if not 0 < scale <= HIGHEST_SCALE:
-            raise ValueError(f"model.head.scale={scale!r}: give an inverse temperature above 0 and at most {HIGHEST_SCALE:g}")
-        if not isinstance(chunk, int) or chunk < 1:
-            raise ValueError(f"model.head.chunk={chunk!r}: give a whole number of images, at least 1")
         self.chunk, self.weight, self.embed_dim = chunk, weight, embed_dim
         self.image = nn.Linear(image_dim, embed_dim, bias=False)
         self.text = nn.Linear(text_dim, embed_dim, bias=False)
@@ -82,13 +82,13 @@ class SigmoidHead(ContrastiveHead):
     def __init__(
         self,
         *,
-        image_dim: int,
-        text_dim: int,
-        embed_dim: int = 256,
-        scale: float = 10.0,
-        bias: float = -10.0,
-        chunk: int = 1024,
-        weight: float = 1.0,
+        image_dim: PositiveInt,
+        text_dim: PositiveInt,
+        embed_dim: PositiveInt = 256,
+        scale: Scale = 10.0,
+        bias: FiniteFloat = -10.0,
+        chunk: PositiveInt = 1024,
+        weight: NonNegativeFloat = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(

@@ -1,15 +1,16 @@
 """Predicts a teacher's patch features from the encoder's tokens (paper, Stage I)."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float
 from mmengine.model import BaseModule
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from finevit.ops.losses import squared_distance
 from finevit.registry import MODELS
-
-TARGET_NORMS = ("none", "layer", "channel")
 
 
 @MODELS.register_module()
@@ -31,15 +32,13 @@ class DistillationHead(BaseModule):
     def __init__(
         self,
         *,
-        dim: int,
-        target_dim: int,
-        target_norm: str = "none",
-        visible_weight: float = 0.0,
+        dim: PositiveInt,
+        target_dim: PositiveInt,
+        target_norm: Literal["none", "layer", "channel"] = "none",
+        visible_weight: NonNegativeFloat = 0.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if target_norm not in TARGET_NORMS:
-            raise ValueError(f"target_norm: {target_norm!r} is unknown; choose one of {', '.join(TARGET_NORMS)}")
         self.target_norm, self.visible_weight = target_norm, visible_weight
         self.predict = nn.Linear(dim, target_dim)
         nn.init.trunc_normal_(self.predict.weight, std=0.02)

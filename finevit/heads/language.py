@@ -1,6 +1,7 @@
 """The head of the alignment stage: next-token prediction of answers (paper, Stage III)."""
 
 from mmengine.model import BaseModule
+from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -19,7 +20,7 @@ class LanguageHead(BaseModule):
         weight: weight of the loss; a schedule can set it.
     """
 
-    def __init__(self, *, weight: float = 1.0, init_cfg: dict | None = None) -> None:
+    def __init__(self, *, weight: NonNegativeFloat = 1.0, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.weight = weight
 

@@ -1,6 +1,10 @@
 """``Scenes``: the embedded data as a source of records."""
 
+from typing import Annotated
+
 import numpy as np
+from annotated_types import Ge
+from pydantic import NonNegativeInt, PositiveInt
 
 from finevit.contracts import Record, Source
 from finevit.registry import DATASETS
@@ -42,17 +46,13 @@ class Scenes(Source):
         *,
         level: str = "easy",
         split: str = "train",
-        length: int = 100_000,
-        seed: int = 0,
-        max_side: int | None = None,
+        length: PositiveInt = 100_000,
+        seed: NonNegativeInt = 0,
+        max_side: Annotated[int, Ge(64), "a side in pixels"] | None = None,
     ) -> None:
         if split not in SPLITS:
             hint = did_you_mean(str(split), SPLITS)
             raise ValueError(f"split={split!r} is not a split of the scenes{hint}: choose one of {', '.join(SPLITS)}.")
-        if length < 1 or seed < 0:
-            raise ValueError(f"Scenes need length >= 1 and seed >= 0, got length={length} and seed={seed}.")
-        if max_side is not None and max_side < 64:
-            raise ValueError(f"max_side={max_side} leaves no room for a scene: give at least 64, or None.")
         self.level, self.split, self.seed = level, split, seed
         self._level, self._length = find_level(level), length
         self._things = things(self._level.classes, drawings=have_drawings())

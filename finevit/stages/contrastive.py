@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -40,15 +41,13 @@ class ContrastiveLearning(Stage):
         head: dict,
         backbone_frozen: bool = False,
         text_frozen: bool = False,
-        micro_batch: int | None = None,
+        micro_batch: PositiveInt | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.text_encoder = build_part("text_encoder", text_encoder, TextEncoder, "text encoder")
         self.head = MODELS.build({**head, "image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim})
-        if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
-            raise ValueError(f"model.micro_batch={micro_batch!r}: give a whole number of images, at least 1, or None")
         self.backbone_frozen, self.text_frozen, self.micro_batch = backbone_frozen, text_frozen, micro_batch
 
     def forward(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
@@ -45,7 +46,7 @@ class LLMAlignment(Stage):
         backbone_frozen: bool = False,
         connector_frozen: bool = False,
         llm_frozen: bool = False,
-        answer_length: int = 64,
+        answer_length: PositiveInt = 64,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:

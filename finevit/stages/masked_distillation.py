@@ -12,6 +12,7 @@ from finevit.ops.masking import random_mask, repeat_pack
 from finevit.ops.patches import check_whole, unpatchify
 from finevit.packing.cutting import keep_patches
 from finevit.registry import MODELS
+from finevit.signatures import Fraction
 from finevit.stages.base import Stage, build_part
 
 
@@ -44,7 +45,7 @@ class MaskedDistillation(Stage):
         backbone: dict,
         teacher: dict,
         head: dict,
-        mask_ratio: float | Sequence[float] = 0.75,
+        mask_ratio: Fraction | Sequence[Fraction] = 0.75,
         drop_masked: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -53,8 +54,6 @@ class MaskedDistillation(Stage):
         self.__dict__["teacher"] = build_part("teacher", teacher, Teacher, "teacher").eval().requires_grad_(False)
         self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
-        if not all(0 <= ratio <= 1 for ratio in shares(mask_ratio)):
-            raise ValueError(f"model.mask_ratio={mask_ratio!r}: give a share of the patches, from 0 to 1, or a list of them")
         self.mask_ratio, self.drop_masked = mask_ratio, drop_masked
         if drop_masked and not getattr(self.head, "visible_weight", 0):
             raise ValueError("model.drop_masked=True leaves the head nothing to learn from; set model.head.visible_weight=1")

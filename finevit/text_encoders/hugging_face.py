@@ -1,8 +1,9 @@
 """Any Hugging Face text tower: SigLIP, SigLIP2, CLIP, MiniLM and other encoders (paper, Stage II: that of SigLIP2-giant)."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -35,13 +36,13 @@ class HuggingFaceText(TextEncoder):
 
     random: bool
 
-    def __init__(self, *, model: str, context: int | None = None, pretrained: bool = True) -> None:
+    def __init__(
+        self, *, model: str, context: Annotated[int, Ge(1), "a whole number of tokens"] | None = None, pretrained: bool = True
+    ) -> None:
         super().__init__()
         self.model = self.tokenizer = model
         tokenizer = load_tokenizer(model)
         self.pad_id, self.pad_left = tokenizer.pad_id, tokenizer.pad_left
-        if context is not None and (not isinstance(context, int) or isinstance(context, bool) or context < 1):
-            raise ValueError(f"model.text_encoder.context={context!r}: give a whole number of tokens, at least 1, or None")
         self.tower = _load(model, find_model(model), pretrained)
         self.vocab = self.tower.get_input_embeddings().num_embeddings
         if tokenizer.size > self.vocab:

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from finevit.contracts import PackedTexts, TextEncoder
 from finevit.hub.origins import mark
 from finevit.hub.tokenizers import load_tokenizer
-from finevit.layers import Block, make_pool
+from finevit.layers import Block, Pool, make_pool
 from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
 from finevit.registry import MODELS
@@ -41,14 +42,14 @@ class TextTransformer(BaseModule, TextEncoder):
         self,
         *,
         tokenizer: str = "scenes",
-        vocab: int | None = None,
-        depth: int = 3,
-        dim: int = 192,
-        heads: int = HEADS,
-        hidden: int | None = None,
-        context: int = 256,
-        pool: str = "mean",
-        rope_theta: float = THETA,
+        vocab: PositiveInt | None = None,
+        depth: PositiveInt = 3,
+        dim: PositiveInt = 192,
+        heads: PositiveInt = HEADS,
+        hidden: PositiveInt | None = None,
+        context: PositiveInt = 256,
+        pool: Pool = "mean",
+        rope_theta: PositiveFloat = THETA,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)

@@ -1,9 +1,10 @@
 """Any Hugging Face causal language model as the alignment LLM: Qwen3, Llama, SmolLM2, Gemma (paper, Stage III: a Qwen3)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from finevit.contracts import AlignmentLLM, PackedDialogues
@@ -16,8 +17,7 @@ from finevit.suggest import did_you_mean
 
 from .probe import check_branches, check_layers, check_text
 
-TRAINED = ("full", "lora", "frozen")
-EXAMPLES = {"config": "dict(model_type='llama')", "lora": "dict(r=16)"}
+Trained = Literal["full", "lora", "frozen"]
 OLDER_NAMES = ("rope_theta", "rope_scaling", "partial_rotary_factor", "attn_implementation")
 """Settings that every config of transformers takes, but does not list under these names."""
 
@@ -41,19 +41,16 @@ class HuggingFaceLLM(AlignmentLLM):
         self,
         *,
         model: str = "",
-        config: Mapping[str, Any] | None = None,
+        config: Annotated[Mapping[str, Any], "a dict, such as dict(model_type='llama')"] | None = None,
         tokenizer: str = "",
-        train: str = "full",
-        lora: Mapping[str, Any] | None = None,
-        context: int | None = None,
+        train: Trained = "full",
+        lora: Annotated[Mapping[str, Any], "a dict, such as dict(r=16)"] | None = None,
+        context: PositiveInt | None = None,
         recompute: bool = False,
     ) -> None:
         from transformers import GenerationConfig
 
         super().__init__()
-        for setting, value in (("config", config), ("lora", lora)):
-            if value is not None and not isinstance(value, Mapping):
-                raise ValueError(f"model.llm.{setting}={value!r}: give a dict, such as {EXAMPLES[setting]}")
         if model and config:
             raise ValueError(
                 f"model.llm: give either model (here {model!r}), or config with a model_type and a tokenizer, not both"
@@ -63,8 +60,6 @@ class HuggingFaceLLM(AlignmentLLM):
                 "model.llm.model is not set, and no model.llm.config either: give the folder of a language model (config.json, "
                 "weights and tokenizer) or its hub name, such as model.llm.model=Qwen/Qwen3-8B; or a config, with a tokenizer"
             )
-        if train not in TRAINED:
-            raise ValueError(f"model.llm.train={train!r}: choose one of {', '.join(TRAINED)}")
         if lora and train != "lora":
             raise ValueError(f"model.llm.lora is of no use with train={train!r}: set model.llm.train=lora, or leave it out")
         if config and not tokenizer:
@@ -155,8 +150,6 @@ class HuggingFaceLLM(AlignmentLLM):
         longest = int(getattr(self.model.config, "max_position_embeddings", 0) or 2048)
         if context is None:
             return longest
-        if not isinstance(context, int) or isinstance(context, bool) or context < 1:
-            raise ValueError(f"model.llm.context={context!r}: give a whole number, at least 1, or None for all {longest}")
         if context > longest:
             raise ValueError(f"model.llm.context={context}: {self.name} was made for {longest} positions")
         return context

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
@@ -59,17 +60,13 @@ class PlainLLM(AlignmentLLM):
         self,
         *,
         tokenizer: str = "scenes-chat",
-        depth: int = 4,
-        dim: int = 256,
-        heads: int = HEADS,
-        hidden: int | None = None,
-        context: int = 1024,
+        depth: PositiveInt = 4,
+        dim: PositiveInt = 256,
+        heads: PositiveInt = HEADS,
+        hidden: PositiveInt | None = None,
+        context: PositiveInt = 1024,
     ) -> None:
         super().__init__()
-        counts = {"depth": depth, "dim": dim, "heads": heads, "hidden": 3 * dim if hidden is None else hidden, "context": context}
-        for setting, value in counts.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"model.llm.{setting}={value!r}: give a whole number, at least 1")
         if dim % (4 * heads):
             raise ValueError(f"model.llm.dim={dim}: give a multiple of 4 * heads ({4 * heads})")
         self.dim, self.context, self.tokenizer, self.head_dim = dim, context, tokenizer, dim // heads

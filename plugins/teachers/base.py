@@ -2,9 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor
 
 from finevit.contracts import Teacher
@@ -13,6 +14,9 @@ from finevit.precision import bfloat16_helps
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Combine = Literal["mean", "concat"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Layers = Annotated[Sequence[int], MinLen(1), "one or more block numbers, such as [-1]"]
 
 
 class ViTTeacher(Teacher):
@@ -21,18 +25,10 @@ class ViTTeacher(Teacher):
     Subclasses implement ``blocks`` and call ``_finish`` at the end of their constructor.
     """
 
-    def __init__(self, *, layers: Sequence[int], combine: str, norm: bool, dtype: str) -> None:
+    def __init__(self, *, layers: Layers, combine: Combine, norm: bool, dtype: Dtype) -> None:
         super().__init__()
-        if combine not in ("mean", "concat"):
-            raise ValueError(f"combine={combine!r}: give 'mean' or 'concat'")
         if dtype == "auto":
             dtype = "bfloat16" if bfloat16_helps() else "float32"
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype={dtype!r}: give one of auto, {', '.join(DTYPES)}")
-        if isinstance(layers, int | str) or not all(isinstance(layer, int) for layer in layers):
-            raise ValueError(f"layers={layers!r}: give a list of block numbers, for example [-1]")
-        if not layers:
-            raise ValueError("layers=(): give at least one layer, for example (-1,)")
         self.requested, self.combine, self.norm = tuple(layers), combine, norm
         self.dtype_name, self.dtype = dtype, DTYPES[dtype]
 

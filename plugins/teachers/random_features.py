@@ -1,7 +1,11 @@
 """A teacher of fixed random features: no weights to fetch, the same on every machine. For tests and examples."""
 
+from typing import Annotated
+
 import numpy as np
 import torch
+from annotated_types import Ge, Le, MultipleOf
+from pydantic import PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,10 +18,14 @@ class RandomFeatureTeacher(Teacher):
     Coarse and overlapping, so that a masked patch can partly be told from its neighbours. ``patch`` must be even.
     """
 
-    def __init__(self, *, dim: int = 64, patch: int = 14, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        dim: PositiveInt = 64,
+        patch: Annotated[int, Ge(2), MultipleOf(2)] = 14,
+        seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0,
+    ) -> None:
         super().__init__()
-        if patch % 2 or patch < 2:
-            raise ValueError(f"patch={patch}: give an even number of pixels")
         self.dim, self.patch, self.seed = dim, patch, seed
         normal = np.random.RandomState(seed).standard_normal((dim, 3, 6, 6))
         self.register_buffer("weight", torch.from_numpy(normal / 108**0.5).float(), persistent=False)

@@ -1,6 +1,5 @@
 """Any timm vision transformer as a teacher, by name, hub name or local folder (paper, Stage I)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Tensor
 from finevit.hub.locate import local_folder
 from finevit.suggest import did_you_mean
 
-from .base import IMAGENET_MEAN, IMAGENET_STD, ViTTeacher
+from .base import IMAGENET_MEAN, IMAGENET_STD, Combine, Dtype, Layers, ViTTeacher
 
 
 class TimmTeacher(ViTTeacher):
@@ -26,10 +25,10 @@ class TimmTeacher(ViTTeacher):
         model: str,
         checkpoint: str | None = None,
         pretrained: bool = True,
-        layers: Sequence[int] = (-1,),
-        combine: str = "mean",
+        layers: Layers = (-1,),
+        combine: Combine = "mean",
         norm: bool = True,
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
     ) -> None:
         super().__init__(layers=layers, combine=combine, norm=norm, dtype=dtype)
         if checkpoint is not None and not Path(checkpoint).is_file():

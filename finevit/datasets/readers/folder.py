@@ -11,7 +11,7 @@ from finevit.registry import DATASETS
 from .annotations import UNNAMED
 from .encodings import decode_caption
 from .files import IMAGE_SUFFIXES, MAX_TEXT, FileSource, Skipped, clean, existing, head, read
-from .splits import Strings
+from .splits import Holdout, Strings
 from .unread import Unread
 
 
@@ -25,7 +25,7 @@ class ImageFolder(FileSource):
     files are told by their ending. ``split`` and ``holdout`` are explained at ``splits.select``.
     """
 
-    def __init__(self, *, data_root: str | Path, split: str = "train", holdout: float = 0.02):
+    def __init__(self, *, data_root: str | Path, split: str = "train", holdout: Holdout = 0.02):
         root, unread, lone, skipped = existing(data_root), Unread(), list[str](), Skipped()
         if not root.is_dir():
             raise ValueError(f"data_root={str(data_root)!r} is not a folder; ImageFolder needs one")

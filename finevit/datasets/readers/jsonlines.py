@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from finevit.contracts import BadSample, Record
 from finevit.registry import DATASETS
@@ -18,6 +20,7 @@ from finevit.storage.regular import open_regular
 from .annotations import captions, elsewhere, parse_object, refuse_dialogues, regions, size_of
 from .files import IMAGE_SUFFIXES, MAX_ENTRY, FileSource, Skipped, existing, read
 from .repeated import Repeats, fingerprint
+from .splits import Holdout
 from .unread import COMPRESSED
 
 IMAGE_FIELDS = ("image", "file_name", "path")
@@ -44,14 +47,10 @@ class JsonLines(FileSource):
         *,
         data_root: str | Path,
         split: str = "train",
-        holdout: float = 0.02,
+        holdout: Holdout = 0.02,
         image_root: str | Path | None = None,
-        repeated: int | None = 20,
+        repeated: Annotated[int, Ge(1), "the most images that may share a caption"] | None = 20,
     ):
-        if repeated is not None and (not isinstance(repeated, int) or repeated < 1):
-            raise ValueError(
-                f"repeated={repeated!r}: give the most images that may share a caption, at least 1, or None for any number"
-            )
         root, unread = existing(data_root), Counter[tuple[str, str]]()
         self._files = _files(root)
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")

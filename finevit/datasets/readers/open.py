@@ -9,13 +9,14 @@ from finevit.registry import DATASETS
 from .files import existing, readable
 from .folder import ImageFolder
 from .jsonlines import JsonLines, is_json_lines
+from .splits import Holdout
 from .tars import TarShards, is_tar
 from .unread import remedy
 
 
 @DATASETS.register_module(name="OpenData")
 @readable()
-def open_source(*, data_root: str | Path, split: str = "train", holdout: float = 0.02) -> Source:
+def open_source(*, data_root: str | Path, split: str = "train", holdout: Holdout = 0.02) -> Source:
     """Return the reader for what lies at ``data_root``.
 
     A ``.tar`` file or a folder with some: ``TarShards``. A ``.jsonl`` file or a folder with some: ``JsonLines``. Any

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import accumulate
-from typing import overload
+from typing import Annotated, overload
 
 import numpy as np
+from annotated_types import Ge, Lt
 
 SPLITS = ("train", "val", "test", "all")
 """``val`` and ``test`` are two names of the held-out part, ``train`` is the rest, ``all`` is everything."""
+Holdout = Annotated[float, Ge(0), Lt(1), "a share of the records"]
 
 
 class Strings(Sequence[str]):
@@ -40,12 +42,10 @@ def select(keys: Sequence[str], *, split: str, holdout: float) -> np.ndarray:
     every machine, in any order, and when records are added later. Equal keys stay together. Of two or more different
     keys the one with the lowest hash is always held out, and the one with the highest never; with ``holdout=0``, none.
 
-    Raises ``ValueError`` for an unknown split, a ``holdout`` outside [0, 1), and a split that would be empty.
+    Raises ``ValueError`` for an unknown split and a split that would be empty.
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r} is unknown; choose one of {', '.join(SPLITS)}")
-    if not 0 <= holdout < 1:
-        raise ValueError(f"holdout={holdout!r} must be a share of the records, from 0 to below 1")
     if split == "all":
         return np.arange(len(keys))
     rows = np.flatnonzero(_held_out(keys, holdout) == (split != "train"))

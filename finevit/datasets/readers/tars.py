@@ -11,7 +11,7 @@ from finevit.registry import DATASETS
 from .annotations import UNNAMED, captions, parse_object, refuse_dialogues, regions
 from .encodings import decode_caption
 from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing
-from .splits import Strings
+from .splits import Holdout, Strings
 from .tar_files import Place, read_place
 from .tar_index import TarIndex, load_indices
 from .unread import COMPRESSED
@@ -29,7 +29,7 @@ class TarShards(FileSource):
     ``split`` and ``holdout`` are explained at ``splits.select``.
     """
 
-    def __init__(self, *, data_root: str | Path, split: str = "train", holdout: float = 0.02):
+    def __init__(self, *, data_root: str | Path, split: str = "train", holdout: Holdout = 0.02):
         root, skipped = existing(data_root), Skipped()
         self._files = _files(root)
         if root.is_dir():

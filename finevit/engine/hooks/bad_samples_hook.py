@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from pydantic import NonNegativeInt
 
-from finevit.config.ranges import NOT_NEGATIVE, WHOLE
 from finevit.contracts import BadSample
 from finevit.registry import HOOKS
+from finevit.signatures import Fraction
 from finevit.storage.places import Spared
 
 
@@ -29,12 +31,14 @@ class BadSamplesHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def __init__(self, *, max_share: float = 0.1, after: int = 200, at_least: int = 3, show: int = 5) -> None:
-        if not NOT_NEGATIVE.fits(max_share) or max_share > 1:
-            raise ValueError(f"BadSamplesHook.max_share={max_share!r}: give a share of the samples, from 0 to 1")
-        for name, value in (("after", after), ("at_least", at_least), ("show", show)):
-            if not WHOLE.fits(value):
-                raise ValueError(f"BadSamplesHook.{name}={value!r}: give {WHOLE.words}")
+    def __init__(
+        self,
+        *,
+        max_share: Annotated[Fraction, "a share of the samples"] = 0.1,
+        after: NonNegativeInt = 200,
+        at_least: NonNegativeInt = 3,
+        show: NonNegativeInt = 5,
+    ) -> None:
         self.max_share, self.after, self.at_least, self.show = max_share, after, at_least, show
         self.seen, self.size = 0, math.inf
         self.bad: list[str] = []

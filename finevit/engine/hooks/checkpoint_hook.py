@@ -1,24 +1,26 @@
 """MMEngine's checkpoint hook, made durable: whatever is killed or fails, and when, a whole checkpoint stands."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import mmengine.runner as package
 import torch
+from annotated_types import Gt, Le
 from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, runner, save_checkpoint
 
-from finevit.config.ranges import MINUTES
 from finevit.hub.finite import check_finite
 from finevit.hub.stand_ins import plain
 from finevit.registry import HOOKS
 from finevit.storage.durable import remove, write_file
 
+Minutes = Annotated[float, Gt(0), Le(math.inf), "minutes"]
 NOTE = "last_checkpoint"
 """The file of the work dir that names the newest checkpoint, for people and for MMEngine; a resume does not depend on it."""
 
@@ -39,10 +41,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     keep_ckpt_ids: deque
 
-    def __init__(self, *, minutes: float | None = None, **settings: Any) -> None:
+    def __init__(self, *, minutes: Minutes | None = None, **settings: Any) -> None:
         super().__init__(**settings)
-        if not MINUTES.fits(minutes):
-            raise ValueError(f"default_hooks.checkpoint.minutes={minutes!r}: give {MINUTES.words}")
         if minutes is not None and self.by_epoch:
             raise ValueError(
                 f"default_hooks.checkpoint.minutes={minutes!r} needs by_epoch=False: no run can go on in the middle of an epoch"

@@ -1,6 +1,7 @@
 """A loader that yields nothing is told with worker and record, then ended; of a dead worker is told where no step is torn."""
 
 import logging
+import math
 import os
 import re
 import signal
@@ -13,8 +14,9 @@ from multiprocessing.connection import wait
 from multiprocessing.queues import Queue
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
+from annotated_types import Gt, Le
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -90,9 +92,7 @@ class LoaderWatchHook(Hook):
 
     priority = "HIGHEST"
 
-    def __init__(self, *, minutes: float = MINUTES) -> None:
-        if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not minutes > 0:
-            raise ValueError(f"LoaderWatchHook.minutes={minutes!r}: give minutes, more than 0; inf sets no limit")
+    def __init__(self, *, minutes: Annotated[float, Gt(0), Le(math.inf), "minutes (inf: no limit)"] = MINUTES) -> None:
         self.minutes = minutes
         self.in_step = False
         self._wait: tuple[_Loader] | None = None

@@ -2,9 +2,10 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -42,9 +43,7 @@ class NonFiniteHook(Hook):
 
     priority = "HIGHEST"
 
-    def __init__(self, *, max_in_a_row: int = 5) -> None:
-        if not isinstance(max_in_a_row, int) or isinstance(max_in_a_row, bool) or max_in_a_row < 1:
-            raise ValueError(f"NonFiniteHook.max_in_a_row={max_in_a_row!r}: give a whole number of steps, at least 1")
+    def __init__(self, *, max_in_a_row: Annotated[int, Ge(1), "a whole number of steps"] = 5) -> None:
         self.max_in_a_row = max_in_a_row
         self._batches: list[_Batch] = []
         self._recent: list[str] = []

@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from pydantic import PositiveInt
 from torch import Tensor
 
 from finevit.console import say
@@ -45,7 +46,7 @@ class ReportHook(Hook):
 
     priority = "LOWEST"
 
-    def __init__(self, *, images: int = 6, before: bool | None = None) -> None:
+    def __init__(self, *, images: PositiveInt = 6, before: bool | None = None) -> None:
         self.images, self.before = images, before
         self.results: Results | None = None
         self.lost = ""
