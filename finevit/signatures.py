@@ -134,8 +134,8 @@ def _limits(said: tuple) -> dict[str, Any]:
 def _items(value: Any, annotation: Any) -> Iterator[tuple[Any, Any, Any]]:
     """Name and annotation of each item of a list or dict, of which an annotation says something."""
     origin, inside = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType, Annotated):
-        for member in inside[:1] if origin is Annotated else inside:
+    if origin in (Union, UnionType):
+        for member in inside:
             yield from _items(value, member)
     elif origin in (dict, Mapping) and isinstance(value, Mapping):
         yield from ((name, item, inside[1]) for name, item in value.items())

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import MinLen
 from mmengine.device import get_device
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -100,13 +101,14 @@ class ZeroShot(BaseMetric):
     def __init__(
         self,
         *,
-        protocols: Sequence[str] = ("openai80", "siglip81-canonical"),
+        protocols: Annotated[Sequence[str], MinLen(1), "a list of names, such as ['openai80']"] = (
+            "openai80",
+            "siglip81-canonical",
+        ),
         class_names: Sequence[str] | None = None,
         collect_device: str = "cpu",
     ) -> None:
         super().__init__(collect_device)
-        if isinstance(protocols, str) or not protocols:
-            raise ValueError(f"ZeroShot.protocols={protocols!r}: give a list of names, such as ['openai80']")
         self.protocols, self.class_names = tuple(protocols), class_names
         self.protocol = ", ".join(find_protocol(name, own=("{c}",)).id for name in self.protocols)
         self._classifiers: dict[str, Tensor] = {}

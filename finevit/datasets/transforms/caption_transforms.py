@@ -6,9 +6,11 @@ import re
 import unicodedata
 from collections.abc import Collection, Container, Mapping
 from contextlib import suppress
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
+from annotated_types import Predicate
 from mmengine.logging import print_log
+from pydantic import NonNegativeFloat
 
 from finevit.contracts import BadSample, Source
 from finevit.hub.tokenizers import load_tokenizer
@@ -16,6 +18,11 @@ from finevit.packing.texts import cleaned
 from finevit.registry import TRANSFORMS
 from finevit.suggest import did_you_mean
 
+Weights = Annotated[
+    Mapping[str, NonNegativeFloat],
+    Predicate(lambda weights: any(weights.values())),
+    "each captioner a weight of at least 0, and one above 0, such as dict(long=0.9, short=0.1)",
+]
 _LOOKED_AT = 200  # records that are asked for a captioner before it counts as unknown
 _GRAM, _WORDS = 4, 20
 """A caption loops if most of its runs of 4 words occur more than once; one of fewer than 20 words is too short to tell."""
@@ -99,13 +106,7 @@ class PickCaption:
             captioners weigh the same.
     """
 
-    def __init__(self, *, weights: dict[str, float] | None = None) -> None:
-        values = [1.0] if weights is None else list(weights.values()) if isinstance(weights, Mapping) else []
-        if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in values) or not any(values):
-            raise ValueError(
-                f"PickCaption.weights={weights!r}: give each captioner a weight of at least 0, and one above 0, "
-                "such as dict(long=0.9, short=0.1); None for all alike"
-            )
+    def __init__(self, *, weights: Weights | None = None) -> None:
         self.weights = None if weights is None else {str(name): float(weight) for name, weight in weights.items()}
 
     def check(self, source: Source) -> None:

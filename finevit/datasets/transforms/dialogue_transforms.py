@@ -4,9 +4,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import chain
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
 from finevit.boxes import check_style, fault_of_box, legible, render
 from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question, Record
@@ -44,19 +46,15 @@ class AskQuestions:
     def __init__(
         self,
         *,
-        weights: Mapping[str, float] | None = None,
-        most: int = 8,
+        weights: Annotated[Mapping[str, Any], "a weight for each task, as dict(text2box=1)"] | None = None,
+        most: Annotated[int, Ge(1), "a whole number of questions"] = 8,
         style: str = "norm1000",
-        ill_posed: str = "drop",
+        ill_posed: Literal["drop", "answer"] = "drop",
         captions: bool = True,
         draw: bool = True,
     ) -> None:
         self.weights = check_weights("AskQuestions.weights", dict.fromkeys(TASKS, 1.0) if weights is None else weights)
         check_style(style)
-        if ill_posed not in ("drop", "answer"):
-            raise ValueError(f"AskQuestions.ill_posed={ill_posed!r}: choose drop or answer")
-        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
-            raise ValueError(f"AskQuestions.most={most!r}: give a whole number of questions, at least 1")
         self.most, self.style, self.ill_posed, self.captions, self.draw = most, style, ill_posed, captions and draw, draw
 
     def __call__(self, sample: dict) -> dict:

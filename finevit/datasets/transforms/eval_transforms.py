@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Annotated
+
+from annotated_types import MinLen
 
 from finevit.contracts import BadSample, Source
 from finevit.datasets.transforms.caption_transforms import check_captioners, most_tokens
@@ -23,9 +26,9 @@ class AllCaptions:
         names: which of the record's captions; None for all.
     """
 
-    def __init__(self, *, tokenizer: str, names: Sequence[str] | None = None) -> None:
-        if names is not None and (isinstance(names, str) or not names or not all(isinstance(name, str) for name in names)):
-            raise ValueError(f"AllCaptions.names={names!r}: give a list of captioners, such as ['long'], or None for all")
+    def __init__(
+        self, *, tokenizer: str, names: Annotated[Sequence[str], MinLen(1), "a list of captioners, such as ['long']"] | None = None
+    ) -> None:
         self.tokenizer, self.names = load_tokenizer(tokenizer), names
 
     def check(self, source: Source) -> None:

@@ -11,11 +11,13 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+from pydantic import NonNegativeFloat, PositiveInt
 
 from finevit.boxes import Box, fault_of_box
 from finevit.contracts import PATCH, SNAP, Region
 from finevit.ops.patches import patchify, snapped_size
 from finevit.registry import TRANSFORMS
+from finevit.signatures import Fraction
 
 _SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
 """Also in "leftmost" and "right-hand", not in "bright"."""
@@ -38,7 +40,7 @@ def image_of(sample: dict, transform: object) -> np.ndarray:
 class ResizeToBudget:
     """Resizes to the budget: aspect ratio kept, sides snapped to multiples of ``snap``, small images not enlarged."""
 
-    def __init__(self, *, snap: int = SNAP) -> None:
+    def __init__(self, *, snap: PositiveInt = SNAP) -> None:
         self.snap = snap
 
     def __call__(self, sample: dict) -> dict:
@@ -60,7 +62,7 @@ class RandomFlip:
     mirrored in which something is written.
     """
 
-    def __init__(self, *, probability: float = 0.5) -> None:
+    def __init__(self, *, probability: Fraction = 0.5) -> None:
         self.probability = probability
 
     def __call__(self, sample: dict) -> dict:
@@ -97,17 +99,14 @@ class CropToRegion:
     def __init__(
         self,
         *,
-        probability: float = 0.5,
+        probability: Fraction = 0.5,
         kinds: Sequence[str] = (),
-        margin: tuple[float, float] = (0.2, 1.0),
-        visible: float = 0.5,
-        tries: int = 4,
+        margin: tuple[NonNegativeFloat, NonNegativeFloat] = (0.2, 1.0),
+        visible: Fraction = 0.5,
+        tries: PositiveInt = 4,
     ) -> None:
-        for setting, value in (("probability", probability), ("visible", visible)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"CropToRegion.{setting}={value!r}: give a share between 0 and 1")
-        if len(margin) != 2 or not 0 <= margin[0] <= margin[1]:
-            raise ValueError(f"CropToRegion.margin={margin!r}: give the least and the most, at least 0")
+        if margin[0] > margin[1]:
+            raise ValueError(f"CropToRegion.margin={margin!r}: give the least and the most")
         self.probability, self.kinds, self.margin, self.visible, self.tries = probability, kinds, margin, visible, tries
 
     def __call__(self, sample: dict) -> dict:
@@ -164,7 +163,7 @@ class Patchify:
     With a label map, ``labels int64 [rows * cols]`` is the class that covers more than half of a patch, else -1.
     """
 
-    def __init__(self, *, patch: int = PATCH) -> None:
+    def __init__(self, *, patch: PositiveInt = PATCH) -> None:
         self.patch = patch
 
     def __call__(self, sample: dict) -> dict:
