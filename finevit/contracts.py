@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
+from finevit.hub.chat_templates import Chat, load_chat
+
 PATCH = 14
 """Side of a patch in pixels unless ``model.backbone.patch`` says another (paper, section on the encoder)."""
 SNAP = 28
@@ -285,13 +287,18 @@ class ResolutionSchedule(ABC):
 class AlignmentLLM(nn.Module, ABC):
     """A causal language model that reads projected visual features (paper, Stage III).
 
-    ``dim`` is the width of its embeddings, ``context`` the most positions of a dialogue, ``tokenizer`` the name or folder with
-    which :func:`finevit.hub.tokenizers.load_chat` finds its tokenizer and chat template: the loader's workers use the same ones.
+    ``dim`` is the width of its embeddings, ``context`` the most positions of a dialogue, ``tokenizer`` the name or folder of its
+    tokenizer and chat template: the loader's workers use the same ones.
     """
 
     dim: int
     context: int
     tokenizer: str
+
+    @property
+    def chat(self) -> Chat:
+        """Its tokenizer and chat template, loaded once."""
+        return load_chat(self.tokenizer)
 
     @abstractmethod
     def embed(self, tokens: Tensor) -> Tensor:

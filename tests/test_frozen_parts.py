@@ -87,10 +87,10 @@ def test_nothing_left_to_train_is_refused():
         model(**batch())
 
 
-def test_answers_end_where_the_context_does():
+def test_answers_end_where_the_context_does(monkeypatch):
     model = stage(answer_length=100).eval()
     model.llm.generate = lambda prompts, *, most, stop: [[len(prompts), most]] * len(prompts)
-    model.chat = SimpleNamespace(decode=str, closing=0)
+    monkeypatch.setattr(type(model.llm), "chat", SimpleNamespace(decode=str, closing=0))
     assert model.answer([torch.zeros(20, 16), torch.zeros(3, 16)]) == ["[1, 4]", "[1, 21]"]
     model.answer_length = 5
     assert model.answer([torch.zeros(length, 16) for length in (20, 3, 19, 4)]) == ["[1, 4]", "[3, 5]", "[3, 5]", "[3, 5]"]

@@ -48,8 +48,8 @@ class CheckpointAnswerer:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16_helps()):
             (asked,) = prompts(self.model.embed(batch["images"], batch["dialogues"]), batch["dialogues"])
             most = min(max_tokens, self.model.llm.context - len(asked))
-            (ids,) = self.model.llm.generate([asked], most=most, stop=self.model.chat.closing)
-        return Answer(self.model.chat.decode(ids), len(asked), len(ids), "length" if len(ids) == most else "stop")
+            (ids,) = self.model.llm.generate([asked], most=most, stop=self.model.llm.chat.closing)
+        return Answer(self.model.llm.chat.decode(ids), len(asked), len(ids), "length" if len(ids) == most else "stop")
 
     def _batch(self, image: np.ndarray, prompt: str) -> dict[str, Any]:
         sample: dict[str, Any] = {

@@ -8,7 +8,6 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
-from finevit.hub.chat_templates import load_chat
 from finevit.packing.dialogues import prompts
 from finevit.registry import MODELS
 from finevit.stages.base import Stage, build_part
@@ -55,7 +54,7 @@ class LLMAlignment(Stage):
         self.connector = MODELS.build({**connector, "dim": self.backbone.dim, "llm_dim": self.llm.dim})
         self.head = MODELS.build(head or {"type": "LanguageHead"})
         self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
-        self.answer_length, self.chat = answer_length, load_chat(self.llm.tokenizer)
+        self.answer_length = answer_length
 
     def forward(
         self,
@@ -111,8 +110,8 @@ class LLMAlignment(Stage):
         groups += [[index] for index, room in enumerate(rooms) if room < self.answer_length]
         said: dict[int, str] = {}
         for group in groups:
-            answers = self.llm.generate([prompts[index] for index in group], most=rooms[group[0]], stop=self.chat.closing)
-            said.update(zip(group, map(self.chat.decode, answers), strict=True))
+            answers = self.llm.generate([prompts[index] for index in group], most=rooms[group[0]], stop=self.llm.chat.closing)
+            said.update(zip(group, map(self.llm.chat.decode, answers), strict=True))
         return [said[index] for index in range(len(prompts))]
 
     def _room(self, prompt: Tensor) -> int:
