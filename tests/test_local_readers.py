@@ -443,7 +443,7 @@ def test_countbench_reads_parquet_where_pyarrow_is(tmp_path, monkeypatch):
     ]
     path = write(tmp_path, {"train.parquet": pickle.dumps(rows)}) / "train.parquet"
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ValueError, match=r"Parquet files need pyarrow; run pip install 'finevit\[recaption\]'"):
+    with pytest.raises(ValueError, match=r"Parquet files need pyarrow; run `pip install pyarrow`"):
         CountBench(annotations=path)
     package, module = ModuleType("pyarrow"), ModuleType("pyarrow.parquet")
     package.parquet = module

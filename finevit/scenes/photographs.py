@@ -1,6 +1,6 @@
-"""Photographs that other packages bring, as backgrounds: scikit-learn's two, and scikit-image's where that is
-installed."""
+"""Photographs that other packages bring, as backgrounds: two of scikit-learn, eight of scikit-image (the extra ``scenes``)."""
 
+import logging
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ class Photograph(NamedTuple):
     path: str
 
 
+_log = logging.getLogger("finevit")
 _CANDIDATES = (
     ("sklearn", "datasets/images/china.jpg", "a Chinese temple building"),
     ("sklearn", "datasets/images/flower.jpg", "a dahlia in bloom"),
@@ -33,13 +34,23 @@ _CANDIDATES = (
 
 @cache
 def photographs() -> tuple[Photograph, ...]:
-    """Those that are installed."""
-    found = []
+    """Those that are installed; says once which are missing."""
+    found, missing = [], []
     for package, path, subject in _CANDIDATES:
         spec = find_spec(package)
         if spec is not None and spec.origin and (file := Path(spec.origin).parent / path).exists():
             found.append(Photograph(subject, str(file)))
+        else:
+            missing.append(subject)
+    if missing:
+        told = "Scenes have no backgrounds of %s: `pip install scikit-learn scikit-image` adds these photographs."
+        _log.warning(told, ", ".join(missing))
     return tuple(found)
+
+
+def listed() -> str:
+    """How many of them there are, for people."""
+    return f"{len(photographs())} of {len(_CANDIDATES)} photographs as backgrounds"
 
 
 def cut_out(photograph: Photograph, height: int, width: int, offset: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from finevit.scenes.ground_truth import find_truth, make_facts, make_regions
 from finevit.scenes.layout import Planner
 from finevit.scenes.levels import find_level
 from finevit.scenes.painting import paint
+from finevit.scenes.photographs import listed, photographs
 from finevit.scenes.rng import SPLITS, Dice
 from finevit.scenes.sprites import SIDE, have_drawings, load_atlas, mip
 from finevit.scenes.vocabulary import things
@@ -57,6 +58,8 @@ class Scenes(Source):
         self._level, self._length = find_level(level), length
         self._things = things(self._level.classes, drawings=have_drawings())
         self.classes = [thing.name for thing in self._things]
+        if self._level.photos:
+            photographs()  # those that are missing are told here, not in each worker
         self._atlas: np.ndarray | None = load_atlas(self._things)
         self._planner = Planner(level=self._level, things=self._things, extents=_extents(self._atlas), max_side=max_side)
 
@@ -96,6 +99,8 @@ class Scenes(Source):
     def describe(self) -> str:
         """One line for people."""
         parts = "OpenMoji drawings" if have_drawings() else "procedural shapes"
+        if self._level.photos:
+            parts += f", {listed()}"
         scenes = f"embedded scenes, level {self.level}, {self.split}"
         return f"{scenes}: {self._length} scenes of {len(self.classes)} classes, {parts}"
 

@@ -33,7 +33,7 @@ def needed(requirement: Requirement, found: dict[str, str]) -> None:
 def main() -> None:
     """Print the pins in alphabetical order."""
     found: dict[str, str] = {}
-    for text in ("finevit[dev,llm,recaption,downstream,demo]", "uv", "setuptools"):
+    for text in ("finevit[dev]", "uv", "setuptools"):
         needed(Requirement(text), found)
     del found["finevit"]
     pins = [f"{name}=={version}" for name, version in sorted(found.items()) if not name.startswith(PINNED_BY_TORCH)]

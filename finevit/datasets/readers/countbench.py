@@ -94,7 +94,7 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise ValueError(f"annotations={str(path)!r}: Parquet files need pyarrow; run pip install 'finevit[recaption]'") from None
+        raise ValueError(f"annotations={str(path)!r}: Parquet files need pyarrow; run `pip install pyarrow`") from None
     try:
         return parquet.read_table(path).to_pylist()
     except Exception as error:  # of many types, not all of them pyarrow's
