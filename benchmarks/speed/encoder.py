@@ -13,6 +13,7 @@ from benchmarks.speed.encoders import ENCODERS, OURS, Encoder, Unavailable
 from benchmarks.speed.measure import Step, best_product, in_turn, peak_memory, ratio
 from benchmarks.speed.output import Column, Panel, Result, device_name
 from benchmarks.speed.work import SIZES, WORKLOADS, Grid, Size, forward_flops, patches, training_flops
+from finevit.planning.flops import traced_flops
 
 MODES = {"forward": forward_flops, "training": training_flops}
 """FLOPs of a step; ``training`` is forward and backward."""
@@ -27,6 +28,7 @@ COLUMNS = (
     Column("rate", "patches/s", ",.0f"),
     Column("ours", "ours is", ".2f"),
     Column("fraction", "of the limit", ".2f"),
+    Column("computed", "computed", ".2f"),
     Column("memory", "peak MiB", ",.0f"),
 )
 
@@ -101,6 +103,7 @@ def _workload(workload: str, arguments: argparse.Namespace, device: torch.device
     """The rows of one workload."""
     size, grids = SIZES[arguments.size], WORKLOADS[workload] * arguments.repeat
     built, missing = _build_all(arguments.encoders, size, grids, arguments.compile, device)
+    computed = {name: _computed(size, encoder) for name, encoder in built.items() if device == CPU and not arguments.compile}
     limit = best_product(device, dtype, arguments.sides)
     for mode in arguments.modes:
         steps = {name: step_of(encoder, mode, device, dtype) for name, encoder in built.items()}
@@ -118,6 +121,7 @@ def _workload(workload: str, arguments: argparse.Namespace, device: torch.device
                 "rate": median(found[name].rates),
                 "ours": ratio(found[OURS].rates, found[name].rates) if OURS in found else None,
                 "fraction": ratio(found[name].flops, limits),
+                "computed": computed.get(name),
                 "seconds": seconds[name],
                 "memory": _memory(name, built[name], (name, size, grids, arguments.compile, mode, device, dtype))
                 if arguments.memory
@@ -137,6 +141,13 @@ def _build_all(
         except (Unavailable, ImportError) as error:
             missing[name] = str(error)
     return built, missing
+
+
+def _computed(size: Size, encoder: Encoder) -> float:
+    """FLOPs of a forward pass, as fvcore counts them, over those of the work in closed form. Kernels of GPUs are not traced."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's tracer
+        return sum(traced_flops(encoder.model, encoder.inputs).values()) / forward_flops(size, encoder.grids)
 
 
 def _measured(size: Size, grids: Sequence[Grid], mode: str, seconds: Sequence[float]) -> _Measured:
