@@ -55,6 +55,9 @@ VISBACKENDS = _child(root.VISBACKENDS)
 """Empty so far: MMEngine's own components serve, but it warns where a scope has no registry for a kind that a config uses."""
 METRICS = _child(root.METRICS, "evaluation")
 
+BENCHMARKS = Registry("benchmark", scope="finevit", locations=_modules("datasets.readers"))
+"""Readers of evaluation sets by the names that ``finevit test --benchmark`` takes. A reader's first argument without default is the
+path; its ``task`` is ``retrieval``, ``classification`` or ``questions``, or "" on the class where each set says it."""
 EXPORTERS = Registry("exporter", scope="finevit", locations=_modules("export"))
 """Formats of other libraries: what ``tools/export.py --to`` takes."""
 
@@ -87,6 +90,7 @@ REGISTRIES: dict[str, Registry] = {
     "optimizer": OPTIMIZERS,
     "metric": METRICS,
     "schedule": SCHEDULES,
+    "benchmark": BENCHMARKS,
     "exporter": EXPORTERS,
     "report page": REPORT_PAGES,
 }

@@ -3,6 +3,7 @@
 import pickle
 import random
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
@@ -249,10 +250,12 @@ def test_a_benchmark_of_questions_replaces_what_is_asked_in_training():
     assert parse("countbench=/data/a.parquet,questions=/data/b.json")[0] == "countbench,questions=b.json"
     before, after = [{"type": "finevit.ResizeToBudget"}, {"type": "RandomFlip"}], [{"type": "finevit.TokenizeDialogue"}]
     ask = {"type": "finevit.AskQuestions", "draw": False, "style": "unit3"}
-    loader, metrics = configure(name, None, {"dataset": {"transforms": [*before, ask, *after]}, "batch_size": 7})
+    loader, metrics = configure(
+        name, SimpleNamespace(task="questions"), {"dataset": {"transforms": [*before, ask, *after]}, "batch_size": 7}
+    )
     assert loader["dataset"]["transforms"] == [before[0], {"type": "finevit.AskRecorded", "style": "unit3"}, *after]
     assert loader["collate_fn"] == {"type": "finevit.pack_dialogues", "keys": ["asked"]}
     assert loader["batch_size"] == 7
     assert metrics == [{"type": "finevit.LocalTasks"}]
     with pytest.raises(ValueError, match="holds no AskQuestions; give the config of a model that answers questions"):
-        configure(name, None, {"dataset": {"transforms": [*before, *after]}})
+        configure(name, SimpleNamespace(task="questions"), {"dataset": {"transforms": [*before, *after]}})

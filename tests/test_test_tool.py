@@ -15,13 +15,13 @@ from PIL import Image
 from finevit.contracts import ImageBudget
 from finevit.datasets.decoding.images import decode
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
-from finevit.evaluation.benchmarks import BENCHMARKS, parse
+from finevit.evaluation.benchmarks import parse
 from finevit.evaluation.prompts import prompts, protocols
 from finevit.hub.tokenizers import load_tokenizer
 from finevit.packing.collate import pack
 from finevit.packing.texts import pack_texts
 from finevit.plugins import load_plugins
-from finevit.registry import MODELS
+from finevit.registry import BENCHMARKS, MODELS
 from finevit.scenes import Scenes
 from finevit.testing import fill
 
@@ -270,7 +270,10 @@ def test_questions_that_were_not_asked_are_told(tool, tmp_path):
 def test_wrong_names_settings_and_paths_are_told_before_the_test(tool, tmp_path):
     annotations, _, _ = write_coco(tmp_path)
     for benchmark, told in (
-        ("coco-karpaty=x", r"'coco-karpaty' is unknown \(did you mean 'coco-karpathy'\?\); known are imagenet, coco-karpathy"),
+        (
+            "coco-karpaty=x",
+            r"'coco-karpaty' is unknown \(did you mean 'coco-karpathy'\?\); known are clip-benchmark, coco-karpathy",
+        ),
         ("dci", "give NAME=PATH, and further settings as ,SETTING=VALUE"),
         (f"coco-karpathy={annotations},image_rot={tmp_path}", r"no argument 'image_rot' \(did you mean 'image_root'\?\)"),
         (f"coco-karpathy={annotations}", "holds none of the 6 images"),
@@ -330,4 +333,4 @@ def test_names_of_results_keep_what_tells_protocols_apart():
     assert name == "coco-karpathy,split=val"
     assert (source["annotations"], source["image_root"]) == ("/my data/cats, dogs/1,2.json", "/data/it,split=all")
     assert parse("dci='/data/a,b=c'")[1]["data_root"] == "/data/a,b=c"
-    assert len(BENCHMARKS) == 14
+    assert len(BENCHMARKS.module_dict) == 14

@@ -1,41 +1,16 @@
-"""Evaluation sets by name: what reads them, and how a config tests on them (evaluation of Stages II and III)."""
+"""How a config tests on an evaluation set, whose reader is registered under the set's name (evaluation of Stages II and III)."""
 
 import re
 from collections.abc import Mapping
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from finevit.config.options import text_of
 from finevit.contracts import Source
+from finevit.registry import BENCHMARKS
 from finevit.suggest import did_you_mean
 
-
-class Benchmark(NamedTuple):
-    """``source``: the type that reads the set; ``path``: its argument for the path; ``task``: ``retrieval``, ``classification``,
-    ``questions``, or empty where the set says it."""
-
-    source: str
-    path: str
-    task: str = "retrieval"
-
-
-BENCHMARKS = {
-    "imagenet": Benchmark("ImageNetFolder", "data_root", "classification"),
-    "coco-karpathy": Benchmark("Karpathy", "annotations"),
-    "coco-val2017": Benchmark("CocoCaptions", "annotations"),
-    "flickr30k-karpathy": Benchmark("Karpathy", "annotations"),
-    "urban-1k": Benchmark("Urban1k", "data_root"),
-    "sharegpt4v-1k": Benchmark("ShareGPT4V1k", "annotations"),
-    "dci": Benchmark("DCI", "data_root"),
-    "clip-benchmark": Benchmark("ClipBenchmarkTars", "data_root", ""),
-    "refcoco": Benchmark("RefCOCO", "data_root", "questions"),
-    "refcoco+": Benchmark("RefCOCO", "data_root", "questions"),
-    "refcocog": Benchmark("RefCOCO", "data_root", "questions"),
-    "countbench": Benchmark("CountBench", "annotations", "questions"),
-    "ocrbench": Benchmark("OCRBench", "annotations", "questions"),
-    "docvqa": Benchmark("DocVQA", "annotations", "questions"),
-}
-"""By the name that ``finevit test --benchmark`` takes."""
 SETTING = re.compile(r""",(?=\w+=)(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
 """The comma before a further setting, outside of quotes."""
 REPLACED = ("PickCaption", "Tokenize", "AllCaptions", "Label", "DropPatches", "RandomFlip")
@@ -50,17 +25,17 @@ def parse(text: str) -> tuple[str, dict[str, str]]:
     """
     pairs = [part.partition("=") for part in SETTING.split(text)]
     name, _, path = pairs[0]
-    if name not in BENCHMARKS:
-        raise ValueError(
-            f"--benchmark {text}: {name!r} is unknown{did_you_mean(name, BENCHMARKS)}; known are {', '.join(BENCHMARKS)}"
-        )
+    reader = BENCHMARKS.get(name)
+    if reader is None:
+        known = sorted(BENCHMARKS.module_dict)
+        raise ValueError(f"--benchmark {text}: {name!r} is unknown{did_you_mean(name, known)}; known are {', '.join(known)}")
     if not path or not all(key and value for key, _, value in pairs):
         raise ValueError(f"--benchmark {text}: give NAME=PATH, and further settings as ,SETTING=VALUE")
     path, *values = (str(text_of(value)) for _, _, value in pairs)
-    benchmark, settings = BENCHMARKS[name], dict(zip((key for key, _, _ in pairs[1:]), values, strict=True))
-    which = name if benchmark.task else f"{name}/{Path(path).name}"
+    settings = dict(zip((key for key, _, _ in pairs[1:]), values, strict=True))
+    which = name if reader.task else f"{name}/{Path(path).name}"
     label = ",".join([which, *(f"{key}={Path(value).name}" for key, value in settings.items() if key != "image_root")])
-    return label, {"type": f"finevit.{benchmark.source}", benchmark.path: path, **settings}
+    return label, {"type": f"finevit.{reader.__name__}", _path_of(reader): path, **settings}
 
 
 def configure(label: str, source: Source, val: Mapping[str, Any]) -> tuple[dict, list[dict]]:
@@ -68,10 +43,9 @@ def configure(label: str, source: Source, val: Mapping[str, Any]) -> tuple[dict,
 
     ``source`` is the opened set, ``val`` the loader with its config.
     """
-    task = BENCHMARKS[re.split("[,/]", label)[0]].task or getattr(source, "task", "")
     dataset = val["dataset"]
     kept = [transform for transform in dataset["transforms"] if _name(transform) not in REPLACED]
-    make = {"classification": _classification, "questions": _questions}.get(task, _retrieval)
+    make = {"classification": _classification, "questions": _questions}.get(getattr(source, "task", ""), _retrieval)
     transforms, collate, metric = make(source, kept)
     test = {
         **val,
@@ -80,6 +54,11 @@ def configure(label: str, source: Source, val: Mapping[str, Any]) -> tuple[dict,
         "collate_fn": collate,
     }
     return test, [metric]
+
+
+def _path_of(reader: type) -> str:
+    """Its argument for the path: the first that has no default."""
+    return next(name for name, each in signature(reader).parameters.items() if each.default is Parameter.empty)
 
 
 def check_model(text: str, metric: Mapping[str, Any], model: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from finevit.contracts import BadSample, Record
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 from finevit.storage.regular import read_regular
 
 from .encodings import decode_text, text_lines
@@ -21,6 +21,7 @@ from .tar_samples import PARTS
 TASKS = ("classification", "retrieval")
 
 
+@BENCHMARKS.register_module(name="clip-benchmark")
 @DATASETS.register_module()
 class ClipBenchmarkTars(FileSource):
     """A data set as CLIP_benchmark exports it: ``test/nshards.txt``, ``test/0.tar``, ... and text files beside the split's folder.
@@ -33,6 +34,8 @@ class ClipBenchmarkTars(FileSource):
         data_root: the folder that holds the splits' folders.
         split: which of them.
     """
+
+    task = ""  # of each set its own
 
     def __init__(self, *, data_root: str | Path, split: str = "test") -> None:
         root = existing(data_root)

@@ -5,7 +5,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 from finevit.suggest import did_you_mean
 
 from .docvqa import path_of
@@ -18,6 +18,7 @@ CAPTIONS = 5
 """Captions of an image that count: its first five, as usual; a few images of COCO have six or seven."""
 
 
+@BENCHMARKS.register_module(name=["coco-karpathy", "flickr30k-karpathy"])
 @DATASETS.register_module()
 class Karpathy(FixedSet):
     """``dataset_coco.json`` or ``dataset_flickr30k.json`` of Karpathy and Fei-Fei: ``caption-1`` to ``caption-5`` of each image.
@@ -29,6 +30,8 @@ class Karpathy(FixedSet):
         image_root: folder of ``val2014/COCO_val2014_*.jpg``, or of Flickr's images; by default that of the file.
         split: ``train`` (with COCO's ``restval``), ``val``, ``test`` or ``all``.
     """
+
+    task = "retrieval"
 
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None, split: str = "test") -> None:
         path, root = annotation_file(annotations, image_root)
@@ -55,6 +58,7 @@ class Karpathy(FixedSet):
         super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
 
 
+@BENCHMARKS.register_module(name="coco-val2017")
 @DATASETS.register_module()
 class CocoCaptions(FixedSet):
     """COCO's own ``captions_val2017.json``: 5,000 other images than Karpathy's test split; ``caption-1`` to ``caption-5`` of each.
@@ -63,6 +67,8 @@ class CocoCaptions(FixedSet):
         annotations: the JSON file.
         image_root: folder of the images (``val2017``); by default that of the file.
     """
+
+    task = "retrieval"
 
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
         path, root = annotation_file(annotations, image_root)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finevit.contracts import Question, Record
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 from finevit.storage.regular import read_regular
 
 from .annotations import parse_object
@@ -33,6 +33,7 @@ class Counted(NamedTuple):
     question: Question
 
 
+@BENCHMARKS.register_module(name="countbench")
 @DATASETS.register_module()
 class CountBench(FileSource):
     """CountBench as a Parquet file with the images in it (nielsr/countbench), or as JSON or JSON lines beside a folder of images.
@@ -46,6 +47,8 @@ class CountBench(FileSource):
         image_root: the folder that the paths of JSON entries start at; by default that of the file.
         questions: CountBenchQA's ``countbench_paired_questions.json``, whose places are the rows of the Parquet file.
     """
+
+    task = "questions"
 
     def __init__(
         self, *, annotations: str | Path, image_root: str | Path | None = None, questions: str | Path | None = None

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from finevit.contracts import Question
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 
 from .fields import field, short, value
 from .files import Skipped
 from .fixed import Entry, FixedSet, annotation_file, load_json, numbered, usable
 
 
+@BENCHMARKS.register_module(name="docvqa")
 @DATASETS.register_module()
 class DocVQA(FixedSet):
     """``val_v1.0_withQT.json`` of DocVQA (or ``val_v1.0.json``); ``facts["asked"]`` are the questions about a page.
@@ -24,6 +25,8 @@ class DocVQA(FixedSet):
         annotations: the JSON file.
         image_root: the folder that holds ``documents``; by default that of the file.
     """
+
+    task = "questions"
 
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
         path, root = annotation_file(annotations, image_root)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finevit.evaluation.prompts import imagenet
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 
 from .files import IMAGE_SUFFIXES, Skipped, existing, head
 from .fixed import Entry, FixedSet, listed
@@ -32,6 +32,7 @@ class Images(NamedTuple):
     closed: str = ""
 
 
+@BENCHMARKS.register_module(name="imagenet")
 @DATASETS.register_module()
 class ImageNetFolder(FixedSet):
     """Images in one folder a class; ``facts["label"]`` is the place of the folder's name among all of them, sorted.
@@ -47,6 +48,8 @@ class ImageNetFolder(FixedSet):
         real: ``real.json`` of ReaL: ``facts["label"]`` are then all true classes of an image, and images without any are left
             out. They are known by their original names (``ILSVRC2012_val_00000001.JPEG``), in any folders or none.
     """
+
+    task = "classification"
 
     def __init__(self, *, data_root: str | Path, split: str = "val", real: str | Path | None = None) -> None:
         given, root, skipped, unread = str(data_root), existing(data_root), Skipped(), Unread()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finevit.contracts import BadSample
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 from finevit.storage.regular import open_regular
 
 from .docvqa import path_of
@@ -21,6 +21,7 @@ _CHUNK = 1 << 20  # characters of a JSON file that are read at a time
 _LONGEST = 1 << 24  # characters of an entry
 
 
+@BENCHMARKS.register_module(name="urban-1k")
 @DATASETS.register_module()
 class Urban1k(FixedSet):
     """Long-CLIP's Urban-1k: ``image/1.jpg`` and ``caption/1.txt``, of which the first line counts.
@@ -28,6 +29,8 @@ class Urban1k(FixedSet):
     Args:
         data_root: the folder that holds ``image`` and ``caption``.
     """
+
+    task = "retrieval"
 
     def __init__(self, *, data_root: str | Path) -> None:
         root = existing(data_root)
@@ -51,6 +54,7 @@ class Urban1k(FixedSet):
         super().__init__(origin=root, image_root=images, setting="data_root", entries=entries, about=about, skipped=skipped)
 
 
+@BENCHMARKS.register_module(name="sharegpt4v-1k")
 @DATASETS.register_module()
 class ShareGPT4V1k(FixedSet):
     """The first 1,000 entries of ``share-captioner_coco_lcs_sam_1246k_1107.json``; only that part of the file is read.
@@ -59,6 +63,8 @@ class ShareGPT4V1k(FixedSet):
         annotations: the JSON file.
         image_root: the folder that the entries' paths (``sam/images/sa_545504.jpg``) start at; by default that of the file.
     """
+
+    task = "retrieval"
 
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
         path, root = annotation_file(annotations, image_root)
@@ -70,6 +76,7 @@ class ShareGPT4V1k(FixedSet):
         super().__init__(origin=path, image_root=root, setting="image_root", entries=entries, about=about, skipped=skipped)
 
 
+@BENCHMARKS.register_module(name="dci")
 @DATASETS.register_module()
 class DCI(FixedSet):
     """Densely Captioned Images: ``annotations/*.json`` and ``photos/``, in the order of the annotations' names.
@@ -78,6 +85,8 @@ class DCI(FixedSet):
         data_root: the folder of the data set, or the one above (``densely_captioned_images``).
         text: ``extended`` (short caption, then extra caption: what is reported for all 7,805 images), ``short`` or ``extra``.
     """
+
+    task = "retrieval"
 
     texts = {"extended": ("short_caption", "extra_caption"), "short": ("short_caption",), "extra": ("extra_caption",)}
 

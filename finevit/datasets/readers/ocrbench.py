@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from finevit.contracts import Question
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 
 from .docvqa import answered, by_image, path_of
 from .fields import field, value
@@ -17,6 +17,7 @@ FORMULAS = "HME100k"
 """The part with handwritten formulas, whose answers the authors compare without spaces."""
 
 
+@BENCHMARKS.register_module(name="ocrbench")
 @DATASETS.register_module()
 class OCRBench(FixedSet):
     """``OCRBench.json`` of the authors; ``facts["asked"]`` are the questions about an image, word for word.
@@ -29,6 +30,8 @@ class OCRBench(FixedSet):
         image_root: the folder that the entries' paths (``IIIT5K/...``) start at; by default ``OCRBench_Images`` beside the file, or
             else the folder of the file.
     """
+
+    task = "questions"
 
     def __init__(self, *, annotations: str | Path, image_root: str | Path | None = None) -> None:
         path, root = annotation_file(annotations, image_root)

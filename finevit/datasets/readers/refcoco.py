@@ -10,7 +10,7 @@ import numpy as np
 
 from finevit.contracts import Question
 from finevit.datasets.decoding.frames import said, turned
-from finevit.registry import DATASETS
+from finevit.registry import BENCHMARKS, DATASETS
 from finevit.storage.regular import open_regular
 from finevit.suggest import did_you_mean
 
@@ -25,6 +25,7 @@ USUAL = ("unc", "umd", "google")
 REFERENCE = "a reference with split, ann_id and sentences"
 
 
+@BENCHMARKS.register_module(name=["refcoco", "refcoco+", "refcocog"])
 @DATASETS.register_module()
 class RefCOCO(FixedSet):
     """A folder of refer's, with ``refs(unc).p`` and ``instances.json``; ``facts["asked"]`` has one question for each expression.
@@ -39,6 +40,8 @@ class RefCOCO(FixedSet):
         split: ``val``, ``testA`` (people), ``testB`` (other objects), or ``val`` and ``test`` of RefCOCOg.
         split_by: who divided the set: ``unc``, ``umd`` or ``google``; by default the first of these whose file is there.
     """
+
+    task = "questions"
 
     def __init__(
         self, *, data_root: str | Path, image_root: str | Path | None = None, split: str = "val", split_by: str | None = None
