@@ -64,6 +64,9 @@ EXPORTERS = Registry("exporter", scope="finevit", locations=_modules("export"))
 REPORT_PAGES = Registry("report page", scope="finevit", locations=_modules("visualization"))
 """What the report of a run shows, by the name of the stage's class."""
 
+TASKS = Registry("task", scope="finevit", locations=_modules("tasks"))
+"""What is asked in Stage III: subclasses of ``finevit.tasks.task.Task``, by the name that weights and questions hold."""
+
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
 
@@ -91,6 +94,7 @@ REGISTRIES: dict[str, Registry] = {
     "metric": METRICS,
     "schedule": SCHEDULES,
     "benchmark": BENCHMARKS,
+    "task": TASKS,
     "exporter": EXPORTERS,
     "report page": REPORT_PAGES,
 }

@@ -10,13 +10,15 @@ import pytest
 from finevit.boxes import parse
 from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, ImageBudget, Question, Record, Region, Source
 from finevit.datasets.samplers import NativeBatchSampler
-from finevit.datasets.tasks import TASKS, WORDINGS, check_weights, drafts, fits, words
 from finevit.datasets.transforms.dialogue_transforms import pack_dialogues
 from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_lengths, check_tokenizer, summary
 from finevit.engine.skipped import LeftOut
 from finevit.hub.chat_templates import load_chat
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
+from finevit.tasks import task as tasks
+from finevit.tasks.names import fits, words
+from finevit.tasks.task import Material, asked_tasks, check_weights
 
 HOUSE = Region(box=(0.1, 0.2, 0.5, 0.6), phrase="red house", caption="a red house with a door")
 BIRD = Region(box=(0.6, 0.1, 0.9, 0.3), phrase="bird", caption="a small bird")
@@ -59,11 +61,16 @@ def dialogue(found: dict, **options: object) -> dict:
     return found
 
 
+def drafts(regions, caption, facts, **options) -> tuple[list, dict]:
+    material = Material(regions, caption, facts, **options)
+    return tasks.drafts(material), +material.dropped
+
+
 # --- which questions -----------------------------------------------------------------------------------------------------
 
 
 def test_every_task_is_asked_of_a_record_that_has_all():
-    found, dropped = drafts([HOUSE, BIRD, SIGN], "A red house.", {"house": 1})
+    found, dropped = drafts([HOUSE, BIRD, SIGN], "A red house.", {"counts": {"house": 1}})
     assert [draft.task for draft in found] == [
         "global_caption",
         "box2text",
@@ -73,13 +80,15 @@ def test_every_task_is_asked_of_a_record_that_has_all():
         "text2box",
         "ocr2box",
         "counting",
+        "counting",
     ]
-    assert {draft.task for draft in found} == set(TASKS) == set(WORDINGS)
-    assert [(draft.about, draft.boxes, draft.answer) for draft in found[-4:]] == [
+    assert {draft.task for draft in found} == set(asked_tasks())
+    assert [(draft.about, draft.boxes, draft.answer) for draft in found[-5:]] == [
         ("red house", (HOUSE.box,), ""),
         ("bird", (BIRD.box,), ""),
         ("STOP", (SIGN.box,), ""),
         ("house", (), "1"),
+        ("objects of any kind", (), "1"),
     ]
     assert not dropped
 
@@ -219,7 +228,7 @@ def test_questions_are_drawn_by_weight_and_none_twice():
     asked = ask(sample(HOUSE, BIRD, SIGN), most=100)
     assert len({(draft.task, draft.text, draft.answer) for draft in asked}) == len(asked) == 12
     texts = {ask(sample(HOUSE, seed=seed), weights={"text2box": 1})[0].text for seed in range(80)}
-    assert len(texts) == 2 * len(WORDINGS["text2box"])  # by the phrase and by the caption
+    assert len(texts) == 2 * len(asked_tasks()["text2box"].templates)  # by the phrase and by the caption
 
 
 def test_a_schedule_of_the_mixture_takes_the_place_of_the_weights():

@@ -19,8 +19,8 @@ from finevit.contracts import BadSample, Region
 from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
 from finevit.datasets.readers.splits import Strings, select
-from finevit.datasets.tasks import drafts
 from finevit.registry import DATASETS
+from finevit.tasks.task import Material, drafts
 
 
 def picture(value: int = 0, format: str = "PNG") -> bytes:
@@ -770,9 +770,9 @@ def test_a_region_that_is_read_in_part_leaves_no_question_that_it_might_answer(t
     write(tmp_path, {"x.jsonl": lines({"image": "ok.png", "regions": dogs}), "ok.png": picture()})
     record = JsonLines(data_root=tmp_path / "x.jsonl", split="all")[0]
     assert [region.phrase for region in record.unplaced] == ["dog"]
-    found, dropped = drafts((*record.regions, *record.unplaced), "", {})
-    assert [draft.task for draft in found] == ["box2text"]
-    assert dropped["text2box of an impossible box"] == 1
+    material = Material((*record.regions, *record.unplaced))
+    assert [draft.task for draft in drafts(material)] == ["box2text"]
+    assert material.dropped["text2box of an impossible box"] == 1
 
 
 def test_a_path_of_windows_that_is_too_long_is_a_bad_sample(tmp_path):

@@ -12,13 +12,14 @@ from sample_pages import AWKWARD, BELOW, NEAR, Outline, answer_views, questions,
 from test_report import config, decoded
 
 from finevit.contracts import Question, Record, Region, Source
-from finevit.evaluation.local_metrics import TASKS, LocalTasks
+from finevit.evaluation.local_metrics import LocalTasks
 from finevit.ops.patches import patchify
 from finevit.packing.collate import pack
 from finevit.plugins import load_plugins
+from finevit.tasks.task import all_tasks
 from finevit.visualization import stage3
 from finevit.visualization.answers import DRAWN, POOL, SIDE, Drawn, View, chosen, collect, judged, ranked
-from finevit.visualization.dialogues import TITLES, groups, sections, whole
+from finevit.visualization.dialogues import groups, sections, whole
 from finevit.visualization.report import render
 
 
@@ -116,7 +117,7 @@ def test_shares_are_the_metrics_where_it_measured():
 
 
 def test_every_task_of_the_metric_has_a_title():
-    assert {task.name for task in TASKS.values()} == set(TITLES)
+    assert all(task.title and task.measure and task.figure and task.scores and task.protocols for task in all_tasks().values())
 
 
 def test_views_hold_plain_values_and_small_pictures(tmp_path):

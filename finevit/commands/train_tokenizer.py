@@ -11,17 +11,16 @@ scenes that no experiment of this repository reports on. The third takes a folde
 import argparse
 from collections.abc import Iterator
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from finevit.boxes import fault_of_box, render
 from finevit.contracts import BadSample, Source
-from finevit.datasets.tasks import WORDINGS
 from finevit.engine.cli import user_errors
 from finevit.storage.durable import write_file
 from finevit.storage.places import check_writable, writing
+from finevit.tasks.task import asked_tasks
 
 PAD, START, END = "<pad>", "<s>", "</s>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -69,7 +68,7 @@ def _told(source: Source, indices: range, chat: bool) -> Iterator[str]:
         if chat:
             boxes = [region.box for region in record.regions if not fault_of_box(region.box)]
             yield from (render([box], BOXES, (1, 1)) for box in boxes)  # of no use to a style of hundredths
-            yield from (wording.format(about="", box="") for wording in chain.from_iterable(WORDINGS.values()))
+            yield from (each.format(about="", box="") for task in asked_tasks().values() for each in task.templates)
 
 
 def train(told: Iterator[str], size: int, out: Path, *, chat: bool = False) -> int:

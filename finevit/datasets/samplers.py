@@ -12,10 +12,10 @@ from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from finevit.contracts import ImageBudget, ResolutionSchedule, SampleRequest
-from finevit.datasets.tasks import check_weights
 from finevit.ops.stateless_shuffle import shuffled
 from finevit.packing.length_balancing import cost, plan
 from finevit.registry import DATA_SAMPLERS, build_schedule
+from finevit.tasks.task import check_weights
 
 SHARES = ("close_up",)
 """Shares of the images that a transform changes, in the order of the request."""

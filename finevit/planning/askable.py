@@ -8,22 +8,14 @@ from typing import Any, NamedTuple
 
 from mmengine.logging import print_log
 
-from finevit.contracts import BadSample, Record, Source
-from finevit.datasets.tasks import TASKS
+from finevit.contracts import BadSample, Source
 from finevit.datasets.transforms.dialogue_transforms import AskQuestions
 from finevit.planning.breakpoints import turns
 from finevit.scenes.source import Scenes
+from finevit.tasks.task import asked_tasks
 
 LOOKED_AT, ENOUGH = 200, 20
 """Records that are looked at, and how many are enough where each of them has questions at every step."""
-NEEDS = {
-    "global_caption": "captions",
-    "box2text": "regions with a phrase",
-    "text2box": "regions with a phrase",
-    "box2ocr": "regions with a text",
-    "ocr2box": "regions with a text",
-    "counting": "counts",
-}
 
 
 class Seen(NamedTuple):
@@ -38,7 +30,8 @@ class Seen(NamedTuple):
 
     def told(self) -> str:
         """What the data has, for people."""
-        kinds = ", ".join(f"{kind}: {self.kinds[kind]:,}" for kind in dict.fromkeys(NEEDS.values()))
+        needed = dict.fromkeys(task.need.words for task in asked_tasks().values())
+        kinds = ", ".join(f"{kind}: {self.kinds[kind]:,}" for kind in needed)
         return f"of {len(self.tasks):,} records looked at have {kinds}"
 
 
@@ -65,7 +58,7 @@ def look(source: Source, ask: AskQuestions, asked: list[Set[str]]) -> Seen:
         with suppress(BadSample):
             record = source[place * len(source) // most]
             seen.tasks.append(ask.tasks_of(record))
-            seen.kinds.update(_kinds(record))
+            seen.kinds.update({task.need.words for task in asked_tasks().values() if task.need.has(record)})
     return seen
 
 
@@ -85,11 +78,11 @@ def _judge(setting: str, source: Source, asked: Mapping[int, Set[str]], seen: Se
     about = f"{source.describe()}: {seen.told()}"
     for step, tasks in asked.items():
         if not tasks & there:
-            needed = ", ".join(f"{task} ({NEEDS[task]})" for task in TASKS if task in tasks)
+            needed = ", ".join(f"{name} ({task.need.words})" for name, task in asked_tasks().items() if name in tasks)
             raise ValueError(
                 f"{about}. At step {step:,} only {needed} is asked for, of which there is no question; {_remedy(setting, there)}"
             )
-    absent = [task for task in TASKS if task in set().union(*asked.values()) - there]
+    absent = [task for task in asked_tasks() if task in set().union(*asked.values()) - there]
     if absent:
         _warn(f"{about}; no question is found of {', '.join(absent)} ({setting}): they are not asked")
     step, most = max(((step, seen.without(tasks)) for step, tasks in asked.items()), key=lambda each: each[1])
@@ -108,17 +101,6 @@ def _remedy(setting: str, there: Set[str]) -> str:
     """Options that ask for what there is."""
     if not there:
         return "nothing can be asked of this data: give captions, or regions with phrases or texts (docs/data.md)"
-    weights = " ".join(f"{setting}.{task}=1" for task in TASKS if task in there)
+    weights = " ".join(f"{setting}.{task}=1" for task in asked_tasks() if task in there)
     mixture = "train_dataloader.batch_sampler.mixture=None " if setting.startswith("train_dataloader") else ""
     return f"ask for what there is, by --cfg-options {mixture}{weights}, or give data that has the others (docs/data.md)"
-
-
-def _kinds(record: Record) -> Iterator[str]:
-    if any(map(str.strip, record.captions.values())):
-        yield "captions"
-    if any(region.phrase.strip() and not region.text.strip() for region in record.regions):
-        yield "regions with a phrase"
-    if any(region.text.strip() for region in record.regions):
-        yield "regions with a text"
-    if record.facts.get("counts"):
-        yield "counts"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from finevit.boxes import Box, parse
 from finevit.contracts import PackedImages, Question
 from finevit.evaluation.local import iou
-from finevit.evaluation.local_metrics import TASKS
 from finevit.ops.patches import unpatchify
+from finevit.tasks.task import Task, task_of
 from finevit.visualization.gallery import jpeg
 
 POOL = 64
@@ -16,10 +16,6 @@ SIDE = 320
 """Longer side of a picture, in pixels."""
 DRAWN = 12
 """Boxes of an answer that are drawn at most."""
-WANTED = {"iou50": "valid box", "exact": "number"}
-"""What an answer without anything to judge lacks, by the name of its score."""
-BETWEEN = {"score": "ROUGE-L", "anls": "ANLS"}
-"""Scores between right and wrong, by name."""
 
 
 class View(NamedTuple):
@@ -58,9 +54,14 @@ class Answer(NamedTuple):
     untrained: str | None
 
     @property
+    def task(self) -> Task:
+        """The task of the question."""
+        return task_of(self.question)
+
+    @property
     def name(self) -> str:
         """The task's name in the metric's keys."""
-        return TASKS[self.question.task].name
+        return self.task.key
 
     @property
     def truth(self) -> str:
@@ -71,8 +72,8 @@ class Answer(NamedTuple):
     def verdict(self) -> str:
         """In words: right, wrong, without anything to judge, or how far between."""
         if self.unread:
-            return f"✗ no {WANTED[self.score]} in the answer"
-        return {0.0: "✗ wrong", 1.0: "✓ right"}.get(self.value, f"≈ {BETWEEN.get(self.score, self.score)} {self.value:.2f}")
+            return f"✗ no {self.task.wanted} in the answer"
+        return {0.0: "✗ wrong", 1.0: "✓ right"}.get(self.value, f"≈ {self.task.between or self.score} {self.value:.2f}")
 
     @property
     def tone(self) -> str:
@@ -87,7 +88,7 @@ class Answer(NamedTuple):
     @property
     def drawn(self) -> list[Drawn]:
         """The question's boxes, then the answer's."""
-        kind = "true" if self.score == "iou50" else "named"
+        kind = "true" if self.task.answers_boxes else "named"
         return [*(_drawn(kind, box) for box in self.question.boxes), *(_drawn("said", box) for box in self.found[:DRAWN])]
 
 
@@ -128,9 +129,10 @@ def chosen(answers: Iterable[Answer], count: int) -> list[Answer]:
 
 def _judged(view: View, asked: tuple, said: str, untrained: str | None) -> Answer:
     question = Question(*asked)
-    scores = TASKS[question.task].score(question, said)
+    task = task_of(question)
+    scores = task.score(question, said)
     score, value = next(iter(scores.items()))
-    found = parse(said, question.style, question.size) if score == "iou50" else []
+    found = parse(said, question.style, question.size) if task.answers_boxes else []
     return Answer(view, question, said, score, float(value), bool(scores.get("unread")), found, untrained)
 
 

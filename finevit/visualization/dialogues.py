@@ -5,23 +5,12 @@ from itertools import groupby
 from statistics import fmean
 from typing import NamedTuple
 
-from finevit.evaluation.local_metrics import TASKS
+from finevit.tasks.task import Task, all_tasks
 from finevit.visualization.answers import Answer, View, chosen, judged, ranked
 from finevit.visualization.report import Section, fragment
 
 SHOWN = 9
 """So many answers of a task are shown at most."""
-TITLES = {
-    "text2box": ("Where is it?", "right from IoU 0.5 on"),
-    "ocr2box": ("Where is this text?", "right from IoU 0.5 on"),
-    "box2ocr": ("What is written there?", "right where every character is"),
-    "counting": ("How many?", "right where the number is"),
-    "box2text": ("What is in the box?", "ROUGE-L against the true words"),
-    "global_caption": ("What does the image show?", "ROUGE-L against the true words"),
-    "docvqa": ("What does the document say?", "ANLS against the accepted answers"),
-    "ocrbench": ("OCRBench", "right where an accepted answer is part of it"),
-}
-"""Of each task, the question in short, and what its share is."""
 
 
 class Group(NamedTuple):
@@ -62,9 +51,10 @@ def sections(
 
 def groups(answers: Sequence[Answer], measured: Mapping[str, float], untrained: Mapping[str, float]) -> list[Group]:
     """The tasks that were asked, in the metric's order; shares are the metric's, which has seen every image."""
-    names = dict.fromkeys(task.name for task in TASKS.values())
-    found = {name: [answer for answer in answers if answer.name == name] for name in names}
-    return [_group(name, asked, measured, untrained) for name, asked in found.items() if asked]
+    found: dict[str, list[Answer]] = {task.key: [] for task in all_tasks().values()}
+    for answer in answers:
+        found[answer.name].append(answer)
+    return [_group(asked[0].task, asked, measured, untrained) for asked in found.values() if asked]
 
 
 def whole(answers: Sequence[Answer]) -> list[list[Answer]]:
@@ -73,7 +63,8 @@ def whole(answers: Sequence[Answer]) -> list[list[Answer]]:
     return sorted(images, key=lambda asked: fmean(answer.value for answer in asked))
 
 
-def _group(name: str, answers: list[Answer], measured: Mapping[str, float], untrained: Mapping[str, float]) -> Group:
-    key, mean = f"stage3/{name}_{answers[0].score}", fmean(answer.value for answer in answers)
-    questions = int(measured.get(f"stage3/{name}_n", len(answers)))
-    return Group(name, *TITLES[name], measured.get(key, mean), untrained.get(key), questions, chosen(answers, SHOWN))
+def _group(task: Task, answers: list[Answer], measured: Mapping[str, float], untrained: Mapping[str, float]) -> Group:
+    key, mean = f"stage3/{task.key}_{answers[0].score}", fmean(answer.value for answer in answers)
+    questions = int(measured.get(f"stage3/{task.key}_n", len(answers)))
+    share = measured.get(key, mean)
+    return Group(task.key, task.title, task.measure, share, untrained.get(key), questions, chosen(answers, SHOWN))

@@ -6,32 +6,18 @@ from typing import Any
 from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
 from finevit.registry import REPORT_PAGES
+from finevit.tasks.task import all_tasks
 from finevit.visualization import answers
 from finevit.visualization.dialogues import sections
 from finevit.visualization.plots import Series
 from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run
 from finevit.visualization.training import chart, effort, evaluated, further, loss_chart, protocols, rates, smoothed
 
-FIGURES = {
+OVERALL = {
     "local": ("Local mean", "boxes, texts and numbers"),
     "parse_failures": ("Parse failures", "no box or number in the answer"),
-    "text2box_iou50": ("Words → box", "IoU ≥ 0.5"),
-    "ocr2box_iou50": ("Text → its box", "IoU ≥ 0.5"),
-    "box2ocr_exact": ("Box → its text", "exact"),
-    "counting_exact": ("Counting", "exact"),
-    "box2text_score": ("Box → words", "ROUGE-L"),
-    "global_caption_score": ("Caption", "ROUGE-L"),
-    "docvqa_anls": ("DocVQA", "ANLS"),
-    "ocrbench_share": ("OCRBench", "share right"),
 }
-"""Of each metric that is a figure: label and what it is."""
-CHARTS = {
-    "Boxes, texts and numbers": ("text2box_iou50", "ocr2box_iou50", "box2ocr_exact", "counting_exact"),
-    "Descriptions, ROUGE-L": ("box2text_score", "global_caption_score"),
-    "Documents": ("docvqa_anls", "ocrbench_share"),
-    "Local mean and parse failures": ("local", "parse_failures"),
-}
-"""Which metrics share a chart over the evaluations."""
+"""Metrics over all tasks: label and what it is."""
 
 
 @REPORT_PAGES.register_module(name="LLMAlignment")
@@ -66,16 +52,29 @@ class LLMAlignmentPage(ReportPage):
         )
 
 
+def figures() -> dict[str, tuple[str, str]]:
+    """Of each metric that is a figure: label and what it is."""
+    return {**OVERALL, **{task.headline: task.figure for task in all_tasks().values()}}
+
+
+def charts() -> dict[str, list[str]]:
+    """Which metrics share a chart over the evaluations."""
+    found: dict[str, list[str]] = {}
+    for task in all_tasks().values():
+        found.setdefault(task.chart, []).append(task.headline)
+    return {**{title: list(dict.fromkeys(names)) for title, names in found.items()}, "Local mean and parse failures": list(OVERALL)}
+
+
 def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Figure]:
     """Shares of right answers and mean scores next to the untrained model's; only what was measured."""
-    figures = []
-    for name, (label, what) in FIGURES.items():
+    found = []
+    for name, (label, what) in figures().items():
         if (key := f"stage3/{name}") in after:
             was = f"; untrained {before[key]:.1%}" if key in before else ""
             asked = after.get(f"stage3/{name.rpartition('_')[0]}_n")
             count = f"; {asked:,.0f}\N{NO-BREAK SPACE}questions" if asked else ""
-            figures.append(Figure(label, f"{after[key]:.1%}", f"{what}{was}{count}"))
-    return figures
+            found.append(Figure(label, f"{after[key]:.1%}", f"{what}{was}{count}"))
+    return found
 
 
 def accuracy(scalars: Mapping[str, Sequence[float]]) -> Chart | None:
@@ -86,9 +85,10 @@ def accuracy(scalars: Mapping[str, Sequence[float]]) -> Chart | None:
 
 def scores(results: Results) -> list[Chart | None]:
     """Each task's score over the steps."""
-    return [chart(title, _lines(results, names), percent=True) for title, names in CHARTS.items()]
+    return [chart(title, _lines(results, names), percent=True) for title, names in charts().items()]
 
 
 def _lines(results: Results, names: Sequence[str]) -> dict[str, Series]:
-    found = (evaluated(results, f"stage3/{name}", FIGURES[name][0]) for name in names)
+    labels = figures()
+    found = (evaluated(results, f"stage3/{name}", labels[name][0]) for name in names)
     return {label: line for lines in found for label, line in lines.items()}

@@ -11,16 +11,14 @@ import torch
 from annotated_types import Ge
 
 from finevit.boxes import check_style, fault_of_box, legible, render
-from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question, Record
-from finevit.datasets.tasks import NOWHERE, TASKS, WORDINGS, Draft, check_weights, drafts
+from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question, Record, Region
 from finevit.datasets.transforms.caption_transforms import most_tokens
 from finevit.datasets.transforms.image_transforms import image_of
 from finevit.hub.chat_templates import PLACEHOLDER, load_chat
 from finevit.packing.collate import pack_samples
 from finevit.registry import FUNCTIONS, TRANSFORMS
+from finevit.tasks.task import NOWHERE, Draft, Material, all_tasks, asked_tasks, check_weights, default_weights, drafts
 
-EVERYTHING = "objects of any kind"
-"""What is counted when all objects are; facts about counts tell of every object that there is."""
 TOO_LONG, TOO_THIN, IMPOSSIBLE = "questions too long", "boxes too thin for the style", "questions with impossible boxes"
 UNASKED = (TOO_LONG, TOO_THIN, IMPOSSIBLE, NOWHERE)
 """Counts of what cannot be asked, with these settings or at all: an evaluation lacks it."""
@@ -53,7 +51,7 @@ class AskQuestions:
         captions: bool = True,
         draw: bool = True,
     ) -> None:
-        self.weights = check_weights("AskQuestions.weights", dict.fromkeys(TASKS, 1.0) if weights is None else weights)
+        self.weights = check_weights("AskQuestions.weights", default_weights() if weights is None else weights)
         check_style(style)
         self.most, self.style, self.ill_posed, self.captions, self.draw = most, style, ill_posed, captions and draw, draw
 
@@ -68,46 +66,39 @@ class AskQuestions:
 
     def tasks_of(self, record: Record) -> set[str]:
         """The tasks that a record has a question of, whatever the weights are; how thick its boxes are is not looked at."""
-        counts = self._counts({"facts": record.facts, "counts": Counter(), "rng": np.random.default_rng(0)})
         caption = next(filter(str.strip, record.captions.values()), "")
-        found, _ = drafts(record.regions, caption, counts, answer_all=self.ill_posed == "answer", captions=self.captions)
-        return {draft.task for draft in found}
+        return {draft.task for draft in drafts(self._material(record.regions, caption, record.facts, np.random.default_rng(0)))}
 
     def _drafts(self, sample: dict, tasks: Set[str], size: tuple[int, int]) -> list[Draft]:
         """The well-posed questions of the tasks that this style can write; the others are counted."""
         caption = sample.get("caption") or next(iter(sample["captions"].values()), "")
-        counts = self._counts(sample) if "counting" in tasks else {}
-        answer_all = self.ill_posed == "answer"
-        found, dropped = drafts(sample["regions"], caption, counts, answer_all=answer_all, captions=self.captions, tasks=tasks)
+        material = self._material(sample["regions"], caption, sample["facts"], sample["rng"])
+        found = drafts(material, tasks)
         kept = [draft for draft in found if legible(draft.boxes, self.style, size)]
-        sample["counts"].update(dropped + Counter({TOO_THIN: len(found) - len(kept)}))
+        sample["counts"].update(material.dropped + Counter({TOO_THIN: len(found) - len(kept)}))
         return kept
 
-    def _counts(self, sample: dict) -> dict[str, int]:
-        """What can be counted: every class that is there, all objects, and one class that is not there."""
-        told, absent = sample["facts"].get("counts", {}), sample["facts"].get("absent", ())
-        counts = {name: int(count) for name, count in told.items() if _is_count(count)}
-        missing = absent[sample["rng"].integers(len(absent)) if self.draw else len(counts) % len(absent)] if absent else None
-        sample["counts"].update(["counts that are no whole numbers"] * (len(told) - len(counts)))
-        whole = {EVERYTHING: sum(counts.values())} if counts and len(counts) == len(told) else {}
-        return {**counts, **whole, **({missing: 0} if missing else {})}
+    def _material(self, regions: Sequence[Region], caption: str, facts: Mapping, rng: np.random.Generator) -> Material:
+        answer_all, drawn = self.ill_posed == "answer", rng if self.draw else None
+        return Material(regions, caption, facts, answer_all=answer_all, captions=self.captions, rng=drawn)
 
     def _draw(self, found: list[Draft], weights: Mapping[str, float], rng: np.random.Generator) -> list[Draft]:
         """A task by its weight, then one of its questions, none twice."""
-        left = {task: [found[i] for i in rng.permutation(len(found)) if found[i].task == task] for task in TASKS}
+        able = [name for name, task in asked_tasks().items() if task.weight or weights.get(name)]
+        left = {task: [found[i] for i in rng.permutation(len(found)) if found[i].task == task] for task in able}
         drawn: list[Draft] = []
         while len(drawn) < self.most and any(left.values()):
-            tasks = [task for task in TASKS if left[task]]
+            tasks = [task for task in able if left[task]]
             shares = np.array([weights[task] for task in tasks])
             drawn.append(left[tasks[rng.choice(len(tasks), p=shares / shares.sum())]].pop())
         return drawn
 
     def _word(self, draft: Draft, size: tuple[int, int], rng: np.random.Generator) -> Question:
         """The question in words, its boxes in the style."""
-        wordings = WORDINGS[draft.task]
-        wording = wordings[rng.integers(len(wordings))] if self.draw else wordings[0]
+        templates = all_tasks()[draft.task].templates
+        template = templates[rng.integers(len(templates))] if self.draw else templates[0]
         boxes = render(draft.boxes, self.style, size) if draft.boxes else ""
-        text = wording.format(about=draft.about, box=boxes)
+        text = template.format(about=draft.about, box=boxes)
         return Question(draft.task, text, draft.answer or boxes, draft.boxes, (), self.style, size)
 
 
@@ -129,7 +120,7 @@ class AskRecorded:
             raise BadSample(f"{sample['id']}: brings no question along")
         size = image_of(sample, self).shape[:2]
         possible = [question for question in questions if not any(map(fault_of_box, question.boxes))]
-        kept = [question for question in possible if question.task != "text2box" or legible(question.boxes, self.style, size)]
+        kept = [question for question in possible if not _template(question) or legible(question.boxes, self.style, size)]
         sample["counts"].update(Counter({TOO_THIN: len(possible) - len(kept), IMPOSSIBLE: len(questions) - len(possible)}))
         if not kept:
             faults = "impossible, or too thin for the style"
@@ -141,10 +132,16 @@ class AskRecorded:
             raise BadSample(f"{identity}: {question.text.count(PLACEHOLDER)} times {PLACEHOLDER} in a question about one image")
         text = question.text.replace(PLACEHOLDER, "").strip()
         question = question._replace(text=text, style=self.style, size=size)
-        if question.task != "text2box":
+        if not (template := _template(question)):
             return question
-        text = WORDINGS["text2box"][0].replace("{about}", text)
+        text = template.replace("{about}", text)
         return question._replace(text=text, answer=render(question.boxes, self.style, size))
+
+
+def _template(question: Question) -> str:
+    """How a recorded question is asked whose answer is a box; "" for others, which stay as they are."""
+    task = all_tasks().get(question.task)
+    return task.templates[0] if task and task.answers_boxes and task.templates else ""
 
 
 @TRANSFORMS.register_module()
@@ -222,10 +219,6 @@ def visual_tokens(shape: tuple[int, int], *, patch: int) -> int:
             f"sides must be multiples of {MERGE * patch} pixels"
         )
     return rows * cols // MERGE**2
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
 
 
 def _first(found: Iterable[Draft], most: int) -> list[Draft]:
