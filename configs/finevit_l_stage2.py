@@ -21,7 +21,7 @@ train_dataloader = dict(
     dataset=dict(source=dict(level="medium")),
     batch_sampler=dict(
         resolution=dict(_delete_=True, type="LinearResolution", begin_side=336, end_side=448, end=1.0),
-        text_length=dict(type="Milestones", milestones=[(0.0, 64), (0.33, 128), (0.67, 256)]),
+        schedules=dict(Tokenize=dict(max_length=dict(type="Milestones", milestones=[(0.0, 64), (0.33, 128), (0.67, 256)]))),
         balance=8192,
     ),
 )

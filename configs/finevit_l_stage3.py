@@ -28,15 +28,17 @@ model = dict(
         recompute=True,
     ),
 )
-_mixture = dict(global_caption=63.0, box2text=113.0, text2box=113.0, box2ocr=114.0, ocr2box=114.0)
+_weights = dict(global_caption=63.0, box2text=113.0, text2box=113.0, box2ocr=114.0, ocr2box=114.0)
 train_dataloader = dict(
     batch_size=8,
     num_workers=8,
     dataset=dict(source=dict(level="medium")),
     batch_sampler=dict(
         resolution=dict(side=1008),
-        text_length=dict(type="Constant", value=4096),
-        mixture={task: dict(type="Constant", value=value) for task, value in _mixture.items()},
+        schedules=dict(
+            TokenizeDialogue=dict(max_seq_len=dict(type="Constant", value=4096)),
+            AskQuestions=dict(weights={task: dict(type="Constant", value=value) for task, value in _weights.items()}),
+        ),
         balance=8192,
     ),
 )

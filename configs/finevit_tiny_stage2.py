@@ -16,7 +16,7 @@ train_dataloader = dict(
     batch_size=48,
     batch_sampler=dict(
         resolution=dict(_delete_=True, type="StepResolution", milestones=[(0.0, 84), (0.6, 112)]),
-        text_length=dict(type="Milestones", milestones=[(0.0, 48), (0.4, 80), (0.8, 128)]),
+        schedules=dict(Tokenize=dict(max_length=dict(type="Milestones", milestones=[(0.0, 48), (0.4, 80), (0.8, 128)]))),
     ),
 )
 val_dataloader = dict(dataset=dict(pixels=112 * 112, text_length=256))

@@ -17,7 +17,7 @@ _resize, _ask, *_rest = _base_.train_dataloader.dataset.transforms
 train_dataloader = dict(
     batch_size=16,
     dataset=dict(source=dict(level="signs"), transforms=[_resize, dict(_ask, **_style, most=3), *_rest]),
-    batch_sampler=dict(text_length=dict(type="Constant", value=512)),
+    batch_sampler=dict(schedules=dict(TokenizeDialogue=dict(max_seq_len=dict(type="Constant", value=512)))),
 )
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
 val_dataloader = dict(

@@ -34,18 +34,14 @@ class SampleRequest(NamedTuple):
     """What the batch sampler asks the dataset for. It travels to the worker, so a schedule can act there.
 
     ``record`` is an index of the source, ``position`` the place in the endless training order: every random choice about
-    the sample derives from it. ``text_length`` is the most tokens that a caption may have (0: no text is asked for), ``drop`` the
-    share of patches that is left out, ``mixture`` the weights of the tasks that an image is asked for (empty: the transform's own),
-    ``close_up`` the share of images that ``CropToRegion`` cuts (None: the transform's own).
+    the sample derives from it. ``scheduled`` are the values of this step's schedules, by transform and argument; what is not in it
+    is as the transform's config says (:mod:`finevit.datasets.schedules`).
     """
 
     record: int
     position: int
     budget: ImageBudget
-    text_length: int = 0
-    drop: float = 0.0
-    mixture: tuple[tuple[str, float], ...] = ()
-    close_up: float | None = None
+    scheduled: Mapping[str, Mapping[str, object]] = {}
 
 
 class PackedImages(NamedTuple):

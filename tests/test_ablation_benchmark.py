@@ -165,7 +165,7 @@ def test_the_language_model_is_taught_without_an_encoder():
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         types = [transform.type for transform in loader.dataset.transforms]
         assert types[:3] == ["ResizeToBudget", "AskQuestions", "PaintRegions"]
-    assert cfg.train_dataloader.batch_sampler.get("close_up") is None
+    assert cfg.train_dataloader.batch_sampler.schedules.get("CropToRegion") is None
     assert cfg.train_dataloader.dataset.transforms[1].weights.text2box == 4.0
     reader = load_config(ROOT / "benchmarks/ablation/language.py", SMALL)
     assert reader.train_dataloader.dataset.transforms[0].type == "CropToRegion"
@@ -173,7 +173,7 @@ def test_the_language_model_is_taught_without_an_encoder():
         assert [schedule.type for schedule in config.param_scheduler] == ["LinearLR", "CosineAnnealingLR"]
         assert {hook.type for hook in config.custom_hooks}.isdisjoint({"ScheduleHook"})
         assert config.model.backbone_frozen
-        assert config.train_dataloader.batch_sampler.get("mixture") is None
+        assert config.train_dataloader.batch_sampler.schedules.get("AskQuestions") is None
         (ask,) = [step for step in config.train_dataloader.dataset.transforms if step.type == "AskQuestions"]
         assert (ask.weights.counting, ask.style) == (0.6, "letters25")
     built = [MODELS.build({**config.model.to_dict(), "_scope_": "finevit"}) for config in (cfg, reader)]

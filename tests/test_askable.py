@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -49,13 +50,14 @@ class Told(Source):
         return "told"
 
 
-def check(source: Source, *, mixture: dict | None = None, steps: int = 100, **options: object) -> None:
+def check(source: Source, *, schedule: dict | None = None, steps: int = 100, **options: object) -> None:
     transforms = [{"type": "finevit.ResizeToBudget"}, {"type": "finevit.AskQuestions", **options}]
     dataset = DATASETS.build({"type": "NativeImages", "source": source, "transforms": transforms})
     order = DATA_SAMPLERS.build({"type": "StatelessSampler", "dataset": dataset})
     resolution = {"type": "ConstantResolution", "side": 56}
-    batches = NativeBatchSampler(sampler=order, batch_size=2, resolution=resolution, mixture=mixture)
-    check_asked("train_dataloader.dataset", dataset, batches=batches, steps=steps)
+    schedules = {"AskQuestions": {"weights": schedule}}
+    batches = NativeBatchSampler(sampler=order, batch_size=2, resolution=resolution, schedules=schedules)
+    check_asked("train_dataloader", SimpleNamespace(dataset=dataset, batch_sampler=batches), steps=steps)
 
 
 BOXES_FIRST = {
@@ -68,10 +70,11 @@ def test_captions_alone_are_told_where_boxes_are_asked_for():
     said = (
         r"told: of 200 records looked at have captions: 200, regions with a phrase: 0, regions with a text: 0, counts: 0. At "
         r"step 0 only text2box \(regions with a phrase\) is asked for, of which there is no question; ask for what there is, by "
-        r"--cfg-options train_dataloader.batch_sampler.mixture=None train_dataloader.dataset.transforms.1.weights.global_caption=1"
+        r"--cfg-options train_dataloader.batch_sampler.schedules.AskQuestions=None "
+        r"train_dataloader.dataset.transforms.1.weights.global_caption=1"
     )
     with pytest.raises(ValueError, match=said):
-        check(Told(captions={"alt": "A house."}), mixture=BOXES_FIRST)
+        check(Told(captions={"alt": "A house."}), schedule=BOXES_FIRST)
     check(Told(captions={"alt": "A house."}))
     assert "no question is found of box2text, text2box, box2ocr, ocr2box, counting" in WARNED[0]
     assert len(WARNED) == 1
@@ -79,8 +82,8 @@ def test_captions_alone_are_told_where_boxes_are_asked_for():
 
 def test_a_later_step_counts_too():
     with pytest.raises(ValueError, match=r"At step 50 only global_caption \(captions\) is asked for"):
-        check(Told(regions=(PHRASE,)), mixture=BOXES_FIRST)
-    check(Told(regions=(PHRASE,)), mixture=BOXES_FIRST, steps=50)
+        check(Told(regions=(PHRASE,)), schedule=BOXES_FIRST)
+    check(Told(regions=(PHRASE,)), schedule=BOXES_FIRST, steps=50)
 
 
 def test_data_without_annotations_can_be_asked_nothing():
@@ -122,7 +125,7 @@ def test_the_remedy_holds_when_it_is_pasted(tmp_path):
         "data_root": str(tmp_path / "c.jsonl"),
         "train_cfg.max_iters": 100,
         "train_dataloader.dataset.transforms.1.weights": then,
-        "train_dataloader.batch_sampler.mixture": mixture,
+        "train_dataloader.batch_sampler.schedules.AskQuestions.weights": mixture,
     }
 
     def loader(options: dict) -> None:
@@ -130,7 +133,7 @@ def test_the_remedy_holds_when_it_is_pasted(tmp_path):
         dataset = DATASETS.build({**cfg.dataset, "_scope_": "finevit"})
         order = DATA_SAMPLERS.build({"type": "StatelessSampler", "dataset": dataset})
         batches = NativeBatchSampler(sampler=order, **{k: v for k, v in cfg.batch_sampler.items() if k != "type"}, batch_size=2)
-        check_asked("train_dataloader.dataset", dataset, batches=batches, steps=100)
+        check_asked("train_dataloader", SimpleNamespace(dataset=dataset, batch_sampler=batches), steps=100)
         for step in (0, 30, 50, 60, 99):
             for request in batches.requests(step):
                 found = dataset[request]

@@ -66,12 +66,16 @@ def _scope():
 # Schedules that travel with the index
 
 
+SCHEDULED = ["CropToRegion", "Patchify", "DropPatches"]
+
+
 def sampler(start: int = 0, **schedules: object) -> NativeBatchSampler:
+    transforms = [*({"type": name} for name in SCHEDULED), {"type": "Tokenize", "tokenizer": "scenes"}]
     batches = NativeBatchSampler(
-        sampler=StatelessSampler(dataset=range(50), seed=3),
+        sampler=StatelessSampler(dataset=NativeImages(source={"type": "Scenes", "length": 50}, transforms=transforms), seed=3),
         batch_size=2,
         resolution={"type": "ConstantResolution", "side": 56},
-        **schedules,
+        schedules=schedules,
     )
     batches.start_step = start
     return batches
@@ -82,8 +86,12 @@ DROPS = {"type": "Milestones", "milestones": [(0, 0.5), (20, 0.25), (25, 0)]}
 
 
 def test_requests_carry_the_values_of_their_step():
-    batches = sampler(text_length=LENGTHS, patch_drop=DROPS)
-    found = {step: batches.requests(step)[1][2:5] for step in (0, 10, 11, 20, 29, 30, 1000)}
+    batches = sampler(Tokenize={"max_length": LENGTHS}, DropPatches={"share": DROPS})
+    requests = {step: batches.requests(step)[1] for step in (0, 10, 11, 20, 29, 30, 1000)}
+    found = {
+        step: (each.budget, *(each.scheduled["Tokenize"].values()), *each.scheduled["DropPatches"].values())
+        for step, each in requests.items()
+    }
     size = ImageBudget(56 * 56)
     assert found == {
         0: (size, 64, 0.5),
@@ -94,38 +102,40 @@ def test_requests_carry_the_values_of_their_step():
         30: (size, 256, 0.0),
         1000: (size, 256, 0.0),
     }
-    assert sampler().requests(7)[0][2:] == (size, 0, 0.0, (), None)
+    assert sampler().requests(7)[0][2:] == (size, {})
 
 
 def test_shares_of_images_travel_with_the_requests_of_their_step():
-    batches = sampler(close_up={"type": "Milestones", "milestones": [(0, 1.0), (20, 0.25)]})
-    assert [batches.requests(step)[0].close_up for step in (0, 19, 20)] == [1.0, 1.0, 0.25]
+    batches = sampler(CropToRegion={"probability": {"type": "Milestones", "milestones": [(0, 1.0), (20, 0.25)]}})
+    assert [batches.requests(step)[0].scheduled["CropToRegion"]["probability"] for step in (0, 19, 20)] == [1.0, 1.0, 0.25]
 
 
 def test_a_resumed_sampler_asks_for_the_same():
-    whole, resumed = (iter(sampler(start, text_length=LENGTHS, patch_drop=DROPS)) for start in (0, 17))
+    whole, resumed = (iter(sampler(start, Tokenize={"max_length": LENGTHS}, DropPatches={"share": DROPS})) for start in (0, 17))
     batches = [next(whole) for _ in range(30)]
     assert [next(resumed) for _ in range(13)] == batches[17:]
 
 
 @pytest.mark.parametrize(
-    ("schedules", "said"),
+    ("name", "schedule", "said"),
     [
-        ({"text_length": {"type": "Constant", "value": 0}}, r"batch_sampler.text_length is 0 at step 0: .*at least 1 token"),
-        ({"text_length": {"type": "ConstantResolution", "side": 56}}, "batch_sampler.text_length is ImageBudget"),
-        ({"text_length": 64}, r"NativeBatchSampler.text_length=64: give a dict"),
+        ("Tokenize.max_length", {"type": "Constant", "value": 0}, r"Tokenize.max_length is 0 at step 0: .*above 0"),
+        ("Tokenize.max_length", {"type": "ConstantResolution", "side": 56}, "schedules.Tokenize.max_length is ImageBudget"),
+        ("Tokenize.max_length", 64, r"schedules.Tokenize.max_length=64: .*dict\(type='Constant', value=64\)"),
         (
-            {"text_length": {"type": "Milestones", "milestones": [("0", 64)]}},
-            r"batch_sampler.text_length: Milestones.milestones.0.0='0': give a whole number",
+            "Tokenize.max_length",
+            {"type": "Milestones", "milestones": [("0", 64)]},
+            r"schedules.Tokenize.max_length: Milestones.milestones.0.0='0': give a whole number",
         ),
-        ({"patch_drop": {"type": "Constant", "value": -0.1}}, r"batch_sampler.patch_drop is -0.1 at step 0: .*below 1"),
-        ({"close_up": {"type": "Constant", "value": 1.1}}, r"batch_sampler.close_up is 1.1 at step 0: .*from 0 to 1"),
-        ({"close_up": {"type": "Constant", "value": -1}}, r"batch_sampler.close_up is -1 at step 0: .*from 0 to 1"),
+        ("DropPatches.share", {"type": "Constant", "value": -0.1}, r"schedules.DropPatches.share is -0.1 at step 0: .*below 1"),
+        ("CropToRegion.probability", {"type": "Constant", "value": 1.1}, r"probability is 1.1 at step 0: .*at least 0, at most 1"),
+        ("CropToRegion.probability", {"type": "Constant", "value": -1}, r"probability is -1 at step 0: .*at least 0, at most 1"),
     ],
 )
-def test_schedules_of_no_use_are_refused_before_the_run(schedules, said):
+def test_schedules_of_no_use_are_refused_before_the_run(name, schedule, said):
+    transform, argument = name.split(".")
     with pytest.raises(ValueError, match=said):
-        sampler(**schedules)
+        sampler(**{transform: {argument: schedule}})
 
 
 # Which caption
@@ -240,7 +250,9 @@ def test_tokens_are_cut_at_the_length_of_the_request_and_counted():
 
 
 def test_a_missing_length_or_tokenizer_is_named():
-    with pytest.raises(ValueError, match=r"text_length=0: .*train_dataloader.batch_sampler.text_length .* dataset.text_length"):
+    with pytest.raises(
+        ValueError, match=r"Tokenize.max_length is not set, .*train_dataloader.batch_sampler.schedules .* dataset.text_length"
+    ):
         Tokenize(tokenizer="scenes")(sample({}, caption="x", text_length=0))
     with pytest.raises(ValueError, match=r"Tokenize\.tokenizer is not set"):
         Tokenize()
@@ -281,8 +293,8 @@ CUT = [{"type": name} for name in ("PickCaption", "ResizeToBudget", "Patchify", 
 @pytest.mark.parametrize(("drop", "kept"), [(0.0, 24), (0.25, 18), (0.5, 12), (0.9, 2), (0.999, 1)])
 def test_dropping_keeps_its_share_of_patches_with_their_places(drop, kept):
     dataset = NativeImages(source=Pictures(), transforms=CUT)
-    request = SampleRequest(2, 40, ImageBudget(10**6), 64, drop)
-    whole, out = dataset[request._replace(drop=0.0)], dataset[request]
+    request = SampleRequest(2, 40, ImageBudget(10**6), {"DropPatches": {"share": drop}})
+    whole, out = dataset[request._replace(scheduled={})], dataset[request]
     index = out["positions"] @ [6, 1]
     assert len(index) == kept
     assert index.tolist() == sorted(set(index.tolist()))
@@ -304,7 +316,7 @@ def test_patches_are_dropped_evenly():
     left = np.zeros(24)
     for seed in range(1000):
         patches = np.arange(24)[:, None]
-        out = DropPatches()(sample({}, seed=seed, patches=patches, labels=None, shape=(4, 6), drop=0.5))
+        out = DropPatches(share=0.5)(sample({}, seed=seed, patches=patches, labels=None, shape=(4, 6)))
         left[out["patches"][:, 0]] += 1 / 1000
     assert left == pytest.approx(0.5, abs=0.06)
 
@@ -312,8 +324,8 @@ def test_patches_are_dropped_evenly():
 def test_what_needs_whole_images_says_so():
     dataset = NativeImages(source=Pictures(), transforms=CUT)
     check_whole(pack_samples([dataset[0]])["images"])
-    with pytest.raises(ValueError, match=r"12 of an image's 4 x 6 patches are left.*batch_sampler.patch_drop"):
-        check_whole(pack_samples([dataset[SampleRequest(0, 0, ImageBudget(10**6), 9, 0.5)]])["images"])
+    with pytest.raises(ValueError, match=r"12 of an image's 4 x 6 patches are left.*leave DropPatches out"):
+        check_whole(pack_samples([dataset[SampleRequest(0, 0, ImageBudget(10**6), {"DropPatches": {"share": 0.5}})]])["images"])
 
 
 # Whole batches
@@ -382,7 +394,7 @@ def test_a_captions_file_full_of_faults_trains_on(jsonl, tmp_path, caplog):
         sampler=StatelessSampler(dataset=dataset),
         batch_size=5,
         resolution={"type": "ConstantResolution", "side": 56},
-        text_length={"type": "Constant", "value": 48},
+        schedules={"Tokenize": {"max_length": {"type": "Constant", "value": 48}}},
     )
     loader = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=pack_samples, num_workers=1))
     bad, captions, this = BadSamplesHook(max_share=0.2, after=20), CaptionHook(), runner(tmp_path)
@@ -521,10 +533,10 @@ def test_a_captioner_that_may_be_rare_is_warned_of(told, monkeypatch):
     assert [message.partition(";")[0] for message in said] == ["PickCaption.weights names human, which none of 200 records has"]
 
 
-def about_to_train(text_length: dict | None, *, tokenizer: str = "scenes", **encoder: object) -> SimpleNamespace:
+def about_to_train(length: dict | None, *, tokenizer: str = "scenes", **encoder: object) -> SimpleNamespace:
     """A runner of 100 steps, just before the first."""
     dataset = NativeImages(source=Pictures(), transforms=[*CUT[:3], {"type": "Tokenize", "tokenizer": tokenizer}])
-    loader = SimpleNamespace(dataset=dataset, batch_sampler=sampler(text_length=text_length))
+    loader = SimpleNamespace(dataset=dataset, batch_sampler=sampler(Tokenize={"max_length": length}))
     towers = torch.nn.Module()
     towers.text_encoder = MODELS.build({"type": "TextTransformer", "dim": 12, "depth": 1, **encoder})
     return SimpleNamespace(train_dataloader=loader, model=towers, max_iters=100)
@@ -533,15 +545,15 @@ def about_to_train(text_length: dict | None, *, tokenizer: str = "scenes", **enc
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"text_length": None}, "train_dataloader.batch_sampler.text_length is not set, but captions are tokenised"),
-        ({"text_length": {"type": "Constant", "value": 1}}, "text_length is 1 at step 0: 'scenes' needs 2 tokens at least"),
+        ({"length": None}, "Tokenize.max_length is not set, but captions are tokenised"),
+        ({"length": {"type": "Constant", "value": 1}}, "max_length is 1 at step 0: 'scenes' needs 2 tokens at least"),
         (
-            {"text_length": {"type": "Milestones", "milestones": [(0, 64), (83, 300), (84, 64)]}},
-            "text_length is 300 at step 83, but the text encoder reads 256 tokens; set model.text_encoder.context=300, or end",
+            {"length": {"type": "Milestones", "milestones": [(0, 64), (83, 300), (84, 64)]}},
+            "max_length is 300 at step 83, but the text encoder reads 256 tokens; set model.text_encoder.context=300, or end",
         ),
-        ({"text_length": LENGTHS, "vocab": 1023}, "'scenes' has 1,024 ids, .* embeds 1,023; leave out model.text_encoder.vocab"),
+        ({"length": LENGTHS, "vocab": 1023}, "'scenes' has 1,024 ids, .* embeds 1,023; leave out model.text_encoder.vocab"),
         (
-            {"text_length": LENGTHS, "tokenizer": "minilm"},
+            {"length": LENGTHS, "tokenizer": "minilm"},
             "has 30,522 ids, .* embeds 1,024; leave out Tokenize.tokenizer, .*'scenes'",
         ),
     ],
@@ -591,7 +603,7 @@ def config(encoder: dict, tmp_path: Path, **tokenize: str) -> Path:
         f'_base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]\n'
         f"model = dict(type='ContrastiveLearning', text_encoder=dict({encoder}))\n"
         f"train_dataloader = dict(dataset=dict(transforms={transforms}),"
-        " batch_sampler=dict(text_length=dict(type='Constant', value=64)))\n"
+        " batch_sampler=dict(schedules=dict(Tokenize=dict(max_length=dict(type='Constant', value=64)))))\n"
         f"val_dataloader = dict(dataset=dict(transforms={transforms}, text_length=64))\n"
     )
     return path

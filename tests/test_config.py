@@ -222,12 +222,14 @@ def test_all_mistakes_together():
 
 @pytest.mark.parametrize(
     ("schedule", "transform"),
-    [("patch_drop", "DropPatches"), ("close_up", "CropToRegion"), ("mixture", "AskQuestions")],
+    [("share", "DropPatches"), ("probability", "CropToRegion"), ("weights", "AskQuestions")],
 )
 def test_a_schedule_that_no_transform_follows_is_told(schedule, transform):
     cfg = load_config(TINY)
-    cfg.train_dataloader.batch_sampler[schedule] = {"type": "Constant", "value": 0.0}
-    with pytest.raises(ValueError, match=rf"train_dataloader.batch_sampler.{schedule} has no effect without {transform}: add it"):
+    cfg.train_dataloader.batch_sampler.schedules = {transform: {schedule: {"type": "Constant", "value": 0.0}}}
+    place = "train_dataloader.batch_sampler.schedules"
+    said = rf"{place}.{transform} has no effect without {transform}: add it to train_dataloader.dataset"
+    with pytest.raises(ValueError, match=said):
         check_config(cfg)
     cfg.train_dataloader.dataset.transforms.append({"type": transform})
     check_config(cfg)
@@ -520,7 +522,11 @@ def test_shares_of_a_run_become_its_steps():
         cfg = load_config(ROOT / "configs/finevit_tiny_stage2.py", {"train_cfg.max_iters": steps})
         sampler = cfg.train_dataloader.batch_sampler
         large = load_config(ROOT / "configs/finevit_l_stage2.py", {"train_cfg.max_iters": steps})
-        return sampler.resolution.milestones, sampler.text_length.milestones, large.train_dataloader.batch_sampler.resolution
+        return (
+            sampler.resolution.milestones,
+            sampler.schedules.Tokenize.max_length.milestones,
+            large.train_dataloader.batch_sampler.resolution,
+        )
 
     resolution, length, ramp = schedules(400)
     assert (resolution, length, ramp.end) == ([(0, 84), (240, 112)], [(0, 48), (160, 80), (320, 128)], 400)
@@ -549,9 +555,10 @@ def test_what_is_no_step_is_refused(steps, schedule, message):
 
 
 def test_shares_of_a_mixture_become_steps():
-    cfg = Config({"mixture": {"counting": {"begin": 0.5, "end": 1.0}}, "train_cfg": {"max_iters": 10}})
+    schedules = {"AskQuestions": {"weights": {"counting": {"begin": 0.5, "end": 1.0}}}}
+    cfg = Config({"schedules": schedules, "train_cfg": {"max_iters": 10}})
     resolve_shares(cfg)
-    assert cfg.mixture.counting == {"begin": 5, "end": 10}
+    assert cfg.schedules.AskQuestions.weights.counting == {"begin": 5, "end": 10}
 
 
 def test_shares_of_a_learning_rate_become_steps():

@@ -11,7 +11,7 @@ from finevit.boxes import parse
 from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, ImageBudget, Question, Record, Region, Source
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.datasets.transforms.dialogue_transforms import pack_dialogues
-from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_lengths, check_tokenizer, summary
+from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_length, check_tokenizer, summary
 from finevit.engine.skipped import LeftOut
 from finevit.hub.chat_templates import load_chat
 from finevit.plugins import load_plugins
@@ -40,7 +40,6 @@ def sample(*regions: Region, size: tuple[int, int] = (112, 224), seed: int = 0, 
         "label_map": None,
         "facts": {"counts": {"house": 1, "bird": 2}},
         "text_length": 512,
-        "mixture": (),
         "counts": Counter(),
         "rng": np.random.default_rng(seed),
         **more,
@@ -232,7 +231,10 @@ def test_questions_are_drawn_by_weight_and_none_twice():
 
 
 def test_a_schedule_of_the_mixture_takes_the_place_of_the_weights():
-    asked = ask(sample(HOUSE, BIRD, SIGN, mixture=(("counting", 1.0), ("text2box", 0.0))), weights={"text2box": 1}, most=9)
+    transforms = [{"type": "finevit.AskQuestions", "weights": {"text2box": 1}, "most": 9}]
+    dataset = DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": transforms})
+    (scheduled,) = dataset.transforms_at({"AskQuestions": {"weights": {"counting": 1.0, "text2box": 0.0}}})
+    asked = scheduled(sample(HOUSE, BIRD, SIGN))["asked"]
     assert [question.task for question in asked] == ["counting"] * 3
 
 
@@ -401,9 +403,11 @@ def test_crops_look_at_the_kinds_of_regions_that_are_asked_for():
 
 @pytest.mark.parametrize(("close_up", "probability", "cut"), [(0.0, 1.0, 0), (1.0, 0.0, 20), (None, 1.0, 20), (None, 0.0, 0)])
 def test_a_schedule_of_close_ups_takes_the_place_of_the_probability(close_up, probability, cut):
-    crop = TRANSFORMS.build({"type": "CropToRegion", "probability": probability})
+    transforms = [{"type": "finevit.CropToRegion", "probability": probability}]
+    dataset = DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": transforms})
+    (crop,) = dataset.transforms_at({} if close_up is None else {"CropToRegion": {"probability": close_up}})
     image = np.zeros((112, 224, 3), np.uint8)
-    found = [crop({**sample(HOUSE, image=image, seed=seed), "close_up": close_up})["image"].shape for seed in range(20)]
+    found = [crop(sample(HOUSE, image=image, seed=seed))["image"].shape for seed in range(20)]
     assert sum(shape != image.shape for shape in found) == cut
 
 
@@ -512,7 +516,7 @@ class Houses(Source):
         return "houses"
 
 
-def loader(mixture: dict | None = None) -> tuple[object, NativeBatchSampler]:
+def loader(weights: dict | None = None) -> tuple[object, NativeBatchSampler]:
     transforms = [
         {"type": "finevit.ResizeToBudget"},
         {"type": "finevit.AskQuestions"},
@@ -521,10 +525,12 @@ def loader(mixture: dict | None = None) -> tuple[object, NativeBatchSampler]:
     ]
     dataset = DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": transforms})
     order = DATA_SAMPLERS.build({"type": "StatelessSampler", "dataset": dataset, "seed": 0})
-    batches = {"resolution": {"type": "ConstantResolution", "side": 112}, "text_length": {"type": "Constant", "value": 256}}
-    return dataset, DATA_SAMPLERS.build(
-        {"type": "NativeBatchSampler", "sampler": order, "batch_size": 3, **batches, "mixture": mixture}
-    )
+    length = {"max_seq_len": {"type": "Constant", "value": 256}}
+    batches = {
+        "resolution": {"type": "ConstantResolution", "side": 112},
+        "schedules": {"TokenizeDialogue": length, "AskQuestions": {"weights": weights}},
+    }
+    return dataset, DATA_SAMPLERS.build({"type": "NativeBatchSampler", "sampler": order, "batch_size": 3, **batches})
 
 
 def test_batches_are_functions_of_the_step_and_follow_the_mixture():
@@ -537,7 +543,7 @@ def test_batches_are_functions_of_the_step_and_follow_the_mixture():
         assert all(np.array_equal(a, b) for a, b in zip(one["dialogue"], two["dialogue"], strict=True))
     assert {question.task for found in first for question in found["asked"]} == {"global_caption"}
     assert {question.task for found in last for question in found["asked"]} == {"text2box"}
-    assert batches.mixture(5) == (("global_caption", 0.5), ("text2box", 0.5))
+    assert batches.values(5)["AskQuestions"] == {"weights": {"global_caption": 0.5, "text2box": 0.5}}
 
 
 def test_a_bad_sample_is_replaced_and_told():
@@ -575,7 +581,7 @@ def test_what_questions_refuse(options, said):
 
 
 def test_weights_of_a_schedule_are_checked_before_the_run():
-    with pytest.raises(ValueError, match=r"batch_sampler.mixture.*'txt2box' is no task"):
+    with pytest.raises(ValueError, match=r"batch_sampler.schedules.AskQuestions.weights.*'txt2box' is no task"):
         loader({"txt2box": {"type": "Constant", "value": 1.0}})
     assert check_weights("x", {"counting": 2}) == {"counting": 2.0}
 
@@ -588,13 +594,13 @@ def test_a_run_tells_what_it_asked_and_left_out():
 
 def test_what_the_language_model_cannot_read_is_refused_before_the_run():
     llm = MODELS.build({"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 128})
-    check_lengths({0: 64, 10: 128}, llm)
+    check_length(10, 128, llm)
     with pytest.raises(
-        ValueError, match=r"text_length is 129 at step 10, but the language model reads 128 positions; end the schedule"
+        ValueError, match=r"max_seq_len is 129 at step 10, but the language model reads 128 positions; end the schedule"
     ):
-        check_lengths({0: 64, 10: 129}, llm)
-    with pytest.raises(ValueError, match=r"text_length is not set, the most tokens of a dialogue"):
-        check_lengths({0: 0}, llm)
+        check_length(10, 129, llm)
+    with pytest.raises(ValueError, match=r"max_seq_len is not set, the most tokens of a dialogue"):
+        check_length(0, 0, llm)
     check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"}), llm)
     with pytest.raises(ValueError, match=r"tokenizer='scenes', but the language model's is 'scenes-chat'; leave out"):
         check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes"}), llm)
@@ -631,6 +637,7 @@ def test_what_the_language_model_cannot_read_is_refused_before_evaluations(part)
 def test_a_training_refuses_its_validation_before_it_begins():
     llm = MODELS.build({"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 128})
     train = SimpleNamespace(dataset=loader()[0], batch_sampler=None)
+    train.dataset.text_length = 128
     runner = SimpleNamespace(
         model=SimpleNamespace(llm=llm), train_dataloader=train, max_iters=4, val_loop=object(), val_dataloader=evaluated(129)
     )

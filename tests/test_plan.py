@@ -61,8 +61,10 @@ train_dataloader = dict(
     persistent_workers=False,
     batch_sampler=dict(
         resolution=dict(_delete_=True, type="StepResolution", milestones=[(0.0, 84), (0.5, 112)]),
-        text_length=dict(type="Milestones", milestones=[(0.0, 16), (0.5, 32)]),
-        patch_drop=dict(type="Milestones", milestones=[(0.0, 0.0), (0.75, 0.5)]),
+        schedules=dict(
+            Tokenize=dict(max_length=dict(type="Milestones", milestones=[(0.0, 16), (0.5, 32)])),
+            DropPatches=dict(share=dict(type="Milestones", milestones=[(0.0, 0.0), (0.75, 0.5)])),
+        ),
     ),
 )
 custom_hooks = [
@@ -192,7 +194,7 @@ def test_points_follow_the_schedules_together(plan):
     """Values at the jumps of all four schedules; costs move with them."""
     at = {point.step: point for point in plan.points}
     assert {0, 2, 3, 5, 6, 8, 9, 11} <= at.keys()
-    names = ("resolution", "text_length", "patch_drop", "text_frozen")
+    names = ("resolution", "Tokenize.max_length", "DropPatches.share", "text_frozen")
     assert [tuple(at[step].values[name] for name in names) for step in (2, 3, 5, 6, 8, 9)] == [
         (84, 16, 0, True),
         (84, 16, 0, False),
@@ -235,7 +237,7 @@ def test_what_is_not_tried_is_extrapolated_and_said_so(load, monkeypatch):
 def test_one_step(load):
     found = make_plan(load(STAGE2, train_cfg__max_iters=1), name="", progress=quiet)
     (point,) = found.points
-    assert (point.step, point.values["resolution"], point.values["text_length"]) == (0, 112, 32)
+    assert (point.step, point.values["resolution"], point.values["Tokenize.max_length"]) == (0, 112, 32)
     assert found.totals["images"] == 8
     assert found.totals["flops"] == point.flops
     assert "1 steps of 8 images" in text(found)
@@ -248,7 +250,7 @@ def test_a_stage_without_text(load):
     assert found.totals["tokens"] == 0
     header, *table = rows(found)
     assert "tokens" not in header
-    assert "text_length" not in header
+    assert "Tokenize.max_length" not in header
     assert (table[0][header.index("mask_ratio")], len(table)) == ("0.5", len(found.points))
     assert found.at("patches", 3) == pytest.approx(4 * 64, rel=0.1)
     assert "text tokens" not in text(found)
@@ -500,8 +502,8 @@ def test_the_page(plan):
     ):
         assert f"<h3>{title}</h3>" in html
     assert html.count("<svg") == 11
-    still = tuple(replace(point, values={**point.values, "text_length": 16}) for point in plan.points)
-    assert "<h3>Text length</h3>" not in render(page(replace(plan, points=still), ""))
+    still = tuple(replace(point, values={**point.values, "Tokenize.max_length": 16}) for point in plan.points)
+    assert "<h3>Tokenize.max_length</h3>" not in render(page(replace(plan, points=still), ""))
     assert all(f"{row[0]}</td>" in html for row in rows(plan)[1:])
 
 
@@ -527,11 +529,20 @@ def test_the_command_prints_and_trains_nothing(command, capsys):
     work_dir = command()
     assert sorted(path.name for path in work_dir.iterdir()) == ["plan.html", "plan.json"]
     out, progress = capsys.readouterr()
-    assert header_of(out) == ["step", "resolution", "text_length", "patch_drop", "text_frozen", "lr", "patches", "tokens"]
+    assert header_of(out) == [
+        "step",
+        "resolution",
+        "Tokenize.max_length",
+        "DropPatches.share",
+        "text_frozen",
+        "lr",
+        "patches",
+        "tokens",
+    ]
     assert f"plan: {work_dir / 'plan.json'} and {work_dir / 'plan.html'}" in out
     assert "planning: a real step of 8 images" in progress
     assert Plan.load(work_dir).steps == 12
-    assert "<h3>Text length</h3>" in (work_dir / "plan.html").read_text()
+    assert "<h3>Tokenize.max_length</h3>" in (work_dir / "plan.html").read_text()
 
 
 def header_of(out: str) -> list[str]:
@@ -542,7 +553,7 @@ def header_of(out: str) -> list[str]:
     ("option", "message"),
     [
         ("train_dataloader.batch_size=0", "train_dataloader.batch_size=0"),
-        ("train_dataloader.batch_sampler.patch_drop.milestones=[(0,1.5)]", "batch_sampler.patch_drop is 1.5 at step 0"),
+        ("train_dataloader.batch_sampler.schedules.DropPatches.share.milestones=[(0,1.5)]", "DropPatches.share is 1.5 at step 0"),
         ("custom_hooks.1.schedules.text_frozen.type=Linaer", "Linaer"),
         ("load_from=nothing.pth", "nothing.pth"),
     ],
@@ -588,8 +599,11 @@ def test_stage_three_can_be_planned(tmp_path):
             {"type": "CropToRegion", "kinds": ["text_line"], "margin": (0.1, 0.6)},
             *transforms,
         ],
-        "train_dataloader.batch_sampler.close_up": {"type": "Milestones", "milestones": [(0.0, 0.0), (0.4, 1.0), (0.6, 0.1)]},
-        "train_dataloader.batch_sampler.mixture": {
+        "train_dataloader.batch_sampler.schedules.CropToRegion.probability": {
+            "type": "Milestones",
+            "milestones": [(0.0, 0.0), (0.4, 1.0), (0.6, 0.1)],
+        },
+        "train_dataloader.batch_sampler.schedules.AskQuestions.weights": {
             task: {"type": "Milestones", "milestones": [(0.0, weight), (0.4, first.get(task, 0.0)), (0.6, weight)]}
             for task, weight in asked.items()
         },
@@ -601,13 +615,13 @@ def test_stage_three_can_be_planned(tmp_path):
     assert last.patches == pytest.approx(2 * 15, rel=0.5)  # 56^2 pixels are 16 patches
     assert last.tokens == pytest.approx(2 * 63, rel=0.2)  # of 512 at most
     assert last.flops > 6 * last.tokens * 0.8e6  # a block of width 256 and the output, forward and backward
-    reading = next(point for point in plan.points if point.values["close_up"] == 1.0)
+    reading = next(point for point in plan.points if point.values["CropToRegion.probability"] == 1.0)
     assert [point.values["backbone_frozen"] for point in (first, last)] == [True, False]
-    assert reading.values["mixture.box2ocr"] == pytest.approx(1 / 1.05)  # before it looks far
-    assert (last.values["close_up"], last.values["mixture.box2ocr"]) == (0.1, pytest.approx(2 / 7.62))
-    assert sum(value for name, value in last.values.items() if name.startswith("mixture.")) == pytest.approx(1)
+    assert reading.values["AskQuestions.weights.box2ocr"] == pytest.approx(1 / 1.05)  # before it looks far
+    assert (last.values["CropToRegion.probability"], last.values["AskQuestions.weights.box2ocr"]) == (0.1, pytest.approx(2 / 7.62))
+    assert sum(value for name, value in last.values.items() if name.startswith("AskQuestions.weights.")) == pytest.approx(1)
     assert reading.tokens < 0.7 * last.tokens  # a question about a close-up, not three about a scene
-    assert all(task in text(plan).splitlines()[2] for task in ("close_up", "box2ocr", "text2box"))
+    assert all(task in text(plan).splitlines()[2] for task in ("CropToRegion.probability", "box2ocr", "text2box"))
     titles = [chart.title for chart in scheduled_charts(plan)]
-    assert titles[-1] == "Shares of the tasks"
-    assert "Share of close-ups" in titles
+    assert titles[-1] == "AskQuestions.weights: shares"
+    assert "CropToRegion.probability" in titles

@@ -211,7 +211,7 @@ def contrastive(folder: Path) -> dict:
         ]
         settings[name]["dataset"] = {"type": "NativeImages", "source": Colours(), "transforms": steps, "text_length": 32}
         settings[name]["collate_fn"] = {"type": "finevit.pack_samples", "keys": ["id", "caption", "truncated"]}
-    settings["train_dataloader"]["batch_sampler"]["text_length"] = {"type": "Constant", "value": 32}
+    settings["train_dataloader"]["batch_sampler"]["schedules"] = {"Tokenize": {"max_length": {"type": "Constant", "value": 32}}}
     settings["train_dataloader"]["batch_size"] = 8
     settings["val_evaluator"] = [{"type": "Retrieval"}]
     return settings

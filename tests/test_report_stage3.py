@@ -221,7 +221,8 @@ def test_a_run_of_stage_three_makes_its_page(tmp_path):
         steps.append({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})
         settings[name]["dataset"] = {"type": "NativeImages", "source": Colours(), "transforms": steps, "text_length": 256}
         settings[name]["collate_fn"] = {"type": "finevit.pack_dialogues", "keys": ["asked"]}
-    settings["train_dataloader"]["batch_sampler"]["text_length"] = {"type": "Constant", "value": 256}
+    length = {"type": "Constant", "value": 256}
+    settings["train_dataloader"]["batch_sampler"]["schedules"] = {"TokenizeDialogue": {"max_seq_len": length}}
     settings["val_evaluator"] = [{"type": "LocalTasks"}]
     load_plugins()
     Runner(**settings, cfg=Config({"config": "of the test"})).train()

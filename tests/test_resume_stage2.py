@@ -31,7 +31,9 @@ model = dict(
 train_dataloader = dict(
     batch_size=4,
     dataset=dict(transforms=[dict(type="PickCaption", weights=dict(qwen=5.0, human=3.0, alt=2.0)), *CUT]),
-    batch_sampler=dict(resolution=dict(milestones=[(0, 56), (7, 84)]), patch_drop=dict(type="Constant", value=0.25)),
+    batch_sampler=dict(
+        resolution=dict(milestones=[(0, 56), (7, 84)]), schedules=dict(DropPatches=dict(share=dict(type="Constant", value=0.25)))
+    ),
 )
 train_cfg = dict(max_iters={STEPS})
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=4))
@@ -110,7 +112,7 @@ def saved(**options: object) -> dict:
 
 FREED = {
     "train_dataloader__batch_sampler__resolution": {"_delete_": True, "type": "ConstantResolution", "side": 84},
-    "train_dataloader__batch_sampler__text_length": {"type": "Milestones", "milestones": [(0, 48), (60, 80)]},
+    "train_dataloader__batch_sampler__schedules__Tokenize__max_length": {"type": "Milestones", "milestones": [(0, 48), (60, 80)]},
 }
 """Schedules in steps, or constant."""
 
@@ -118,12 +120,16 @@ FREED = {
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("train_dataloader__batch_sampler__text_length__milestones", [(0, 32)], "train_dataloader.batch_sampler.text_length: {"),
+        (
+            "train_dataloader__batch_sampler__schedules__Tokenize__max_length__milestones",
+            [(0, 32)],
+            "train_dataloader.batch_sampler.schedules.Tokenize.max_length: {",
+        ),
         ("train_dataloader__batch_sampler__resolution__milestones", [(0, 84), (70, 112)], "(60, 112)"),
         (
-            "train_dataloader__batch_sampler__patch_drop",
+            "train_dataloader__batch_sampler__schedules__DropPatches__share",
             {"type": "Constant", "value": 0.5},
-            "patch_drop: None then, {'type': 'Cons",
+            "schedules.DropPatches.share: None then, {'type': 'Cons",
         ),
         ("train_dataloader__dataset__seed", 3, "train_dataloader.dataset.seed: 0 then, 3 now"),
         ("train_dataloader__dataset__transforms__0__weights__short", 0.2, "'short': 0.1}}"),
@@ -157,8 +163,8 @@ def test_the_config_that_a_run_saved_resumes_it(tmp_path):
     again.cfg = load_config(tmp_path / "saved.py")
     assert ExactResumeHook._facts(again) != ExactResumeHook._facts(run)
     ExactResumeHook().after_load_checkpoint(again, saved())
-    again.cfg.train_dataloader.batch_sampler.text_length.milestones[0] = (0, 32)
-    with pytest.raises(ValueError, match=r"Changed:\n  train_dataloader\.batch_sampler\.text_length: .* now$"):
+    again.cfg.train_dataloader.batch_sampler.schedules.Tokenize.max_length.milestones[0] = (0, 32)
+    with pytest.raises(ValueError, match=r"Changed:\n  train_dataloader\.batch_sampler\.schedules\.Tokenize\.max_length: .* now$"):
         ExactResumeHook().after_load_checkpoint(again, saved())
 
 

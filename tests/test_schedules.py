@@ -10,10 +10,12 @@ from torch import nn
 
 from finevit.curriculum.hooks import ScheduleHook
 from finevit.curriculum.schedules import Constant, Cosine, Linear, Milestones
+from finevit.datasets import NativeImages
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
 from finevit.planning.breakpoints import turns
 from finevit.planning.scheduled import check_schedules
 from finevit.plugins import load_plugins
+from finevit.scenes.source import Scenes
 
 
 def test_scalar_schedules():
@@ -154,22 +156,30 @@ def spike(value: object, usual: object) -> dict:
     return {"type": "Milestones", "milestones": [(0, usual), (777_777, value), (777_778, usual)]}
 
 
+def batch_sampler(schedules: dict) -> NativeBatchSampler:
+    kinds = ("AskQuestions", "Patchify", "DropPatches", "Tokenize")
+    transforms = [{"type": f"finevit.{kind}", **({"tokenizer": "scenes"} if kind == "Tokenize" else {})} for kind in kinds]
+    dataset = NativeImages(source=Scenes(length=9), transforms=transforms)
+    resolution = {"type": "ConstantResolution", "side": 56}
+    order = StatelessSampler(dataset=dataset)
+    return NativeBatchSampler(sampler=order, batch_size=2, resolution=resolution, schedules=schedules)
+
+
 @pytest.mark.parametrize(
     ("batches", "hook", "message"),
     [
-        ({"text_length": spike(0.4, 64)}, {}, r"batch_sampler\.text_length is 0\.4 at step 777777"),
-        ({"patch_drop": spike(1.0, 0.5)}, {}, r"batch_sampler\.patch_drop is 1\.0 at step 777777"),
-        ({"mixture": {"counting": spike(-1, 1)}}, {}, r"batch_sampler\.mixture at step 777777"),
-        ({"mixture": {"counting": spike(0, 1)}}, {}, r"batch_sampler\.mixture at step 777777.*one above 0"),
+        ({"Tokenize": {"max_length": spike(0.4, 64)}}, {}, r"schedules\.Tokenize\.max_length is 0 at step 777777"),
+        ({"DropPatches": {"share": spike(1.0, 0.5)}}, {}, r"schedules\.DropPatches\.share is 1\.0 at step 777777"),
+        ({"AskQuestions": {"weights": {"counting": spike(-1, 1)}}}, {}, r"AskQuestions\.weights is .* at step 777777"),
+        ({"AskQuestions": {"weights": {"counting": spike(0, 1)}}}, {}, r"AskQuestions\.weights is .* at step 777777.*one above 0"),
         ({}, {"text_frozen": spike(0.5, True)}, r"schedules\.text_frozen is 0\.5 at step 777777: .*True and False, .*switch"),
         ({}, {"mask_ratio": {"type": "ConstantResolution", "side": 56}}, r"schedules\.mask_ratio is ImageBudget.* at step 0"),
-        ({"patch_drop": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}, {}, "patch_drop is 1.0 at step 9:"),
+        ({"DropPatches": {"share": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}}, {}, "share is 1.0 at step 9:"),
     ],
 )
 def test_a_value_of_no_use_anywhere_in_the_run_is_named_before_the_first_step(batches, hook, message):
     load_plugins()
-    resolution = {"type": "ConstantResolution", "side": 56}
-    sampler = NativeBatchSampler(sampler=StatelessSampler(dataset=range(9)), batch_size=2, **{"resolution": resolution, **batches})
+    sampler = batch_sampler(batches)
     runner = SimpleNamespace(
         train_dataloader=SimpleNamespace(batch_sampler=sampler),
         train_loop=SimpleNamespace(max_iters=10**6),
@@ -182,11 +192,6 @@ def test_a_value_of_no_use_anywhere_in_the_run_is_named_before_the_first_step(ba
 
 def test_only_steps_of_the_run_count():
     load_plugins()
-    sampler = NativeBatchSampler(
-        sampler=StatelessSampler(dataset=range(9)),
-        batch_size=2,
-        resolution={"type": "ConstantResolution", "side": 56},
-        patch_drop={"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9},
-    )
+    sampler = batch_sampler({"DropPatches": {"share": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}})
     loader, loop = SimpleNamespace(batch_sampler=sampler), SimpleNamespace(max_iters=9)
     check_schedules(SimpleNamespace(train_dataloader=loader, train_loop=loop, hooks=[], model=Model()))

@@ -35,7 +35,7 @@ model = dict(
     text_encoder=dict(type="TextTransformer", tokenizer="scenes", depth=1, dim=16, heads=2, context=32),
     head=dict(type="SigmoidHead", embed_dim=8),
 )
-train_dataloader = dict(batch_size=4, batch_sampler=dict(text_length=dict(type="Constant", value=32)))
+train_dataloader = dict(batch_size=4, batch_sampler=dict(schedules=dict(Tokenize=dict(max_length=dict(type="Constant", value=32)))))
 val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=84 * 84, text_length=24))
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=4)
@@ -52,7 +52,8 @@ model = dict(
     llm=dict(type="PlainLLM", tokenizer="scenes-chat", depth=1, dim=16, heads=2, context=128),
     answer_length=2,
 )
-train_dataloader = dict(batch_size=4, batch_sampler=dict(text_length=dict(type="Constant", value=64)))
+_length = dict(max_seq_len=dict(type="Constant", value=64))
+train_dataloader = dict(batch_size=4, batch_sampler=dict(schedules=dict(TokenizeDialogue=_length)))
 val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=84 * 84, text_length=28))
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=4)

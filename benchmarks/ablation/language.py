@@ -9,5 +9,7 @@ _base_ = ["kept.py"]
 _crop = {"type": "CropToRegion", "kinds": ["text_line"], "margin": (0.1, 0.6)}
 train_dataloader = {
     "dataset": {"transforms": [_crop, *_base_.train_dataloader.dataset.transforms]},
-    "batch_sampler": {"close_up": {"type": "Milestones", "milestones": [(0.0, 0.6), (0.4, 0.1)]}},
+    "batch_sampler": {
+        "schedules": {"CropToRegion": {"probability": {"type": "Milestones", "milestones": [(0.0, 0.6), (0.4, 0.1)]}}},
+    },
 }

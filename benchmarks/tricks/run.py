@@ -23,7 +23,8 @@ import runs
 from finevit.planning.plan import Plan
 
 BATCHES = "train_dataloader.batch_sampler"
-DROP = [f"{BATCHES}.patch_drop.type=Milestones", f"{BATCHES}.patch_drop.milestones=[(0.0,0.5),(0.6,0.0)]"]
+SHARE = f"{BATCHES}.schedules.DropPatches.share"
+DROP = [f"{SHARE}.type=Milestones", f"{SHARE}.milestones=[(0.0,0.5),(0.6,0.0)]"]
 FULL = [f"{BATCHES}.resolution.milestones=[(0.0,112)]"]
 
 

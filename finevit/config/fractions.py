@@ -4,7 +4,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-SCHEDULED = ("resolution", "text_length", "patch_drop", "mixture", "close_up", "schedules")
+SCHEDULED = ("resolution", "schedules")
 """Settings below which schedules stand."""
 STEPS = ("begin", "end")
 

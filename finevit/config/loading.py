@@ -21,6 +21,7 @@ from finevit.config.fractions import resolve_shares
 from finevit.config.options import ConfigError, Given
 from finevit.config.own_data import LOADERS, SETTINGS, sources, use_own_data
 from finevit.config.recorded import recorded_config
+from finevit.config.renamed import option_of_today, rename_settings
 from finevit.config.schema import RESERVED, arguments, misshapen, registered, scoped, slot_of
 from finevit.config.text_settings import reader
 from finevit.storage.regular import check_regular
@@ -72,8 +73,10 @@ def _completed(cfg: Config, options: dict[str, Any]) -> Config:
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
     before = {name: cfg.get(name) for name in SETTINGS}
-    for name in sorted(options, key=_turn):
-        _override(cfg, name, options)
+    rename_settings(cfg._cfg_dict)
+    for given in sorted(options, key=_turn):
+        name = option_of_today(cfg._cfg_dict, given, options)
+        _override(cfg, name, options, given)
         if name == "custom_imports.imports":
             _import_custom(cfg)
         if name.endswith(".type"):
@@ -81,6 +84,7 @@ def _completed(cfg: Config, options: dict[str, Any]) -> Config:
         if name == "model.llm.model" and cfg.model.llm.model:
             for stale in WITH_WEIGHTS:
                 cfg.model.llm.pop(stale, None)
+    rename_settings(cfg._cfg_dict)
     if _plain_scope(cfg) and (errors := misshapen(cfg.to_dict())):
         raise ConfigError("\n  ".join(["the config cannot be used:", *errors]))
     for loader in [cfg[name] for name in LOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
@@ -154,12 +158,13 @@ def _turn(option: str) -> int:
     return -1 if option.startswith("custom_imports") else 0 if option.endswith(".type") else 1 if option == "model.llm.model" else 2
 
 
-def _override(cfg: Config, name: str, options: Mapping[str, Any]) -> None:
+def _override(cfg: Config, name: str, options: Mapping[str, Any], given: str) -> None:
+    """Sets what an option, ``given`` by this or an older name, says."""
     if not name.isprintable() or not all(name.split(".")):
         raise ConfigError(f"--cfg-options {name}: give the dotted name of a setting, such as train_cfg.max_iters=100")
-    value = options[name]
+    value = options[given]
     if isinstance(options, Given):
-        value = _read_text(cfg, name, options.typed[name])
+        value = _read_text(cfg, name, options.typed[given])
     try:
         cfg.merge_from_dict({name: value})
     except Exception as error:  # MMEngine asks a list's items for what dicts have

@@ -12,6 +12,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Priority
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from finevit.datasets.schedules import schedulable, unfit
 from finevit.registry import TRANSFORMS
 from finevit.signatures import wrong_value
 
@@ -102,21 +103,15 @@ def wrong_schedules(cfg: dict) -> list[str]:
     return errors
 
 
-ACTS_IN = {"patch_drop": "DropPatches", "mixture": "AskQuestions", "close_up": "CropToRegion"}
-"""Schedules of the batch sampler by the transform that follows them."""
-
-
-def idle_schedules(cfg: dict) -> list[str]:
+def unfit_schedules(cfg: dict) -> list[str]:
     """One line for each schedule of a batch sampler that no transform follows."""
     errors = []
     for loader in [name for name in cfg if name.endswith("_dataloader") and isinstance(cfg[name], dict)]:
         sampler, dataset = (cfg[loader].get(name) or {} for name in ("batch_sampler", "dataset"))
-        present = {transform.get("type") for transform in dataset.get("transforms") or () if isinstance(transform, dict)}
-        errors += [
-            f"{loader}.batch_sampler.{schedule} has no effect without {transform}: add it to {loader}.dataset.transforms"
-            for schedule, transform in ACTS_IN.items()
-            if sampler.get(schedule) is not None and not present & {transform, f"finevit.{transform}"}
-        ]
+        kinds = [transform["type"] for transform in dataset.get("transforms") or ()] if sampler.get("schedules") else ()
+        transforms = {str(kind).rpartition(".")[2]: schedulable(TRANSFORMS.get(kind)) for kind in kinds}
+        for name, problem in unfit(sampler.get("schedules") or {}, transforms):
+            errors.append(f"{loader}.batch_sampler.schedules.{name} {problem.replace('dataset.', f'{loader}.dataset.')}")
     return errors
 
 

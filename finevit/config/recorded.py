@@ -13,6 +13,7 @@ from mmengine.utils import get_object_from_string
 from finevit.boxes import GONE, check_style
 from finevit.config.options import ConfigError
 from finevit.config.plain import parse
+from finevit.config.renamed import rename_settings
 from finevit.config.schema import ROOTS
 from finevit.hub.trust import OFFER, trusted
 
@@ -30,7 +31,9 @@ def recorded_config(checkpoint: str | Path, meta: Mapping[str, Any]) -> Config:
     if not text:
         raise ConfigError(f"{checkpoint} holds no config; give the one that it was trained with by --config FILE")
     try:
-        return Config.fromstring(text, ".py") if trusted() and isinstance(text, str) else Config(_checked(text))
+        cfg = Config.fromstring(text, ".py") if trusted() and isinstance(text, str) else Config(_checked(text))
+        rename_settings(cfg._cfg_dict)
+        return cfg
     except Exception as error:  # of other programs: anything
         remedy = f"give the one that it was trained with by --config FILE or, {OFFER}"
         raise ConfigError(f"{checkpoint}: the config in it {error}; {remedy}") from error

@@ -21,7 +21,7 @@ ROOTS: tuple[Registry, ...] = tuple(value for value in vars(registry).values() i
 
 
 class Slot(NamedTuple):
-    """A setting that holds a component, or a list of them, or (``many``) components by name.
+    """A setting that holds a component, or a list of them, or (``many``) components by name, ``nested`` ones at any depth.
 
     ``given`` arguments come from the caller, ``extra`` keys are taken out before the constructor is called,
     ``default`` is the type where none is named. A ``plain`` setting may also hold a value, where it stands elsewhere.
@@ -33,6 +33,7 @@ class Slot(NamedTuple):
     default: str = ""
     many: bool = False
     plain: bool = False
+    nested: bool = False
 
 
 class Arguments(NamedTuple):
@@ -60,11 +61,7 @@ SLOTS: dict[str, Slot] = {
     "collate_fn": Slot(registry.FUNCTIONS),
     "worker_init_fn": Slot(registry.FUNCTIONS),
     "resolution": Slot(registry.TASK_UTILS),
-    "text_length": Slot(registry.TASK_UTILS, plain=True),
-    "patch_drop": Slot(registry.TASK_UTILS),
-    "mixture": Slot(registry.TASK_UTILS, many=True),
-    "close_up": Slot(registry.TASK_UTILS),
-    "schedules": Slot(registry.TASK_UTILS, many=True),
+    "schedules": Slot(registry.TASK_UTILS, many=True, nested=True),
     "optim_wrapper": Slot(registry.OPTIM_WRAPPERS, extra=("constructor", "paramwise_cfg"), default="OptimWrapper"),
     "optimizer": Slot(registry.OPTIMIZERS, given=("params",)),
     "param_scheduler": Slot(

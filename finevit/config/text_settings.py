@@ -53,7 +53,7 @@ def _component(cfg: Config, path: list[str], holder: Any) -> Callable | None:
     if not isinstance(holder, dict):
         return None
     place = next((part for part in reversed(path) if not part.isdecimal()), "")
-    slot = slot_of(place, holder)
+    slot = slot_of("schedules" if "schedules" in path else place, holder)
     kind, scope = holder.get("type") or (slot.default if slot else ""), cfg.get("default_scope") or "mmengine"
     if not isinstance(kind, str):
         return kind if callable(kind) else None

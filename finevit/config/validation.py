@@ -17,7 +17,7 @@ from torch import nn
 from finevit.config.loading import ConfigError, untold_tokenizers
 from finevit.config.options import INPUTS
 from finevit.config.own_data import SETTINGS, roots
-from finevit.config.ranges import idle_schedules, unpackable, wrong_foreign, wrong_schedules
+from finevit.config.ranges import unfit_schedules, unpackable, wrong_foreign, wrong_schedules
 from finevit.config.schema import (
     IGNORED,
     PLAIN,
@@ -79,7 +79,7 @@ class _Checker:
             if name in SLOTS and not isinstance(cfg[name], dict | list | tuple | None):
                 self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
-        self.errors += [] if self.errors else [*wrong_schedules(cfg), *idle_schedules(cfg), *unpackable(cfg)]
+        self.errors += [] if self.errors else [*wrong_schedules(cfg), *unfit_schedules(cfg), *unpackable(cfg)]
 
     def own(self) -> bool:
         """Whether the scope is FineViT's or MMEngine's, where nothing is left to the conventions of another package."""
@@ -102,7 +102,8 @@ class _Checker:
     def mapping(self, path: str, key: str, value: dict, strict: bool) -> None:
         """A dict: components by name, one component, or plain keys."""
         slot = slot_of(key, value) if strict and path not in PLAIN else None
-        if slot and slot.many and path.endswith(key):
+        group = slot and slot.nested and "type" not in value and (".batch_sampler." in path or not value)
+        if group or (slot and slot.many and path.endswith(key)):
             for name, item in value.items():
                 self.named(f"{path}.{name}", key, name, item)
         elif slot or ("type" in value and path not in PLAIN):

@@ -1,9 +1,10 @@
 """The dataset: a source of records and a chain of transforms become samples for the collate function."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from finevit.contracts import PATCH, BadSample, ImageBudget, Record, SampleRequest, Source
 from finevit.datasets import worker_board
 from finevit.datasets.decoding.images import decode
+from finevit.datasets.schedules import schedulable
 from finevit.datasets.transforms.caption_transforms import ChoosesCaptions
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.ops.patches import snapped_size
@@ -27,20 +29,27 @@ PIXELS = 256 * 256
 """Area in pixels of images for which nothing else is asked."""
 
 
+def _name(transform: dict | Callable) -> str:
+    """The name of a transform in schedules: its registered one, without a scope."""
+    kind = transform["type"] if isinstance(transform, dict) else type(transform)
+    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
+
+
 @DATASETS.register_module()
 class NativeImages(Dataset):
     """Records at native resolution.
 
-    A request is a ``SampleRequest`` of the batch sampler, or a plain index (evaluation), which gets the budget ``pixels`` and the
-    ``text_length`` given here. A record that cannot be used is replaced by another; the sample's ``skipped`` says which and why.
-    What else transforms want to be known of the data (captions cut or dropped) they add up in ``counts``.
+    A request is a ``SampleRequest`` of the batch sampler, whose scheduled values take the place of what transforms' configs say,
+    or a plain index (evaluation), which gets the budget ``pixels``. A record that cannot be used is replaced by another; the
+    sample's ``skipped`` says which and why. What else transforms want to be known of the data (captions cut or dropped) they add up
+    in ``counts``.
 
     Args:
         source: a :class:`~finevit.contracts.Source` or its config.
         transforms: configs of the transforms, applied in order.
         pixels: area in pixels for requests without a budget.
         square: whether those requests ignore the aspect ratio.
-        text_length: the most tokens of their captions; 0 where no text is asked for.
+        text_length: the most tokens of a text where the transform that tokenises says no number; 0 for none.
         seed: randomness of the transforms, together with the position.
     """
 
@@ -56,11 +65,36 @@ class NativeImages(Dataset):
     ) -> None:
         self.source: Source = DATASETS.build(source) if isinstance(source, dict) else source
         self.transforms = Compose(transforms)
+        self._configs = list(transforms)
+        self._last: tuple[Mapping, Compose] = ({}, self.transforms)
         for transform in self.transforms.transforms:
             if isinstance(transform, ChoosesCaptions):
                 transform.check(self.source)
         self.budget, self.text_length = ImageBudget(pixels, square), text_length
         self.seed = seed
+
+    @cached_property
+    def schedulable(self) -> dict[str, dict[str, bool]]:
+        """Name of each transform -> the arguments that may be scheduled, and whether these take whole numbers alone."""
+        return {_name(config): schedulable(type(built)) for config, built in self._steps()}
+
+    def transforms_at(self, scheduled: Mapping[str, Mapping[str, object]]) -> list[Any]:
+        """The transforms with the scheduled values (name -> argument -> value) in place of what the config says."""
+        return [
+            type(built)(**{**{key: value for key, value in config.items() if key not in ("type", "_scope_")}, **values})
+            if (values := scheduled.get(_name(config)))
+            else built
+            for config, built in self._steps()
+        ]
+
+    def _chain(self, scheduled: Mapping) -> Compose:
+        """The transforms of a request; a batch, and often the next, asks for the same values."""
+        if scheduled != self._last[0]:
+            self._last = (scheduled, Compose(self.transforms_at(scheduled)))
+        return self._last[1]
+
+    def _steps(self) -> Iterator[tuple[dict, Any]]:
+        return zip(self._configs, self.transforms.transforms, strict=True)
 
     @property
     def metainfo(self) -> dict:
@@ -90,7 +124,7 @@ class NativeImages(Dataset):
 
     def __getitem__(self, request: SampleRequest | int) -> dict:
         if not isinstance(request, tuple):
-            request = SampleRequest(request, request, self.budget, self.text_length)
+            request = SampleRequest(request, request, self.budget)
         skipped: list[str] = []
         for index in self._candidates(request.record):
             worker_board.at(index)
@@ -120,7 +154,7 @@ class NativeImages(Dataset):
 
     def _transformed(self, record: Record, request: SampleRequest) -> dict:
         image = record.image
-        return self.transforms(
+        return self._chain(request.scheduled)(
             {
                 "id": printable(record.id),
                 "image": decode(image, name=record.id, target=request.budget.pixels) if isinstance(image, bytes) else image,
@@ -131,10 +165,7 @@ class NativeImages(Dataset):
                 "label_map": record.label_map,
                 "facts": record.facts,
                 "budget": request.budget,
-                "text_length": request.text_length,
-                "drop": request.drop,
-                "mixture": request.mixture,
-                "close_up": request.close_up,
+                "text_length": self.text_length,
                 "counts": +Counter({"unreadable captions": len(record.unread), "shared captions": len(record.shared)}),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }

@@ -3,8 +3,7 @@
 Exact after a restart, with any number of workers, and with any number of ranks at the same global batch.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +11,10 @@ from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from finevit.contracts import ImageBudget, ResolutionSchedule, SampleRequest
+from finevit.datasets.schedules import Schedule, build_schedules, nested, rounded, unfit
 from finevit.ops.stateless_shuffle import shuffled
 from finevit.packing.length_balancing import cost, plan
 from finevit.registry import DATA_SAMPLERS, build_schedule
-from finevit.tasks.task import check_weights
-
-SHARES = ("close_up",)
-"""Shares of the images that a transform changes, in the order of the request."""
 
 
 @DATA_SAMPLERS.register_module()
@@ -66,10 +62,8 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         sampler: a :class:`StatelessSampler`.
         batch_size: images of a batch on one rank.
         resolution: a resolution schedule's config.
-        text_length: a schedule's config: the most tokens of a caption, rounded; None where no text is asked for.
-        patch_drop: a schedule's config: the share of each image's patches that ``DropPatches`` leaves out; None for none.
-        mixture: task -> a schedule's config: how much ``AskQuestions`` asks of it; None leaves it to that transform.
-        close_up: a schedule's config: the share of images that ``CropToRegion`` cuts; None leaves it to that transform.
+        schedules: transform -> argument -> a schedule's config, such as ``dict(Tokenize=dict(max_length=dict(type="Linear")))``; of
+            an argument that is a mapping, each item has its own (:mod:`finevit.datasets.schedules`).
         balance: so many neighbours in the training order, rounded down to whole steps, are shared out to their steps and ranks by
             size, so that packs are equally full and ranks equally busy (:mod:`finevit.packing.length_balancing`). A batch still has
             ``batch_size`` images on every rank. 0 takes images as they come; where sizes are not known, anything else is an error.
@@ -83,10 +77,7 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         sampler: StatelessSampler,
         batch_size: int,
         resolution: dict,
-        text_length: dict | None = None,
-        patch_drop: dict | None = None,
-        mixture: dict | None = None,
-        close_up: dict | None = None,
+        schedules: dict[str, dict | None] | None = None,
         balance: int = 0,
     ) -> None:
         if not isinstance(balance, int) or isinstance(balance, bool) or balance < 0:
@@ -99,62 +90,41 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
             raise ValueError(
                 f"batch_sampler.resolution.type={resolution['type']!r} is no resolution schedule, whose values are budgets"
             )
-        self._text_length = _schedule("text_length", text_length)
-        self._patch_drop = _schedule("patch_drop", patch_drop)
-        self._mixture = {task: _schedule(f"mixture.{task}", schedule) for task, schedule in (mixture or {}).items()}
-        self._shares = {"close_up": _schedule("close_up", close_up)}
+        self.transforms: Mapping[str, Mapping[str, bool]] | None = getattr(sampler.dataset, "schedulable", None)
+        for name, problem in unfit(schedules or {}, self.transforms) if self.transforms is not None else ():
+            raise ValueError(f"batch_sampler.schedules.{name} {problem}")
+        self.schedules: dict[str, Schedule] = build_schedules(schedules)
         self.start_step = 0
         self.rank, self.world_size = get_dist_info()
         self.window = max(1, balance // (batch_size * self.world_size)) if balance else 0
         self._planned: _Window | None = None
-        self.values(0)
+        self.check(0)
 
-    @property
-    def schedules(self) -> list[Callable[[int], Any]]:
-        """Everything here that is a function of the step."""
-        optional = (self._text_length, self._patch_drop, *self._mixture.values(), *self._shares.values())
-        return [self.resolution, *(schedule for schedule in optional if schedule)]
+    def value(self, name: str, step: int) -> Any:
+        """What a schedule, by its dotted name, gives its argument at a step."""
+        transform, argument, *_ = name.split(".")
+        value = self.schedules[name](step)
+        return rounded(value) if (self.transforms or {}).get(transform, {}).get(argument) else value
 
-    def values(self, step: int) -> tuple[ImageBudget, int, float, tuple[tuple[str, float], ...], float | None]:
-        """What the requests of a step carry, in their order; ``ValueError`` for a value that cannot be used."""
-        shares = (self.share(name, step) for name in self._shares)
-        return self.resolution(step), self.text_length(step), self.patch_drop(step), self.mixture(step), *shares
+    def values(self, step: int) -> dict[str, dict[str, Any]]:
+        """What the requests of a step carry: transform -> argument -> value."""
+        return nested({name: self.value(name, step) for name in self.schedules})
 
-    def text_length(self, step: int) -> int:
-        """The most tokens of a caption at a step, 0 without text."""
-        if self._text_length is None:
-            return 0
-        value = self._text_length(step)
-        if not isinstance(value, int | float) or not math.isfinite(value) or round(value) < 1:
-            raise ValueError(f"batch_sampler.text_length is {value!r} at step {step}: give a schedule of at least 1 token")
-        return round(value)
-
-    def patch_drop(self, step: int) -> float:
-        """The share of patches that is left out at a step."""
-        value = 0.0 if self._patch_drop is None else self._patch_drop(step)
-        if not isinstance(value, int | float) or not 0 <= value < 1:
-            raise ValueError(f"batch_sampler.patch_drop is {value!r} at step {step}: give a schedule of shares, from 0 to below 1")
-        return float(value)
-
-    def mixture(self, step: int) -> tuple[tuple[str, float], ...]:
-        """The weights of the tasks at a step; empty where the transform has its own."""
-        values = {task: schedule(step) for task, schedule in self._mixture.items() if schedule}
-        return tuple(check_weights(f"batch_sampler.mixture at step {step}", values).items()) if values else ()
-
-    def share(self, name: str, step: int) -> float | None:
-        """The share of images that a transform changes at a step (``close_up``); None where it has its own."""
-        schedule = self._shares[name]
-        if schedule is None:
-            return None
-        value = schedule(step)
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"batch_sampler.{name} is {value!r} at step {step}: give a schedule of shares, from 0 to 1")
-        return float(value)
+    def check(self, step: int) -> None:
+        """``ValueError`` for a value of a step that its transform refuses."""
+        dataset = self.sampler.dataset
+        for transform, arguments in self.values(step).items() if self.transforms is not None else ():
+            for argument, value in arguments.items():
+                try:
+                    dataset.transforms_at({transform: {argument: value}})  # type: ignore[attr-defined]
+                except (ValueError, TypeError) as error:
+                    name = f"batch_sampler.schedules.{transform}.{argument}"
+                    raise ValueError(f"{name} is {value!r} at step {step}: {error}") from error
 
     def requests(self, step: int) -> list[SampleRequest]:
         """The batch of this rank at a step."""
-        values = self.values(step)
-        return [SampleRequest(self.sampler.index_at(p), p, *values) for p in self.positions(step)[self.rank]]
+        budget, values = self.resolution(step), self.values(step)
+        return [SampleRequest(self.sampler.index_at(p), p, budget, values) for p in self.positions(step)[self.rank]]
 
     def positions(self, step: int) -> list[list[int]]:
         """Of each rank, the places of its images in the training order."""
@@ -202,8 +172,3 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         while True:
             yield self.requests(step)
             step += 1
-
-
-def _schedule(setting: str, config: dict | None) -> Callable[[int], Any] | None:
-    """The schedule of a config, None for none."""
-    return None if config is None else build_schedule(f"batch_sampler.{setting}", config)

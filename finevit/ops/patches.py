@@ -40,6 +40,5 @@ def check_whole(images: PackedImages) -> None:
     for (rows, cols), length in zip(images.shapes, images.lengths, strict=True):
         if length != rows * cols:
             raise ValueError(
-                f"{length} of an image's {rows} x {cols} patches are left, where whole images are needed: "
-                "leave batch_sampler.patch_drop and DropPatches out"
+                f"{length} of an image's {rows} x {cols} patches are left, where whole images are needed: leave DropPatches out"
             )

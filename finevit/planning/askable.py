@@ -4,13 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from mmengine.logging import print_log
+from torch.utils.data import DataLoader
 
 from finevit.contracts import BadSample, Source
 from finevit.datasets.transforms.dialogue_transforms import AskQuestions
-from finevit.planning.breakpoints import turns
+from finevit.planning.scheduled import transforms_over
 from finevit.scenes.source import Scenes
 from finevit.tasks.task import asked_tasks
 
@@ -35,18 +36,18 @@ class Seen(NamedTuple):
         return f"of {len(self.tasks):,} records looked at have {kinds}"
 
 
-def check_asked(path: str, dataset: Any, *, batches: Any = None, steps: int = 1) -> None:
-    """Looks at the data behind the ``AskQuestions`` of a dataset, ``path`` in the config.
+def check_asked(path: str, loader: DataLoader, *, steps: int = 1) -> None:
+    """Looks at the data behind the ``AskQuestions`` of a loader, ``path`` in the config.
 
     ``ValueError`` where at some step no record has a question that is asked; a warning where single tasks or records have none.
     """
-    transforms = getattr(getattr(dataset, "transforms", None), "transforms", ())
-    for index, ask in enumerate(transforms):
+    over, source = transforms_over(loader, steps), getattr(loader.dataset, "source", cast(Source, None))
+    for index, ask in enumerate(over.get(0, ())):
         if isinstance(ask, AskQuestions):
-            asked = dict(_asked(ask, batches, steps))
-            seen = look(dataset.source, ask, list(asked.values()))
+            asked = dict(_asked({step: transforms[index].weights for step, transforms in over.items()}))
+            seen = look(source, ask, list(asked.values()))
             if seen.tasks:
-                _judge(f"{path}.transforms.{index}.weights", dataset.source, asked, seen)
+                _judge(f"{path}.dataset.transforms.{index}.weights", source, asked, seen)
 
 
 def look(source: Source, ask: AskQuestions, asked: list[Set[str]]) -> Seen:
@@ -62,11 +63,10 @@ def look(source: Source, ask: AskQuestions, asked: list[Set[str]]) -> Seen:
     return seen
 
 
-def _asked(ask: AskQuestions, batches: Any, steps: int) -> Iterator[tuple[int, Set[str]]]:
+def _asked(over: Mapping[int, Mapping[str, float]]) -> Iterator[tuple[int, Set[str]]]:
     """The steps at which other tasks are asked, each with the tasks."""
-    mixture, last = getattr(batches, "mixture", None), None
-    for step in turns(batches.schedules, steps) if mixture else (0,):
-        weights: Mapping[str, float] = (dict(mixture(step)) if mixture else {}) or ask.weights
+    last = None
+    for step, weights in over.items():
         tasks = frozenset(task for task, weight in weights.items() if weight)
         if tasks != last:
             yield step, tasks
@@ -102,5 +102,5 @@ def _remedy(setting: str, there: Set[str]) -> str:
     if not there:
         return "nothing can be asked of this data: give captions, or regions with phrases or texts (docs/data.md)"
     weights = " ".join(f"{setting}.{task}=1" for task in asked_tasks() if task in there)
-    mixture = "train_dataloader.batch_sampler.mixture=None " if setting.startswith("train_dataloader") else ""
-    return f"ask for what there is, by --cfg-options {mixture}{weights}, or give data that has the others (docs/data.md)"
+    schedule = "train_dataloader.batch_sampler.schedules.AskQuestions=None " if setting.startswith("train_dataloader") else ""
+    return f"ask for what there is, by --cfg-options {schedule}{weights}, or give data that has the others (docs/data.md)"

@@ -22,8 +22,6 @@ from finevit.storage.places import writing
 FILE = "plan.json"
 SETTINGS = ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "train_cfg", "data_root")
 """What a step costs depends on these, and on the schedules among the hooks."""
-MIXTURE = "mixture."
-"""What the names of tasks begin with among the scheduled values."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class _Planner:
         for hook in schedule_hooks(runner):
             hook.before_run(runner)
         check_schedules(runner)
-        check_asked("train_dataloader.dataset", self.loader.dataset, batches=batches, steps=self.steps)
+        check_asked("train_dataloader", self.loader, steps=self.steps)
 
     def plan(self, config: str, key: str) -> Plan:
         """All of it."""

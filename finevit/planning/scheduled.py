@@ -1,13 +1,15 @@
 """What is a function of the step in a run, and that all of its values can be used: said before the first step."""
 
 from functools import partial
+from typing import Any
 
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from finevit.curriculum.hooks import ScheduleHook
-from finevit.datasets.samplers import SHARES, NativeBatchSampler
+from finevit.datasets.dataset import NativeImages
+from finevit.datasets.samplers import NativeBatchSampler
 from finevit.planning.breakpoints import Schedule, turns
-from finevit.planning.plan import MIXTURE
 
 
 def schedule_hooks(runner: Runner) -> list[ScheduleHook]:
@@ -18,35 +20,51 @@ def schedule_hooks(runner: Runner) -> list[ScheduleHook]:
 def scheduled(runner: Runner) -> dict[str, Schedule]:
     """Everything that is a function of the step, by its name in the plan.
 
-    The resolution is the side of a square; of a mixture, ``mixture.<task>`` are the tasks' shares, which add up to 1.
+    The resolution is the side of a square; of an argument that is a mapping of weights, such as ``AskQuestions.weights``, each item
+    is there with its share of them all.
     """
     batches = runner.train_dataloader.batch_sampler
-    found: dict[str, Schedule] = {
-        "resolution": lambda step: round(batches.resolution(step).pixels ** 0.5, 1),
-        "text_length": batches.text_length,
-        "patch_drop": batches.patch_drop,
-    }
-    found |= {name: partial(batches.share, name) for name in SHARES if batches.share(name, 0) is not None}
-    found |= {f"{MIXTURE}{task}": partial(_share, batches, task) for task, _ in batches.mixture(0)}
+    found: dict[str, Schedule] = {"resolution": lambda step: round(batches.resolution(step).pixels ** 0.5, 1)}
+    found |= {name: partial(_share if group_of(name) else _value, batches, name) for name in batches.schedules}
     for hook in schedule_hooks(runner):
         found |= hook.schedules
     return found
+
+
+def group_of(name: str) -> str:
+    """The mapping to which a scheduled weight belongs, such as ``AskQuestions.weights``; empty for any other schedule's name."""
+    return name.rpartition(".")[0] if name.count(".") == 2 else ""
+
+
+def transforms_over(loader: DataLoader, steps: int) -> dict[int, list[Any]]:
+    """Step -> the transforms of a loader as its schedules have them, wherever one of these turns; none for other datasets."""
+    dataset, batches = loader.dataset, loader.batch_sampler
+    if not isinstance(dataset, NativeImages):
+        return {}
+    if not isinstance(batches, NativeBatchSampler):
+        return {0: dataset.transforms.transforms}
+    return {step: dataset.transforms_at(batches.values(step)) for step in turns(batches.schedules.values(), steps)}
 
 
 def check_schedules(runner: Runner) -> None:
     """``ValueError`` for a value of the batch sampler or of a ``ScheduleHook``, at any step of the run, that cannot be used."""
     batches, hooks = runner.train_dataloader.batch_sampler, schedule_hooks(runner)
     native = [batches] if isinstance(batches, NativeBatchSampler) else []
-    schedules = [schedule for part in native for schedule in part.schedules]
+    schedules = [schedule for part in native for schedule in (part.resolution, *part.schedules.values())]
     schedules += [schedule for hook in hooks for schedule in hook.schedules.values()]
     for step in turns(schedules, int(runner.train_loop.max_iters)):
         for part in native:
-            part.values(step)
+            part.resolution(step)
+            part.check(step)
         for hook in hooks:
             hook.check(runner.model, step)
 
 
-def _share(batches: NativeBatchSampler, task: str, step: int) -> float:
-    """How large a part a task has in the mixture of a step."""
-    weights = dict(batches.mixture(step))
-    return weights[task] / sum(weights.values())
+def _value(batches: NativeBatchSampler, name: str, step: int) -> Any:
+    return batches.value(name, step)
+
+
+def _share(batches: NativeBatchSampler, name: str, step: int) -> float:
+    """How large a part a weight is of all in its mapping."""
+    weights = [batches.value(other, step) for other in batches.schedules if group_of(other) == group_of(name)]
+    return batches.value(name, step) / sum(weights)

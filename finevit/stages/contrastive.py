@@ -56,9 +56,7 @@ class ContrastiveLearning(Stage):
         """``loss``: the losses; ``tensor``: the image encoder's output; ``predict``: see :meth:`predict`."""
         if mode == "loss":
             if texts is None:
-                remedy = (
-                    "set train_dataloader.batch_sampler.text_length, and a transform that reads captions (PickCaption, Tokenize)"
-                )
+                remedy = "give train_dataloader.dataset transforms that read captions (PickCaption, Tokenize)"
                 raise ValueError(f"ContrastiveLearning: the batches have no texts; {remedy}")
             return self.loss(images, texts)
         return self.predict(images, texts, **extra) if mode == "predict" else self.backbone(images)

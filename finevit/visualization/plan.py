@@ -5,16 +5,12 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from finevit.planning.memory import GIB
-from finevit.planning.plan import MIXTURE, Plan, Point
+from finevit.planning.plan import Plan, Point
+from finevit.planning.scheduled import group_of
 from finevit.visualization.plots import Series, line_chart
 from finevit.visualization.report import Chart, Figure, Page, Section, fragment
 
-SCHEDULED = {
-    "resolution": "Resolution (side of a square)",
-    "text_length": "Text length",
-    "patch_drop": "Share of patches dropped",
-    "close_up": "Share of close-ups",
-}
+SIDE = {"resolution": "Resolution (side of a square)"}
 PREDICTED = {
     "patches": "Patches a step",
     "tokens": "Text tokens a step",
@@ -38,7 +34,7 @@ def rows(plan: Plan) -> list[list[str]]:
     names = [name for name in plan.points[0].values if any(point.values[name] for point in plan.points)]
     predicted = ["patches", *(["tokens"] if plan.totals["tokens"] else []), "FLOPs", "seconds", "images/s", "GiB"]
     return [
-        ["step", *(name.removeprefix(MIXTURE) for name in names), "lr", *predicted],
+        ["step", *(name.removeprefix(f"{group_of(name)}.") for name in names), "lr", *predicted],
         *(_row(plan, point, names, tokens="tokens" in predicted) for point in _shown(plan)),
     ]
 
@@ -88,17 +84,15 @@ def page(plan: Plan, config: str) -> Page:
 
 
 def scheduled_charts(plan: Plan) -> list[Chart]:
-    """A chart of everything that moves, of the learning rate, and one of the tasks of a mixture."""
+    """A chart of everything that moves, of the learning rate, and one of each mapping of weights, such as those of the tasks."""
     values = {name: [float(point.values[name]) for point in plan.points] for name in plan.points[0].values}
     moves = {name: line for name, line in values.items() if len(set(line)) > 1 or name == "resolution"}
-    lines = {SCHEDULED.get(name, name): line for name, line in moves.items() if not name.startswith(MIXTURE)}
+    lines = {SIDE.get(name, name): line for name, line in moves.items() if not group_of(name)}
     charts = [_chart(plan, title, line) for title, line in {"Learning rate": [point.lr for point in plan.points], **lines}.items()]
-    if any(name.startswith(MIXTURE) for name in moves):
-        shares = {name.removeprefix(MIXTURE): line for name, line in values.items() if name.startswith(MIXTURE)}
-        steps = [point.step for point in plan.points]
-        title = "Shares of the tasks"
-        tasks = {task: Series(steps, share) for task, share in shares.items()}
-        charts.append(Chart(title, line_chart(title, tasks, percent=True)))
+    steps = [point.step for point in plan.points]
+    for group in sorted({group_of(name) for name in moves} - {""}):
+        shares = {name.rpartition(".")[2]: Series(steps, line) for name, line in values.items() if group_of(name) == group}
+        charts.append(Chart(f"{group}: shares", line_chart(f"{group}: shares", shares, percent=True)))
     return charts
 
 

@@ -32,7 +32,8 @@ optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=4)
 val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]
-train_dataloader = dict(batch_size=2, num_workers=0, batch_sampler=dict(text_length=dict(type="Constant", value=96)))
+_length = dict(max_seq_len=dict(type="Constant", value=96))
+train_dataloader = dict(batch_size=2, num_workers=0, batch_sampler=dict(schedules=dict(TokenizeDialogue=_length)))
 val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(source=dict(length=2), text_length=96))
 default_hooks = dict(checkpoint=dict(interval=2))
 custom_hooks = []

@@ -10,7 +10,7 @@ from typing import Annotated, Protocol, runtime_checkable
 
 from annotated_types import Predicate
 from mmengine.logging import print_log
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveInt
 
 from finevit.contracts import BadSample, Source
 from finevit.hub.tokenizers import load_tokenizer
@@ -84,14 +84,15 @@ def check_captioned(source: Source, *, records: int = _LOOKED_AT) -> None:
         raise ValueError(f"{source.describe()}: none of {read:,} records looked at has a caption that can be used; {remedy}")
 
 
-def most_tokens(sample: Mapping, transform: str) -> int:
-    """The text length that a sample was asked for; ``ValueError`` where there is none."""
-    if sample["text_length"] < 1:
+def most_tokens(own: int | None, sample: Mapping, setting: str) -> int:
+    """The most tokens of a text: the transform's ``own`` number or the dataset's; ``ValueError`` where there is none."""
+    found = own or sample["text_length"]
+    if found < 1:
         raise ValueError(
-            f"text_length={sample['text_length']}: {transform} needs the most tokens of a caption; set "
-            "train_dataloader.batch_sampler.text_length (a schedule) or, for evaluation, dataset.text_length (a number)"
+            f"{setting} is not set, the most tokens of a text: set it in the transform, in "
+            "train_dataloader.batch_sampler.schedules or, for evaluation, by dataset.text_length"
         )
-    return sample["text_length"]
+    return found
 
 
 @TRANSFORMS.register_module()
@@ -157,18 +158,22 @@ class PickCaption:
 
 @TRANSFORMS.register_module()
 class Tokenize:
-    """The caption's ``tokens``, at most as many as the request asks for; one that is longer is cut, ``truncated`` and counted.
+    """The caption's ``tokens``, at most ``max_length``; a caption that is longer is cut, ``truncated`` and counted.
 
     Args:
         tokenizer: name or folder (see :func:`~finevit.hub.tokenizers.load_tokenizer`); by default the text encoder's.
+        max_length: the most tokens; None: the dataset's ``text_length``.
     """
 
-    def __init__(self, *, tokenizer: str = "") -> None:
+    scheduled = ("max_length",)
+
+    def __init__(self, *, tokenizer: str = "", max_length: PositiveInt | None = None) -> None:
         if not tokenizer:
             raise ValueError("Tokenize.tokenizer is not set: give model.text_encoder a tokenizer, or name one here")
-        self.tokenizer = load_tokenizer(tokenizer)
+        self.tokenizer, self.max_length = load_tokenizer(tokenizer), max_length
 
     def __call__(self, sample: dict) -> dict:
-        (tokens,), (truncated,) = self.tokenizer([sample["caption"]], most_tokens(sample, "Tokenize"))
+        limit = most_tokens(self.max_length, sample, "Tokenize.max_length")
+        (tokens,), (truncated,) = self.tokenizer([sample["caption"]], limit)
         sample["counts"].update({"truncated": int(truncated)})
-        return {**sample, "tokens": tokens, "truncated": bool(truncated)}
+        return {**sample, "tokens": tokens, "truncated": bool(truncated), "text_length": limit}

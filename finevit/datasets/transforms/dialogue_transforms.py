@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from annotated_types import Ge
+from pydantic import PositiveInt
 
 from finevit.boxes import check_style, fault_of_box, legible, render
 from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question, Record, Region
@@ -33,13 +34,15 @@ class AskQuestions:
     ``BadSample``; questions left out are counted by reason.
 
     Args:
-        weights: task -> weight, 0 where none is given; a schedule of the batch sampler (``mixture``) takes their place.
+        weights: task -> weight, 0 where none is given.
         most: the most questions of an image.
         style: how boxes are written, a name of ``finevit.boxes.STYLES``.
         ill_posed: what becomes of a phrase or string that fits several boxes: ``drop``, or ``answer`` with all of them.
         captions: whether regions are also looked for by their captions; an evaluation looks for them by their phrases alone.
         draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations.
     """
+
+    scheduled = ("weights",)
 
     def __init__(
         self,
@@ -56,10 +59,9 @@ class AskQuestions:
         self.most, self.style, self.ill_posed, self.captions, self.draw = most, style, ill_posed, captions and draw, draw
 
     def __call__(self, sample: dict) -> dict:
-        weights = dict(sample.get("mixture") or ()) or self.weights
         size = image_of(sample, self).shape[:2]
-        drawn = self._drafts(sample, {task for task, weight in weights.items() if weight}, size)
-        drawn = self._draw(drawn, weights, sample["rng"]) if self.draw else _first(drawn, self.most)
+        drawn = self._drafts(sample, {task for task, weight in self.weights.items() if weight}, size)
+        drawn = self._draw(drawn, sample["rng"]) if self.draw else _first(drawn, self.most)
         if not drawn:
             raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
         return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
@@ -82,14 +84,14 @@ class AskQuestions:
         answer_all, drawn = self.ill_posed == "answer", rng if self.draw else None
         return Material(regions, caption, facts, answer_all=answer_all, captions=self.captions, rng=drawn)
 
-    def _draw(self, found: list[Draft], weights: Mapping[str, float], rng: np.random.Generator) -> list[Draft]:
+    def _draw(self, found: list[Draft], rng: np.random.Generator) -> list[Draft]:
         """A task by its weight, then one of its questions, none twice."""
-        able = [name for name, task in asked_tasks().items() if task.weight or weights.get(name)]
+        able = [name for name, task in asked_tasks().items() if task.weight or self.weights.get(name)]
         left = {task: [found[i] for i in rng.permutation(len(found)) if found[i].task == task] for task in able}
         drawn: list[Draft] = []
         while len(drawn) < self.most and any(left.values()):
             tasks = [task for task in able if left[task]]
-            shares = np.array([weights[task] for task in tasks])
+            shares = np.array([self.weights[task] for task in tasks])
             drawn.append(left[tasks[rng.choice(len(tasks), p=shares / shares.sum())]].pop())
         return drawn
 
@@ -148,22 +150,26 @@ def _template(question: Question) -> str:
 class TokenizeDialogue:
     """After ``Patchify``: the token ids of ``asked`` around the places of the visual tokens, as one part of a pack.
 
-    The image comes first, and a question is plain text whatever it says. One that does not fit into the request's ``text_length``
-    (visual tokens included) is left out and counted, an answer is never cut; where none fits, the record is a ``BadSample``.
+    The image comes first, and a question is plain text whatever it says. One that does not fit into ``max_seq_len`` (visual tokens
+    included) is left out and counted, an answer is never cut; where none fits, the record is a ``BadSample``.
 
     Args:
         tokenizer: name or folder of the language model's; ``load_config`` fills in the model's own.
         together: whether all questions of an image share the length, as in training. Evaluations, where each is answered alone, say
             False: then only a question that does not fit by itself, with a token of an answer, is left out.
+        max_seq_len: the most tokens of an image with its questions; None: the dataset's ``text_length``.
     """
 
-    def __init__(self, *, tokenizer: str = "", together: bool = True) -> None:
+    scheduled = ("max_seq_len",)
+
+    def __init__(self, *, tokenizer: str = "", together: bool = True, max_seq_len: PositiveInt | None = None) -> None:
         if not tokenizer:
             raise ValueError("TokenizeDialogue.tokenizer is not set: give model.llm a tokenizer, or name one here")
         self.chat, self.together = load_chat(tokenizer), together
+        self.max_seq_len = max_seq_len
 
     def __call__(self, sample: dict) -> dict:
-        limit = most_tokens(sample, "TokenizeDialogue")
+        limit = most_tokens(self.max_seq_len, sample, "TokenizeDialogue.max_seq_len")
         patch = math.isqrt(sample["patches"].shape[1] // 3) if "patches" in sample else PATCH
         trunk = [*self.chat.before, *[IMAGE_TOKEN] * visual_tokens(sample["shape"], patch=patch)]
         kept: list[Question] = []
@@ -179,7 +185,7 @@ class TokenizeDialogue:
         if not kept:
             raise BadSample(
                 f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(trunk)}; "
-                "it takes a shorter question, a smaller image or a longer text_length"
+                "it takes a shorter question, a smaller image or a longer TokenizeDialogue.max_seq_len"
             )
         return {**sample, "asked": kept, "dialogue": _part(trunk, branches)}
 

@@ -5,6 +5,7 @@ from itertools import chain
 from typing import Annotated
 
 from annotated_types import MinLen
+from pydantic import PositiveInt
 
 from finevit.contracts import BadSample, Source
 from finevit.datasets.transforms.caption_transforms import check_captioners, most_tokens
@@ -24,12 +25,18 @@ class AllCaptions:
     Args:
         tokenizer: name or folder (see :func:`finevit.hub.tokenizers.load_tokenizer`).
         names: which of the record's captions; None for all.
+        max_length: the most tokens of a caption; None: the dataset's ``text_length``.
     """
 
     def __init__(
-        self, *, tokenizer: str, names: Annotated[Sequence[str], MinLen(1), "a list of captioners, such as ['long']"] | None = None
+        self,
+        *,
+        tokenizer: str,
+        names: Annotated[Sequence[str], MinLen(1), "a list of captioners, such as ['long']"] | None = None,
+        max_length: PositiveInt | None = None,
     ) -> None:
         self.tokenizer, self.names = load_tokenizer(tokenizer), names
+        self.max_length = max_length
 
     def check(self, source: Source) -> None:
         """``ValueError`` for a name that the source's captions do not have."""
@@ -44,9 +51,10 @@ class AllCaptions:
             raise BadSample(
                 f"{sample['id']}: has no caption" + ("" if self.names is None else f" of {', '.join(self.names)}") + unread
             )
-        tokens, truncated = self.tokenizer(texts, most_tokens(sample, "AllCaptions"))
+        limit = most_tokens(self.max_length, sample, "AllCaptions.max_length")
+        tokens, truncated = self.tokenizer(texts, limit)
         sample["counts"].update({"truncated": sum(truncated)})
-        return {**sample, "captions_list": texts, "tokens": tokens, "truncated": truncated}
+        return {**sample, "captions_list": texts, "tokens": tokens, "truncated": truncated, "text_length": limit}
 
 
 @TRANSFORMS.register_module()

@@ -1,16 +1,18 @@
 """From a decoded image to patches (captions: ``captions.py``). Boxes are normalised to the whole image: flips and crops move them.
 
 A sample is a dict with ``image uint8 [height, width, 3]``, ``captions``, ``regions``, ``label_map`` (or None), the request's
-``budget``, ``text_length`` and ``drop``, ``counts`` and ``rng``.
+``budget``, the dataset's ``text_length``, ``counts`` and ``rng``. Arguments in ``scheduled`` may change during a run.
 """
 
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Lt
 from pydantic import NonNegativeFloat, PositiveInt
 
 from finevit.boxes import Box, fault_of_box
@@ -89,12 +91,14 @@ class CropToRegion:
     region at least ``visible`` is left, of a line of text all, or nothing; where ``tries`` windows fail, the image stays whole.
 
     Args:
-        probability: how many of the images are cut; a schedule of the batch sampler (``close_up``) takes its place.
+        probability: how many of the images are cut.
         kinds: kinds of regions to look at (``Region.kind``: ``object``, ``text_line``, ``document``); empty for all.
         margin: range of what is added on each side, in shorter sides of the region.
         visible: the least share of another object's box that must be left.
         tries: how many windows are drawn.
     """
+
+    scheduled = ("probability",)
 
     def __init__(
         self,
@@ -113,8 +117,7 @@ class CropToRegion:
         height, width = image_of(sample, self).shape[:2]
         rng, usable = sample["rng"], [region for region in sample["regions"] if not fault_of_box(region.box)]
         chosen = [region for region in usable if not self.kinds or region.kind in self.kinds]
-        scheduled = sample.get("close_up")
-        if rng.random() >= (self.probability if scheduled is None else scheduled) or not chosen:
+        if rng.random() >= self.probability or not chosen:
             return sample
         for _ in range(self.tries):
             left, top, right, bottom = self._pixels(chosen[rng.integers(len(chosen))].box, height, width, rng)
@@ -183,14 +186,19 @@ class Patchify:
 
 @TRANSFORMS.register_module()
 class DropPatches:
-    """After ``Patchify``: leaves out the request's share of the patches at random; at least one stays. ``shape`` is the full grid.
+    """After ``Patchify``: leaves out a ``share`` of the patches at random; at least one stays. ``shape`` is the full grid.
 
     ``positions int32 [kept, 2]`` are row and column of the patches that are kept, in raster order; ``labels`` are theirs.
     """
 
+    scheduled = ("share",)
+
+    def __init__(self, *, share: Annotated[float, Ge(0), Lt(1)] = 0.0) -> None:
+        self.share = share
+
     def __call__(self, sample: dict) -> dict:
         count = len(sample["patches"])
-        kept = np.sort(sample["rng"].choice(count, max(1, round((1 - sample["drop"]) * count)), replace=False))
+        kept = np.sort(sample["rng"].choice(count, max(1, round((1 - self.share) * count)), replace=False))
         sample["positions"] = np.stack(np.divmod(kept, sample["shape"][1]), axis=1).astype(np.int32)
         sample["patches"] = sample["patches"][kept]
         sample["labels"] = None if sample["labels"] is None else sample["labels"][kept]

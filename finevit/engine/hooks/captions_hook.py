@@ -1,8 +1,6 @@
 """What becomes of a run's captions: whether the text encoder can read them, and how many were seen, dropped and cut."""
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
@@ -11,7 +9,7 @@ from mmengine.runner import Runner
 from finevit.console import say
 from finevit.contracts import TextEncoder
 from finevit.hub.tokenizers import Tokenizer
-from finevit.planning.breakpoints import turns
+from finevit.planning.scheduled import transforms_over
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 
@@ -30,10 +28,11 @@ class CaptionHook(Hook):
         encoder = getattr(model, "text_encoder", None)
         if not isinstance(encoder, TextEncoder):
             return
-        lengths = text_lengths(loader.batch_sampler, runner.max_iters)
-        for tokenizer in _tokenizers(loader.dataset):
-            check_lengths(lengths, tokenizer, encoder)
-            check_vocabulary(tokenizer, encoder)
+        for step, transforms in transforms_over(loader, runner.max_iters).items():
+            for transform in transforms:
+                if isinstance(tokenizer := getattr(transform, "tokenizer", None), Tokenizer):
+                    check_vocabulary(tokenizer, encoder)
+                    check_length(step, getattr(transform, "max_length", None) or loader.dataset.text_length, tokenizer, encoder)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         if not data_batch or "texts" not in data_batch:
@@ -52,21 +51,21 @@ class CaptionHook(Hook):
             say(summary(totals, limits), runner.logger)
 
 
-def check_lengths(lengths: dict[int, int], tokenizer: Tokenizer, encoder: TextEncoder) -> None:
-    """``ValueError`` for a text length (step -> tokens) that is too short for the tokenizer or too long for the text encoder."""
-    setting = "train_dataloader.batch_sampler.text_length"
-    for step, length in lengths.items():
-        if not length:
-            raise ValueError(
-                f"{setting} is not set, but captions are tokenised: give a schedule, as dict(type='Constant', value=64)"
-            )
-        if length < tokenizer.least:
-            raise ValueError(f"{setting} is {length} at step {step}: {tokenizer.name!r} needs {tokenizer.least} tokens at least")
-        if length > encoder.context:
-            raise ValueError(
-                f"{setting} is {length} at step {step}, but the text encoder reads {encoder.context} tokens; "
-                f"set model.text_encoder.context={length}, or end the schedule at {encoder.context}"
-            )
+def check_length(step: int, length: int, tokenizer: Tokenizer, encoder: TextEncoder) -> None:
+    """``ValueError`` for a length of captions that is too short for the tokenizer or too long for the text encoder."""
+    setting = "Tokenize.max_length"
+    if not length:
+        raise ValueError(
+            f"{setting} is not set, but captions are tokenised: give a number, or a schedule in "
+            "train_dataloader.batch_sampler.schedules"
+        )
+    if length < tokenizer.least:
+        raise ValueError(f"{setting} is {length} at step {step}: {tokenizer.name!r} needs {tokenizer.least} tokens at least")
+    if length > encoder.context:
+        raise ValueError(
+            f"{setting} is {length} at step {step}, but the text encoder reads {encoder.context} tokens; "
+            f"set model.text_encoder.context={length}, or end the schedule at {encoder.context}"
+        )
 
 
 def check_vocabulary(tokenizer: Tokenizer, encoder: TextEncoder) -> None:
@@ -77,19 +76,6 @@ def check_vocabulary(tokenizer: Tokenizer, encoder: TextEncoder) -> None:
         raise ValueError(
             f"tokenizer={tokenizer.name!r} has {tokenizer.size:,} ids, but the text encoder embeds {encoder.vocab:,}; {remedy}"
         )
-
-
-def _tokenizers(dataset: Any) -> Iterator[Tokenizer]:
-    """Those of a dataset's transforms."""
-    for transform in getattr(getattr(dataset, "transforms", None), "transforms", ()):
-        if isinstance(tokenizer := getattr(transform, "tokenizer", None), Tokenizer):
-            yield tokenizer
-
-
-def text_lengths(batch_sampler: Any, steps: int) -> dict[int, int]:
-    """Step -> the most tokens of a caption; empty for a batch sampler without a schedule of it."""
-    schedule = getattr(batch_sampler, "text_length", None)
-    return {step: schedule(step) for step in turns(getattr(batch_sampler, "schedules", ()), steps)} if callable(schedule) else {}
 
 
 def _so_far(runner: Runner) -> tuple[Counter[str], set[int]]:

@@ -1,6 +1,7 @@
 """What becomes of a run's dialogues: whether the language model can read them, and how many questions were asked and left out."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mmengine.dist import all_gather_object
@@ -10,8 +11,8 @@ from mmengine.runner import Runner
 from finevit.console import say
 from finevit.contracts import AlignmentLLM
 from finevit.datasets.transforms.dialogue_transforms import TokenizeDialogue
-from finevit.engine.hooks.captions_hook import text_lengths
 from finevit.planning.askable import check_asked
+from finevit.planning.scheduled import transforms_over
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 
@@ -29,14 +30,15 @@ class DialogueHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if not (llm := _llm(runner)):
             return
-        check_lengths(text_lengths(runner.train_dataloader.batch_sampler, runner.max_iters), llm)
-        for transform in _tokenizing(runner.train_dataloader.dataset):
-            check_tokenizer(transform, llm)
-        batches = runner.train_dataloader.batch_sampler
-        check_asked("train_dataloader.dataset", runner.train_dataloader.dataset, batches=batches, steps=runner.max_iters)
+        loader = runner.train_dataloader
+        for step, transforms in transforms_over(loader, runner.max_iters).items():
+            for transform in _tokenizing(transforms):
+                check_length(step, transform.max_seq_len or loader.dataset.text_length, llm)
+                check_tokenizer(transform, llm)
+        check_asked("train_dataloader", loader, steps=runner.max_iters)
         if runner.val_loop is not None:  # not only when the training has come to it
             self.before_val(runner)
-            check_asked("val_dataloader.dataset", runner.val_dataloader.dataset)
+            check_asked("val_dataloader", runner.val_dataloader)
 
     def before_val(self, runner: Runner) -> None:
         if llm := _llm(runner):
@@ -62,26 +64,27 @@ class DialogueHook(Hook):
             say(summary(totals), runner.logger)
 
 
-def check_lengths(lengths: dict[int, int], llm: AlignmentLLM) -> None:
-    """``ValueError`` for a text length (step -> tokens) that is not set or too long for the language model."""
-    setting = "train_dataloader.batch_sampler.text_length"
-    for step, length in lengths.items():
-        if not length:
-            raise ValueError(
-                f"{setting} is not set, the most tokens of a dialogue: give a schedule, as dict(type='Constant', value=1024)"
-            )
-        if length > llm.context:
-            raise ValueError(
-                f"{setting} is {length} at step {step}, but the language model reads {llm.context} positions; "
-                f"end the schedule at {llm.context}, or take a model of a longer context"
-            )
+def check_length(step: int, length: int, llm: AlignmentLLM) -> None:
+    """``ValueError`` for a length of the training's dialogues that is not set or too long for the language model."""
+    setting = "TokenizeDialogue.max_seq_len"
+    if not length:
+        raise ValueError(
+            f"{setting} is not set, the most tokens of a dialogue: give a number, or a schedule in "
+            "train_dataloader.batch_sampler.schedules"
+        )
+    if length > llm.context:
+        raise ValueError(
+            f"{setting} is {length} at step {step}, but the language model reads {llm.context} positions; "
+            f"end the schedule at {llm.context}, or take a model of a longer context"
+        )
 
 
 def check_evaluation(loader: str, dataset: Any, llm: AlignmentLLM) -> None:
     """``ValueError`` for a text length or tokenizer of a loader's data with which the language model cannot read its questions."""
-    for transform in _tokenizing(dataset):
+    for transform in _tokenizing(getattr(getattr(dataset, "transforms", None), "transforms", ())):
         check_tokenizer(transform, llm)
-        length, setting = dataset.text_length, f"{loader}.dataset.text_length"
+        own, setting = transform.max_seq_len, f"{loader}.dataset.text_length"
+        length, setting = (own, f"TokenizeDialogue.max_seq_len of {loader}.dataset") if own else (dataset.text_length, setting)
         setting += " (where not given, val_dataloader's)" if loader == "test_dataloader" else ""
         if not length:
             raise ValueError(f"{setting} is not set, the most tokens of image and question; give a number, at most {llm.context}")
@@ -108,9 +111,8 @@ def _llm(runner: Runner) -> AlignmentLLM | None:
     return llm if isinstance(llm, AlignmentLLM) else None
 
 
-def _tokenizing(dataset: Any) -> list[TokenizeDialogue]:
-    """What tokenises a dataset's dialogues."""
-    transforms = getattr(getattr(dataset, "transforms", None), "transforms", ())
+def _tokenizing(transforms: Iterable[Callable]) -> list[TokenizeDialogue]:
+    """What tokenises dialogues."""
     return [transform for transform in transforms if isinstance(transform, TokenizeDialogue)]
 
 

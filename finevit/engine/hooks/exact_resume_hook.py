@@ -1,14 +1,19 @@
 """A resume that is exact, or refused."""
 
 from ast import literal_eval
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from finevit.config.fractions import SCHEDULED
+from finevit.config.renamed import rename_settings
 from finevit.registry import HOOKS
+
+BATCHES, TRANSFORMS = "train_dataloader.batch_sampler", "train_dataloader.dataset.transforms"
+RESOLUTION = f"{BATCHES}.resolution"
 
 
 @HOOKS.register_module()
@@ -25,9 +30,10 @@ class ExactResumeHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume:
             return
-        then, now = checkpoint["meta"].get("data_order"), self._facts(runner)
-        if then is None:
-            return
+        then, now = _of_today(checkpoint["meta"].get("data_order") or {}), self._facts(runner)
+        if RESOLUTION in then:  # what says one schedule says all: one that is not there was none, and is none
+            schedules = {name for name in (*then, *now) if name.startswith(f"{BATCHES}.")} - {f"{BATCHES}.balance"}
+            then, now = {**dict.fromkeys(schedules), **then}, {**dict.fromkeys(schedules), **now}
         changed = [
             f"{name}: {then[name]} then, {now[name]} now" for name in now if name in then and not _same(then[name], now[name])
         ]
@@ -63,18 +69,47 @@ class ExactResumeHook(Hook):
 
 def _same(then: object, now: object) -> bool:
     """Whether two values are, as texts or as what these say: a config that MMEngine wrote has its keys in another order."""
+    return then == now or (isinstance(then, str) and isinstance(now, str) and _said(then) == _said(now))
+
+
+def _said(text: str) -> Any:
+    """What a text says, as far as it is one of plain values."""
     with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
-        return then == now or (isinstance(then, str) and isinstance(now, str) and literal_eval(then) == literal_eval(now))
-    return False
+        return literal_eval(text)
+    return text
+
+
+def _of_today(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a checkpoint with the settings in them called as they are today."""
+    own = {name for name in facts if name.startswith(f"{BATCHES}.")} - {RESOLUTION, f"{BATCHES}.balance"}
+    batches = {name.removeprefix(f"{BATCHES}."): _said(facts[name]) for name in own if "schedules." not in name}
+    loader: dict[str, Any] = {"batch_sampler": {name: value for name, value in batches.items() if value is not None}}
+    loader["dataset"] = {"transforms": _said(facts.get(TRANSFORMS, ""))}
+    rename_settings({"train_dataloader": loader}, quiet=True)
+    renamed = {name: facts[f"{BATCHES}.{name}"] for name in loader["batch_sampler"] if name != "schedules"}
+    gone = {f"{BATCHES}.{name}": value for name, value in renamed.items()}
+    kept = {name: value for name, value in facts.items() if name not in own or "schedules." in name}
+    transforms = {TRANSFORMS: str(loader["dataset"]["transforms"])} if TRANSFORMS in facts else {}
+    return {**kept, **gone, **_schedules(loader["batch_sampler"]), **transforms}
+
+
+def _schedules(batches: Mapping[str, Any]) -> dict[str, str]:
+    """The schedules of a batch sampler's config, by transform and argument."""
+    return {
+        f"{BATCHES}.schedules.{transform}.{argument}": str(schedule)
+        for transform, arguments in (batches.get("schedules") or {}).items()
+        for argument, schedule in (arguments or {}).items()
+        if schedule is not None
+    }
 
 
 def _printed(cfg: Config) -> dict[str, str]:
     """What the config says of records, schedules and optimiser, as text: any type of any package has one."""
     loader, hooks = cfg["train_dataloader"], cfg.get("custom_hooks") or ()
     batches = loader.get("batch_sampler") or {}
-    settings = {f"train_dataloader.batch_sampler.{name}": batches.get(name) for name in SCHEDULED if name != "schedules"}
-    settings["train_dataloader.batch_sampler.balance"] = batches.get("balance", 0)
-    settings["train_dataloader.dataset.transforms"] = loader["dataset"].get("transforms")
+    settings = {RESOLUTION: batches.get("resolution"), f"{BATCHES}.balance": batches.get("balance", 0)}
+    settings |= _schedules(batches)
+    settings[TRANSFORMS] = loader["dataset"].get("transforms")
     settings["ScheduleHook.schedules"] = [hook["schedules"] for hook in hooks if "schedules" in hook]
     settings["optim_wrapper.optimizer.type"] = (cfg["optim_wrapper"].get("optimizer") or {}).get("type")
     return {name: str(value) for name, value in settings.items()}

@@ -1,0 +1,111 @@
+"""Names of before: one table of what settings were called and are called now, for configs, options and checkpoints.
+
+A config file, an option and the config in a checkpoint are read through it, with one warning for each old name. Names stand in the
+table for good: what somebody trained with an old name must load with it.
+"""
+
+import logging
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from mmengine.logging import print_log
+
+from finevit.config.options import ConfigError
+
+
+class Renamed(NamedTuple):
+    """A setting that has another name now.
+
+    ``where`` is the type of the component that has it, or the path of what holds it (``*`` for any part); ``old`` and ``new`` are
+    dotted names from there. ``beside`` is the type of a component that must be there too: for one old name, the first row counts.
+    """
+
+    where: str
+    old: str
+    new: str
+    beside: str = ""
+
+
+_SCHEDULES = "batch_sampler.schedules"
+TABLE = (
+    Renamed("*_dataloader", "batch_sampler.text_length", f"{_SCHEDULES}.TokenizeDialogue.max_seq_len", beside="TokenizeDialogue"),
+    Renamed("*_dataloader", "batch_sampler.text_length", f"{_SCHEDULES}.Tokenize.max_length"),
+    Renamed("*_dataloader", "batch_sampler.patch_drop", f"{_SCHEDULES}.DropPatches.share"),
+    Renamed("*_dataloader", "batch_sampler.mixture", f"{_SCHEDULES}.AskQuestions.weights"),
+    Renamed("*_dataloader", "batch_sampler.close_up", f"{_SCHEDULES}.CropToRegion.probability"),
+)
+
+
+def rename_settings(settings: Any, *, quiet: bool = False) -> None:
+    """Gives the settings of a config their names of today, in place; ``ConfigError`` where both are set."""
+    for path, node in list(_dicts("", settings)):
+        for row in TABLE:
+            *parents, name = row.old.split(".")
+            holder = _at(node, parents)
+            if not isinstance(holder, dict) or name not in holder or not _fits(row, path, node):
+                continue
+            old, new = f"{path}.{row.old}".lstrip("."), f"{path}.{row.new}".lstrip(".")
+            *parents, last = row.new.split(".")
+            if last in (place := _made(node, parents)):
+                raise ConfigError(f"{old} is called {new} now, and both are set; take {old} out")
+            place[last] = holder.pop(name)
+            if not quiet:
+                _warn(old, new)
+
+
+def option_of_today(settings: Any, name: str, options: Collection[str]) -> str:
+    """The name of an option today; ``ConfigError`` where an option of that name is given too."""
+    parts = name.split(".")
+    for length in range(len(parts)):
+        path, node, rest = ".".join(parts[:length]), _at(settings, parts[:length]), ".".join(parts[length:])
+        for row in TABLE:
+            if f"{rest}.".startswith(f"{row.old}.") and isinstance(node, dict) and _fits(row, path, node):
+                old, new = f"{path}.{row.old}".lstrip("."), f"{path}.{row.new}".lstrip(".")
+                today = new + name.removeprefix(old)
+                if today in options:
+                    raise ConfigError(f"--cfg-options {name} is called {today} now, and both are given; leave {name} out")
+                _warn(old, new)
+                return today
+    return name
+
+
+def _fits(row: Renamed, path: str, node: dict) -> bool:
+    """Whether a row is about this part of a config."""
+    if not fnmatchcase(path, row.where) and _kind(node) != row.where:
+        return False
+    return not row.beside or any(_kind(part) == row.beside for _, part in _dicts("", node))
+
+
+def _kind(node: dict) -> str:
+    return str(node.get("type")).rpartition(".")[2]
+
+
+def _dicts(path: str, node: Any) -> Iterator[tuple[str, dict]]:
+    """Every dict in a config with its dotted name."""
+    if isinstance(node, dict):
+        yield path, node
+    for key, child in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ():
+        yield from _dicts(f"{path}.{key}".lstrip("."), child)
+
+
+def _at(node: Any, parts: list[str]) -> Any:
+    for part in parts:
+        if isinstance(node, list | tuple) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _made(node: dict, parts: list[str]) -> dict:
+    """The dict of that name, made where there is none."""
+    for part in parts:
+        if not isinstance(node.get(part), dict):
+            node[part] = {}
+        node = node[part]
+    return node
+
+
+def _warn(old: str, new: str) -> None:
+    print_log(f"{old} is called {new} now: rename it", logger="current", level=logging.WARNING)
