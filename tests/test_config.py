@@ -194,8 +194,8 @@ def test_without_workers_their_settings_go():
         ),
         ({"custom_hooks.7.max_share": 1}, "custom_hooks.7.max_share: ExactResumeHook has no argument 'max_share'; it takes none"),
         (
-            {"train_dataloader.dataset.transforms": [{"type": "DropPatches", "share": 0.5}]},
-            "transforms.0.share: DropPatches has no argument 'share'; it takes none",
+            {"train_dataloader.dataset.transforms": [{"type": "Label", "share": 0.5}]},
+            "transforms.0.share: Label has no argument 'share'; it takes none",
         ),
         ({"val_evaluator": None}, "val_evaluator is missing; MMEngine needs val_dataloader, val_cfg, val_evaluator"),
         ({"model": None}, "model is missing"),
