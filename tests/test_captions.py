@@ -119,7 +119,7 @@ def test_a_resumed_sampler_asks_for_the_same():
 @pytest.mark.parametrize(
     ("name", "schedule", "said"),
     [
-        ("Tokenize.max_length", {"type": "Constant", "value": 0}, r"Tokenize.max_length is 0 at step 0: .*above 0"),
+        ("Tokenize.max_length", {"type": "Constant", "value": 0}, r"Tokenize.max_length is 0 at step 0: .*at least 1"),
         ("Tokenize.max_length", {"type": "ConstantResolution", "side": 56}, "schedules.Tokenize.max_length is ImageBudget"),
         ("Tokenize.max_length", 64, r"schedules.Tokenize.max_length=64: .*dict\(type='Constant', value=64\)"),
         (
@@ -128,8 +128,8 @@ def test_a_resumed_sampler_asks_for_the_same():
             r"schedules.Tokenize.max_length: Milestones.milestones.0.0='0': give a whole number",
         ),
         ("DropPatches.share", {"type": "Constant", "value": -0.1}, r"schedules.DropPatches.share is -0.1 at step 0: .*below 1"),
-        ("CropToRegion.probability", {"type": "Constant", "value": 1.1}, r"probability is 1.1 at step 0: .*at least 0, at most 1"),
-        ("CropToRegion.probability", {"type": "Constant", "value": -1}, r"probability is -1 at step 0: .*at least 0, at most 1"),
+        ("CropToRegion.probability", {"type": "Constant", "value": 1.1}, r"probability is 1.1 at step 0: .*from 0 to 1"),
+        ("CropToRegion.probability", {"type": "Constant", "value": -1}, r"probability is -1 at step 0: .*from 0 to 1"),
     ],
 )
 def test_schedules_of_no_use_are_refused_before_the_run(name, schedule, said):
