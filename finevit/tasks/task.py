@@ -91,13 +91,13 @@ class Material:
 class Task(ABC):
     """A kind of question: how it is asked, what of, how answers are scored, and how results are shown.
 
-    ``name`` is the registered one, which ``weights``, ``mixture`` and ``Question.task`` hold.
+    ``name`` is the registered one, which ``weights`` and ``Question.task`` hold.
     """
 
     templates: tuple[str, ...] = ()
     """Ways to ask, with ``{about}`` and ``{box}``, the first of which serves evaluations; none where a set brings its questions."""
     weight: float = 0.0
-    """How much it is asked where no weights are given; 0: only where it is named in ``weights`` or ``mixture``."""
+    """How much it is asked where no weights are given; 0: only where it is named in ``weights``."""
     need: Need = CAPTIONS
     """What a record has to have."""
     places: Places = Places()
