@@ -8,7 +8,7 @@ Axis legend of the whole project: ``images`` (in a pack), ``patches`` (of all im
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
@@ -271,6 +271,32 @@ class TextEncoder(nn.Module, ABC):
     @abstractmethod
     def describe(self) -> str:
         """One line for people: which model, from where, how large."""
+
+
+class Connector(nn.Module, ABC):
+    """From the encoder's tokens to those that a language model reads (paper, Stage III).
+
+    A stage builds it with ``dim``, the width of the encoder, and ``llm_dim``, that of the language model's embeddings.
+    """
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, images: PackedImages) -> Tensor:
+        """``[patches, dim]`` of whole images -> ``[visual, llm_dim]``, image after image."""
+
+    @abstractmethod
+    def visual(self, images: PackedImages) -> list[int]:
+        """Visual tokens of each image."""
+
+
+class Head(nn.Module, ABC):
+    """From tokens and vectors to losses.
+
+    A stage builds it with the widths that it reads: ``dim`` and ``target_dim`` (Stage I), ``image_dim`` and ``text_dim`` (II).
+    """
+
+    @abstractmethod
+    def loss(self, *outputs: Any) -> dict[str, Tensor]:
+        """Losses under names that begin with ``loss_``; what else is in it is logged. The arguments are the stage's."""
 
 
 class ResolutionSchedule(ABC):

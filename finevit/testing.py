@@ -1,25 +1,39 @@
 """For tests of this project and of plugins: packs, deterministic weights, and checks of the contracts."""
 
-from collections.abc import Sequence
+import math
+import pickle
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from torch import nn
 
+from finevit.boxes import render
 from finevit.contracts import (
     NOT_LEARNED,
     PATCH,
     AlignmentLLM,
+    Connector,
+    Head,
     ImageBudget,
     ImageEncoder,
     PackedDialogues,
     PackedImages,
     PackedTexts,
+    Question,
+    Record,
     ResolutionSchedule,
+    Source,
     Teacher,
+    TextEncoder,
 )
 from finevit.packing.collate import pack
 from finevit.packing.cutting import select_images
+from finevit.tasks.task import Material, Task
 
 
 def random_pack(grids: Sequence[tuple[int, int]], *, patch: int = PATCH, seed: int = 0) -> PackedImages:
@@ -72,6 +86,99 @@ def check_teacher(teacher: Teacher) -> None:
     assert torch.isfinite(features).all(), "features are finite"
     assert torch.allclose(features[1], teacher.features(images[1:])[0], atol=1e-4), "images of a batch do not see each other"
     assert teacher.describe(), "describe() says what the teacher is"
+
+
+@torch.no_grad()
+def check_text_encoder(encoder: TextEncoder) -> None:
+    """Asserts the contract of :class:`~finevit.contracts.TextEncoder` on texts of 3, 1 and 5 tokens."""
+    encoder.eval()
+    lengths = [min(length, encoder.context) for length in (3, 1, 5)]
+    texts = random_texts(lengths, limit=encoder.context, vocab=encoder.vocab)
+    vectors = encoder(texts)
+    assert vectors.shape == (3, encoder.dim), f"vectors: {tuple(vectors.shape)}, expected (3, {encoder.dim})"
+    alone = encoder(random_texts(lengths[:1], limit=encoder.context)._replace(tokens=texts.tokens[: lengths[0]]))
+    assert torch.allclose(alone[0], vectors[0], atol=1e-4), "texts of a pack do not read each other"
+    assert encoder.describe(), "describe() says what the encoder is"
+
+
+@torch.no_grad()
+def check_connector(connector: Connector, *, dim: int, llm_dim: int) -> None:
+    """Asserts the contract of :class:`~finevit.contracts.Connector` on images of 2 x 4 and 6 x 2 patches."""
+    connector.eval()
+    images, tokens = random_pack([(2, 4), (6, 2)]), torch.randn(20, dim, generator=torch.Generator().manual_seed(0))
+    counts, visual = connector.visual(images), connector(tokens, images)
+    assert visual.shape == (sum(counts), llm_dim), f"visual tokens: {tuple(visual.shape)}, expected ({sum(counts)}, {llm_dim})"
+    alone = connector(tokens[8:], select_images(images, [False, True]))
+    assert torch.allclose(alone, visual[counts[0] :], atol=1e-4), "images of a pack do not see each other"
+
+
+def check_head(head: Head, *outputs: Any) -> None:
+    """Asserts the contract of :class:`~finevit.contracts.Head` on what its stage gives to ``loss``."""
+    losses = head.loss(*outputs)
+    named = {name: value for name, value in losses.items() if name.startswith("loss_")}
+    assert named, f"losses have names that begin with loss_; there are {', '.join(losses) or 'none'}"
+    for name, value in named.items():
+        assert value.ndim == 0, f"{name} is one number"
+        assert torch.isfinite(value), f"{name} is finite"
+        assert value.requires_grad, f"{name} has a gradient"
+
+
+def check_source(source: Source) -> None:
+    """Asserts the contract of :class:`~finevit.contracts.Source` on its first and last record; it travels to workers."""
+    assert len(source) > 0, "a source has records"
+    for index in {0, len(source) - 1}:
+        record = source[index]
+        assert isinstance(record, Record), f"source[{index}] is a Record"
+        assert pickle.dumps(pickle.loads(pickle.dumps(source))[index]) == pickle.dumps(record), (
+            "a worker's copy has the same records"
+        )
+        height_width = source.size(index)
+        assert height_width is None or min(height_width) > 0, "size() is height and width, or None"
+    assert source.describe(), "describe() says what the source is"
+
+
+def check_transform(transform: Callable[[dict], dict | None], sample: dict) -> None:
+    """Asserts that a transform makes a sample of one, all its chance from ``sample["rng"]``, and changes nothing in place."""
+    before = pickle.dumps(sample)
+    made = [transform({**sample, "rng": np.random.default_rng(0)}) for _ in range(2)]
+    for each in made:
+        assert isinstance(each, dict), "a transform returns a sample"
+        each.pop("rng", None)
+    assert pickle.dumps(made[0]) == pickle.dumps(made[1]), "the same rng makes the same sample"
+    assert before == pickle.dumps(sample), "what the sample held is not changed in place"
+
+
+def check_task(task: Task, record: Record) -> None:
+    """Asserts that a task asks something of a record, and that of each question the true answer is right and none is not."""
+    material = Material(regions=record.regions, caption=next(iter(record.captions.values()), ""), facts=record.facts)
+    drafts, style, size = list(task.drafts(material)), "norm1000", (224, 224)
+    assert drafts, "a record that has what the task needs gives questions"
+    for draft in drafts:
+        written = render(draft.boxes, style, size) if draft.boxes else ""
+        answer = draft.answer or written
+        text = task.templates[0].format(about=draft.about, box=written)
+        question = Question(task.name, text, answer, draft.boxes, (), style, size)
+        right, wrong = task.score(question, answer), task.score(question, "")
+        assert list(right) == list(wrong) == [*task.scores, "unread"], f"scores are {(*task.scores, 'unread')}, not {list(right)}"
+        assert right[task.scores[0]] == 1, f"the true answer {answer!r} to {text!r} is right"
+        assert wrong[task.scores[0]] == 0, f"no answer to {text!r} is wrong"
+
+
+def check_metric(metric: BaseMetric, outputs: Sequence[dict]) -> None:
+    """Asserts that a metric makes finite numbers of what a stage predicts."""
+    metric.process({}, outputs)
+    metrics = metric.evaluate(len(outputs))
+    assert metrics, "a metric returns numbers by name"
+    assert all(math.isfinite(float(value)) for value in metrics.values()), f"finite numbers, not {metrics}"
+
+
+def check_hook(hook: Hook) -> None:
+    """Asserts that every moment a hook has a method for exists in MMEngine, and that MMEngine's arguments fit it."""
+    for name in dir(type(hook)):
+        if name.startswith(("before_", "after_")):
+            known = getattr(Hook, name, None)
+            assert known is not None, f"{type(hook).__name__}.{name} is never called: MMEngine has no such moment"
+            signature(getattr(type(hook), name)).bind(*signature(known).parameters)
 
 
 def check_resolution_schedule(schedule: ResolutionSchedule, *, steps: int = 100) -> None:

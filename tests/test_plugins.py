@@ -1,5 +1,6 @@
 """Plugins: one that is really installed, the bundled one, and every way in which a plugin can be wrong."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.hooks import Hook
 
 from finevit.plugins import PluginError, load_plugins, loaded_plugins
+from finevit.plugins.hookspecs import KINDS
 from finevit.plugins.manager import _load
 from finevit.registry import MODELS, SCHEDULES
+from finevit.testing import check_hook, check_transform
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,40 +151,83 @@ def test_blocked_name_that_is_not_installed(install, monkeypatch):
 
 
 CONFIG = """
-default_scope = "finevit"
+_base_ = ["{configs}/runtime.py", "{configs}/embedded_scenes.py"]
 model = dict(
     type="MaskedDistillation",
-    backbone=dict(type="FineViT", arch="tiny"),
-    teacher=dict(type="PackagedDinov2Small"),
-    head=dict(type="DistillationHead"),
+    backbone=dict(type="MeanEncoder", dim=12),
+    teacher=dict(type="GreyTeacher"),
+    head=dict(type="AbsoluteHead"),
 )
-train_cfg = None
-custom_hooks = [
-    dict(type="ScheduleHook", schedules=dict(side=dict(type="SawtoothResolution", low=224, period=4)))
-]
+_transforms = [dict(type="Negative"), dict(type="ResizeToBudget"), dict(type="Patchify")]
+_dataset = dict(source=dict(_delete_=True, type="GreyImages", count=6), transforms=_transforms)
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=_dataset,
+    batch_sampler=dict(resolution=dict(_delete_=True, type="SawtoothResolution", low=28, period=2)),
+)
+val_dataloader = dict(dataset=dict(**_dataset, pixels=28 * 28), collate_fn=dict(type="finevit.pack_samples", keys=["id"]))
+optim_wrapper = dict(type="GuardedOptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
+custom_hooks = [*_base_.custom_hooks, dict(type="CountingHook")]
+train_cfg = dict(type="StatelessTrainLoop", max_iters=3)
+val_cfg = dict(type="ValLoop")
+val_evaluator = [dict(type="TokenNorm")]
+"""
+CHECKS = """
+import numpy as np, torch
+from finevit.plugins import load_plugins
+from finevit.registry import DATASETS, HOOKS, METRICS, MODELS, SCHEDULES, TASKS, TRANSFORMS
+from finevit.testing import *
+load_plugins()
+model = lambda name, **values: MODELS.build({"type": name, **values})
+check_image_encoder(model("MeanEncoder"))
+check_text_encoder(model("BagOfWords"))
+check_teacher(model("GreyTeacher"))
+check_connector(model("LinearConnector", dim=8, llm_dim=4), dim=8, llm_dim=4)
+check_head(model("AbsoluteHead", dim=8, target_dim=2), torch.ones(3, 8), torch.ones(3, 2), None)
+check_resolution_schedule(SCHEDULES.build({"type": "SawtoothResolution", "low": 28, "period": 2}))
+check_source(DATASETS.build({"type": "GreyImages"}))
+check_transform(TRANSFORMS.build({"type": "Negative"}), {"image": np.zeros((4, 4, 3), np.uint8)})
+check_task(TASKS.get("FirstWord")(name="FirstWord"), DATASETS.build({"type": "GreyImages"})[3])
+check_metric(METRICS.build({"type": "TokenNorm"}), [{"tokens": torch.ones(4, 9)}])
+check_hook(HOOKS.build({"type": "CountingHook"}))
+assert issubclass(MODELS.get("EchoLLM"), AlignmentLLM)
 """
 
 
-def test_installed_package_contributes_a_schedule(tmp_path):
-    """The sample package is installed by pip, listed by the tool, and its schedule is named by a config."""
+def test_a_pip_package_contributes_every_kind_of_component(tmp_path):
+    """The sample package is installed by pip, listed, held to the contracts, and trained with: a config names its components."""
     source, site, config = tmp_path / "source", tmp_path / "site", tmp_path / "config.py"
     shutil.copytree(ROOT / "tests/sample_plugin", source)
-    config.write_text(CONFIG)
+    config.write_text(CONFIG.replace("{configs}", str(ROOT / "configs/_base_")))
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(site), str(source)], check=True)
-    code = (
-        "import sys; from finevit.plugins import load_plugins; from finevit.registry import SCHEDULES\n"
-        "from finevit.config.loading import load_config; from finevit.config.validation import check_config\n"
-        "load_plugins(); cfg = load_config(sys.argv[1]); check_config(cfg)\n"
-        "schedule = SCHEDULES.build(cfg.custom_hooks[0].schedules.side)\n"
-        "print([schedule(step).pixels for step in (0, 3, 4)])"
-    )
     environment = {**os.environ, "PYTHONPATH": str(site)}
 
     def run(*arguments: str) -> str:
         done = subprocess.run([sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert run("-c", code, str(config)).splitlines()[-1] == str([224**2, 308**2, 224**2])
-    assert "sample  (finevit-sample-plugin 1.2.3)\n  resolution schedule: SawtoothResolution" in run("tools/plugins.py")
+    run("-c", CHECKS)
+    listed = run("tools/plugins.py")
+    own = listed.partition("sample  (finevit-sample-plugin 1.2.3)")[2]
+    assert "\n  backbone: MeanEncoder\n" in own
+    assert all(f"\n  {kind.name}: " in own for kind in KINDS.values())
+    run("tools/train.py", str(config), "--work-dir", str(tmp_path / "run"))
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert [entry["iteration"] for entry in results["evaluations"]] == [0, 3]
+    assert all(entry["token_norm"] > 0 for entry in results["evaluations"])
+
+
+@pytest.mark.parametrize("name", ["before_train_step", "after_train_iter"])
+def test_the_check_of_hooks_finds_methods_that_nobody_calls(name):
+    methods = {name: lambda self, runner: None}
+    with pytest.raises((AssertionError, TypeError), match=r"is never called|too many positional arguments"):
+        check_hook(type("Own", (Hook,), methods)())
+
+
+def test_the_check_of_transforms_finds_chance_that_no_seed_repeats():
+    with pytest.raises(AssertionError, match="the same rng makes the same sample"):
+        check_transform(lambda sample: {"x": os.urandom(8)}, {"image": 0})

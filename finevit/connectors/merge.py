@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from finevit.contracts import MERGE, PackedImages
+from finevit.contracts import MERGE, Connector, PackedImages
 from finevit.hub.origins import mark
 from finevit.ops.patch_merge import cell_centres, merge_neighbours
 from finevit.ops.patches import check_whole
@@ -20,7 +20,7 @@ FINEST = 16
 
 
 @MODELS.register_module()
-class MergeConnector(BaseModule):
+class MergeConnector(BaseModule, Connector):
     """Joins 2 x 2 patches and projects them by an MLP of two layers.
 
     Args:

@@ -11,6 +11,7 @@ from pydantic import FiniteFloat, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from finevit.contracts import Head
 from finevit.ops.contrastive import sigmoid_loss, softmax_loss
 from finevit.registry import MODELS
 
@@ -19,7 +20,7 @@ HIGHEST_SCALE = 100.0
 Scale = Annotated[float, Gt(0), Le(HIGHEST_SCALE)]
 
 
-class ContrastiveHead(BaseModule):
+class ContrastiveHead(BaseModule, Head):
     """Projects both towers' vectors to unit vectors of one space; subclasses give the objective.
 
     Args:

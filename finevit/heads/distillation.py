@@ -9,12 +9,13 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from finevit.contracts import Head
 from finevit.ops.losses import squared_distance
 from finevit.registry import MODELS
 
 
 @MODELS.register_module()
-class DistillationHead(BaseModule):
+class DistillationHead(BaseModule, Head):
     """A linear prediction of features and the masked squared distance.
 
     Args:

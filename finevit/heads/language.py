@@ -5,13 +5,13 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from finevit.contracts import AlignmentLLM, PackedDialogues
+from finevit.contracts import AlignmentLLM, Head, PackedDialogues
 from finevit.packing.dialogues import answer_loss, learned
 from finevit.registry import MODELS
 
 
 @MODELS.register_module()
-class LanguageHead(BaseModule):
+class LanguageHead(BaseModule, Head):
     """Cross-entropy of answers: each answer's mean over its tokens, then the mean over the answers of the batch.
 
     Logits exist for learned tokens alone, and are computed once more in the backward pass instead of being kept.

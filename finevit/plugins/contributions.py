@@ -48,9 +48,8 @@ def _checked(hook: str, kind: Kind, classes: object) -> Mapping[str, type]:
         if not isinstance(name, str) or not name.isidentifier():
             raise PluginError(f"hook {hook!r} contributes the name {name!r}, which is not a Python identifier")
         if not isclass(component) or not issubclass(component, kind.contract):
-            raise PluginError(
-                f"{kind.name} {name!r} is {component!r}, not a subclass of finevit.contracts.{kind.contract.__name__}"
-            )
+            contract = f"{kind.contract.__module__}.{kind.contract.__qualname__}"
+            raise PluginError(f"{kind.name} {name!r} is {component!r}, not a subclass of {contract}")
         if isabstract(component):
             missing = ", ".join(sorted(vars(component)["__abstractmethods__"]))
             raise PluginError(f"{kind.name} {name!r} ({component.__qualname__}) lacks {missing}")

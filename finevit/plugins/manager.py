@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pluggy
 
-from finevit.plugins import hookspecs
 from finevit.plugins.contributions import Contribution, PluginError, check_names, collect
+from finevit.plugins.hookspecs import specifications
 from finevit.suggest import did_you_mean
 
 GROUP = "finevit"
@@ -50,7 +50,7 @@ def loaded_plugins() -> tuple[Plugin, ...]:
 def _load() -> tuple[pluggy.PluginManager, tuple[Plugin, ...]]:
     entries = _wanted(sorted(entry_points(group=GROUP), key=lambda entry: entry.name))
     manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
+    manager.add_hookspecs(specifications())
     by_plugin = [_contributions(manager, entry) for entry in entries]
     everything = [item for items in by_plugin for item in items]
     check_names(

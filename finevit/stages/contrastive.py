@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from finevit.contracts import EncoderOutput, PackedImages, PackedTexts, TextEncoder
+from finevit.contracts import EncoderOutput, Head, PackedImages, PackedTexts, TextEncoder
 from finevit.packing.cutting import split_images, split_texts
 from finevit.registry import MODELS
 from finevit.stages.base import Stage, build_part
@@ -47,7 +47,8 @@ class ContrastiveLearning(Stage):
     ) -> None:
         super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.text_encoder = build_part("text_encoder", text_encoder, TextEncoder, "text encoder")
-        self.head = MODELS.build({**head, "image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim})
+        widths = {"image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim}
+        self.head = build_part("head", {**head, **widths}, Head, "head")
         self.backbone_frozen, self.text_frozen, self.micro_batch = backbone_frozen, text_frozen, micro_batch
 
     def forward(

@@ -7,7 +7,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, EncoderOutput, PackedDialogues, PackedImages
+from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, Connector, EncoderOutput, Head, PackedDialogues, PackedImages
 from finevit.packing.dialogues import prompts
 from finevit.registry import MODELS
 from finevit.stages.base import Stage, build_part
@@ -51,8 +51,9 @@ class LLMAlignment(Stage):
     ) -> None:
         super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.llm = build_part("llm", llm, AlignmentLLM, "alignment LLM")
-        self.connector = MODELS.build({**connector, "dim": self.backbone.dim, "llm_dim": self.llm.dim})
-        self.head = MODELS.build(head or {"type": "LanguageHead"})
+        widths = {"dim": self.backbone.dim, "llm_dim": self.llm.dim}
+        self.connector = build_part("connector", {**connector, **widths}, Connector, "connector")
+        self.head = build_part("head", head or {"type": "LanguageHead"}, Head, "head")
         self.backbone_frozen, self.connector_frozen, self.llm_frozen = backbone_frozen, connector_frozen, llm_frozen
         self.answer_length = answer_length
 

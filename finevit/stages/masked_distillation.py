@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from finevit.contracts import EncoderOutput, PackedImages, Teacher
+from finevit.contracts import EncoderOutput, Head, PackedImages, Teacher
 from finevit.ops.masking import random_mask, repeat_pack
 from finevit.ops.patches import check_whole, unpatchify
 from finevit.packing.cutting import keep_patches
@@ -52,7 +52,7 @@ class MaskedDistillation(Stage):
     ) -> None:
         super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.__dict__["teacher"] = build_part("teacher", teacher, Teacher, "teacher").eval().requires_grad_(False)
-        self.head = MODELS.build({**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim})
+        self.head = build_part("head", {**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim}, Head, "head")
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
         self.mask_ratio, self.drop_masked = mask_ratio, drop_masked
         if drop_masked and not getattr(self.head, "visible_weight", 0):
