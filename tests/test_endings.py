@@ -372,7 +372,7 @@ def test_a_worker_that_cannot_hand_on_what_it_read_ends(capfd):
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan"), "ten", True])
 def test_minutes_of_the_watch_that_are_none_are_named(minutes):
-    with pytest.raises(ValueError, match=r"LoaderWatchHook\.minutes=.*: give minutes, more than 0; inf sets no limit"):
+    with pytest.raises(ValueError, match=r"LoaderWatchHook\.minutes=.*: give minutes \(inf: no limit\), above 0"):
         LoaderWatchHook(minutes=minutes)
 
 

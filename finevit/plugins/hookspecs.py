@@ -5,43 +5,45 @@ the hook: a plugin is then cheap to list.
 """
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 from types import ModuleType
 from typing import NamedTuple
 
 import pluggy
-from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
 from mmengine.registry import Registry
 
-from finevit.contracts import AlignmentLLM, Connector, Head, ImageEncoder, ResolutionSchedule, Source, Teacher, TextEncoder
 from finevit.registry import DATASETS, HOOKS, METRICS, MODELS, SCHEDULES, TASKS, TRANSFORMS
-from finevit.tasks.task import Task
 
 hookspec = pluggy.HookspecMarker("finevit")
 hookimpl = pluggy.HookimplMarker("finevit")
 
 
 class Kind(NamedTuple):
-    """A kind of contribution: its name for people, the class to derive from, and the registry that takes it."""
+    """A kind of contribution: its name for people, where the class to derive from is, and the registry that takes it."""
 
     name: str
-    contract: type
+    base: str
     registry: Registry
+
+    @property
+    def contract(self) -> type:
+        """The class to derive from, imported when it is asked for: MMEngine's bring all of it."""
+        return resolve_name(self.base)
 
 
 KINDS: dict[str, Kind] = {
-    "finevit_backbones": Kind("backbone", ImageEncoder, MODELS),
-    "finevit_text_encoders": Kind("text encoder", TextEncoder, MODELS),
-    "finevit_teachers": Kind("teacher", Teacher, MODELS),
-    "finevit_connectors": Kind("connector", Connector, MODELS),
-    "finevit_heads": Kind("head", Head, MODELS),
-    "finevit_alignment_llms": Kind("alignment LLM", AlignmentLLM, MODELS),
-    "finevit_resolution_schedules": Kind("resolution schedule", ResolutionSchedule, SCHEDULES),
-    "finevit_sources": Kind("source", Source, DATASETS),
-    "finevit_transforms": Kind("transform", Callable, TRANSFORMS),  # type: ignore[arg-type]
-    "finevit_tasks": Kind("task", Task, TASKS),
-    "finevit_metrics": Kind("metric", BaseMetric, METRICS),
-    "finevit_hooks": Kind("hook", Hook, HOOKS),
+    "finevit_backbones": Kind("backbone", "finevit.contracts:ImageEncoder", MODELS),
+    "finevit_text_encoders": Kind("text encoder", "finevit.contracts:TextEncoder", MODELS),
+    "finevit_teachers": Kind("teacher", "finevit.contracts:Teacher", MODELS),
+    "finevit_connectors": Kind("connector", "finevit.contracts:Connector", MODELS),
+    "finevit_heads": Kind("head", "finevit.contracts:Head", MODELS),
+    "finevit_alignment_llms": Kind("alignment LLM", "finevit.contracts:AlignmentLLM", MODELS),
+    "finevit_resolution_schedules": Kind("resolution schedule", "finevit.contracts:ResolutionSchedule", SCHEDULES),
+    "finevit_sources": Kind("source", "finevit.contracts:Source", DATASETS),
+    "finevit_transforms": Kind("transform", "collections.abc:Callable", TRANSFORMS),
+    "finevit_tasks": Kind("task", "finevit.tasks.task:Task", TASKS),
+    "finevit_metrics": Kind("metric", "mmengine.evaluator:BaseMetric", METRICS),
+    "finevit_hooks": Kind("hook", "mmengine.hooks:Hook", HOOKS),
 }
 """What each hook contributes."""
 
