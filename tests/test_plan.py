@@ -490,8 +490,8 @@ def test_the_page(plan):
     for title in (
         "Learning rate",
         "Resolution (side of a square)",
-        "Text length",
-        "Share of patches dropped",
+        "Tokenize.max_length",
+        "DropPatches.share",
         "text_frozen",
         "Patches a step",
         "Text tokens a step",
