@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from mmengine.model import BaseModule
@@ -45,7 +45,8 @@ class SimpleFPN(BaseModule):
         out_channels: PositiveInt = 256,
         scales: Sequence[float] = SCALES,
         num_outs: PositiveInt = 5,
-        resample: tuple[PositiveInt, PositiveInt] | None = None,
+        resample: Annotated[tuple[PositiveInt, PositiveInt], "the side of a patch and of a cell, at most two patches: (14, 16)"]
+        | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
