@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "golden"
 STAGES = {"I": "stage1_before.pth", "II": "stage2_before.pth", "III": "stage3_before.pth"}
 REFUSED = {
     "test": r"stage3_before\.pth: box style 'letters25' is no longer there: .*load_from, exports and probes; .* train them",
-    "resume": r"PaintRegions",
+    "resume": r"PaintRegions|batch_sampler\.painted",
 }
 """Where a language model of before, which wrote boxes as letters, should answer or go on learning so."""
 ROADS = ("resume", "load_from", "Pretrained", "test", "export")

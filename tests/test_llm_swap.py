@@ -64,7 +64,6 @@ def test_smollm2_with_its_real_weights_trains_and_answers(tmp_path):
         "optim_wrapper.optimizer.type=AdamW",  # at a rate for fine-tuning, from the first step to the last
         "optim_wrapper.optimizer.lr=1e-4",
         "param_scheduler.0.start_factor=1.0",
-        "param_scheduler.1.factor=1.0",
         "train_dataloader.batch_size=8",
         "train_dataloader.dataset.source.length=8",
         "train_dataloader.dataset.transforms.1.style=norm1000",  # as it has seen numbers written
