@@ -12,10 +12,13 @@ from mmengine.runner import Runner
 from finevit.config.loading import load_config
 from finevit.config.renamed import rename_settings
 from finevit.config.validation import check_config
+from finevit.datasets.dataset import NativeImages
+from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.engine.hooks.exact_resume_hook import ExactResumeHook
 from finevit.hub.weights import read_checkpoint
 from finevit.plugins import load_plugins
 from finevit.registry import TRANSFORMS
+from finevit.scenes import Scenes
 
 SAMPLER = "train_dataloader.batch_sampler"
 
@@ -181,3 +184,10 @@ def test_a_checkpoint_of_before_resumes_exactly_and_only_as_it_was():
         order = {**facts, **before, f"{SAMPLER}.{name}": value}
         with pytest.raises(ValueError, match=rf"Changed:\n  {SAMPLER}.{said}"):
             ExactResumeHook().after_load_checkpoint(resumed(cfg), {"meta": {"data_order": order}})
+
+
+def test_a_transform_may_be_given_built_and_is_then_not_scheduled():
+    images = NativeImages(source=Scenes(level="easy", split="val", length=1), transforms=[ResizeToBudget(), Patchify()])
+    assert images[0]["shape"] == (26, 10)
+    with pytest.raises(ValueError, match=r"dataset\.transforms: Patchify is scheduled; give its config, a dict, instead"):
+        images.transforms_at({"Patchify": {"patch": 28}})

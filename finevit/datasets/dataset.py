@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Predicate
 from mmengine.dataset import Compose
 from pydantic import PositiveInt
 from torch.utils.data import Dataset
@@ -35,6 +35,15 @@ def _name(transform: dict | Callable) -> str:
     return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
 
 
+def _with(config: Any, built: Any, values: Mapping[str, object]) -> Any:
+    """A transform with other values of some arguments; ``ValueError`` where its config is not known."""
+    if not values:
+        return built
+    if not isinstance(config, dict):
+        raise ValueError(f"dataset.transforms: {_name(config)} is scheduled; give its config, a dict, instead of the transform")
+    return type(built)(**{**{key: value for key, value in config.items() if key not in ("type", "_scope_")}, **values})
+
+
 @DATASETS.register_module()
 class NativeImages(Dataset):
     """Records at native resolution.
@@ -46,7 +55,7 @@ class NativeImages(Dataset):
 
     Args:
         source: a :class:`~finevit.contracts.Source` or its config.
-        transforms: configs of the transforms, applied in order.
+        transforms: configs of the transforms, or transforms, applied in order.
         pixels: area in pixels for requests without a budget.
         square: whether those requests ignore the aspect ratio.
         text_length: the most tokens of a text where the transform that tokenises says no number; 0 for none.
@@ -57,7 +66,7 @@ class NativeImages(Dataset):
         self,
         *,
         source: Source | dict,
-        transforms: Sequence[dict],
+        transforms: Sequence[dict | Annotated[Any, Predicate(callable), "a transform"]],
         pixels: PositiveInt = PIXELS,
         square: bool = False,
         text_length: Annotated[int, Ge(0), "the most tokens of a caption"] = 0,
@@ -80,12 +89,7 @@ class NativeImages(Dataset):
 
     def transforms_at(self, scheduled: Mapping[str, Mapping[str, object]]) -> list[Any]:
         """The transforms with the scheduled values (name -> argument -> value) in place of what the config says."""
-        return [
-            type(built)(**{**{key: value for key, value in config.items() if key not in ("type", "_scope_")}, **values})
-            if (values := scheduled.get(_name(config)))
-            else built
-            for config, built in self._steps()
-        ]
+        return [_with(config, built, scheduled.get(_name(config), {})) for config, built in self._steps()]
 
     def _chain(self, scheduled: Mapping) -> Compose:
         """The transforms of a request; a batch, and often the next, asks for the same values."""
