@@ -12,7 +12,7 @@ import numpy as np
 
 from finevit.boxes import Box, fault_of_box, parse
 from finevit.contracts import Question, Record, Region
-from finevit.evaluation.local import grounded
+from finevit.evaluation.local import GROUNDING_PROTOCOL, grounded
 from finevit.registry import TASKS
 from finevit.suggest import did_you_mean
 from finevit.tasks.names import words
@@ -148,12 +148,18 @@ def accepted(question: Question) -> tuple[str, ...]:
     return question.answer, *question.strings
 
 
-def box_scores(question: Question, said: str) -> dict[str, float]:
-    """Of an answer that is boxes: whether they are the true ones, and whether there is none."""
-    if not question.boxes:
-        raise ValueError(f"the {question.task} question {question.text!r} has no true box; give Question.boxes")
-    found = parse(said, question.style, question.size)
-    return {"iou50": grounded(found, question.boxes), "unread": not found}
+class GroundingTask(Task):
+    """A question whose answer is boxes: right where they are the true ones."""
+
+    scores, protocols, local = ("iou50",), (GROUNDING_PROTOCOL,), True
+    measure, chart = "right from IoU 0.5 on", "Boxes, texts and numbers"
+    answers_boxes, wanted = True, "valid box"
+
+    def score(self, question: Question, said: str) -> dict[str, float]:
+        if not question.boxes:
+            raise ValueError(f"the {question.task} question {question.text!r} has no true box; give Question.boxes")
+        found = parse(said, question.style, question.size)
+        return {"iou50": grounded(found, question.boxes), "unread": not found}
 
 
 def all_tasks() -> dict[str, Task]:

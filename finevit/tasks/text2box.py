@@ -2,23 +2,18 @@
 
 from collections.abc import Iterator
 
-from finevit.contracts import Question
-from finevit.evaluation import local as measures
 from finevit.registry import TASKS
 from finevit.tasks.names import Name, located, words
-from finevit.tasks.task import PHRASES, Draft, Material, Places, Task, box_scores
+from finevit.tasks.task import PHRASES, Draft, GroundingTask, Material, Places
 
 
 @TASKS.register_module("text2box")
-class Text2Box(Task):
+class Text2Box(GroundingTask):
     """A phrase that fits several regions is left out, or answered with all of them."""
 
     templates = ("Where is {about}?", "Locate {about}.", "Give the box of {about}.", "Find {about} in the image.")
     weight, need, places = 1.0, PHRASES, Places(drawn=2, drafted=3, shown=0)
-    scores, protocols, local = ("iou50",), (measures.GROUNDING_PROTOCOL,), True
-    title, measure = "Where is it?", "right from IoU 0.5 on"
-    figure, chart = ("Words → box", "IoU ≥ 0.5"), "Boxes, texts and numbers"
-    answers_boxes, wanted = True, "valid box"
+    title, figure = "Where is it?", ("Words → box", "IoU ≥ 0.5")
 
     def drafts(self, material: Material) -> Iterator[Draft]:
         names = [region.phrase for region in material.objects]
@@ -27,6 +22,3 @@ class Text2Box(Task):
         pool += [Name(words(region.caption), region.box, caption=True) for region in material.regions]
         for about, boxes in located(self.name, names, pool, answer_all=material.answer_all, dropped=material.dropped):
             yield Draft(self.name, about=about, boxes=boxes)
-
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return box_scores(question, said)
