@@ -7,6 +7,7 @@ SHARE ?= 1
 SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE  # else each process compiles FineViT and its tests anew
 .PHONY: help environment train learning tricks ablation downstream bench reliability ops test test-slow check format scenes pins
 
 help: ## list these commands

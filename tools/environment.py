@@ -105,6 +105,7 @@ class Steps:
         self.log.write_text("")
         self.python = str(environment / "bin" / "python")
         self.variables = {**os.environ, "VIRTUAL_ENV": str(environment), "MMCV_WITH_OPS": "0"}
+        self.variables.pop("PYTHONDONTWRITEBYTECODE", None)  # the first imports leave their bytecode to all that follow
         self.variables.setdefault("UV_HTTP_TIMEOUT", "300")
         # uv does not read pip's settings: hand it the two that decide whether it can download at all.
         for pip, uv in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_CERT", "SSL_CERT_FILE")):
