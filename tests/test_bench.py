@@ -100,8 +100,7 @@ def test_memory_is_that_of_the_step():
 def test_the_table():
     columns = (output.Column("name", "name"), output.Column("rate", "a second", ",.1f"))
     rows = [{"name": "a", "rate": 1234.56}, {"name": "bcd", "other": 1}]
-    result = output.Result("some", {}, columns, rows, [output.Panel("all", {"a": 1.0})], "a second")
-    assert output.table(result).splitlines() == [
+    assert output.table(rows, columns).splitlines() == [
         "| name | a second |",
         "| ---- | -------: |",
         "| a    |  1,234.6 |",

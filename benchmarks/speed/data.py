@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.speed.benchmark import SPEED_BENCHMARKS, SpeedBenchmark
 from benchmarks.speed.measure import Step, in_turn, ratio
 from benchmarks.speed.output import Column, Panel, Result
 
@@ -22,33 +23,47 @@ OURS = "finevit"
 DECODERS = ("Pillow decoder, one resize", "OpenCV decoder, one resize")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ASPECTS = (4 / 3, 3 / 4, 1.0, 3 / 2)
-COLUMNS = (
-    Column("pipeline", "pipeline"),
-    Column("rate", "images/s", ",.1f"),
-    Column("ours", "ours is", ".2f"),
-)
 
 
-def run(arguments: argparse.Namespace) -> Result:
-    """Measures each pipeline on the same files, with one thread."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    with TemporaryDirectory() as folder:
-        files = write_images(Path(folder), arguments.images, arguments.megapixels)
-        steps = pipelines(Path(folder), files, arguments.side)
-        seconds = in_turn(steps, device=torch.device("cpu"), rounds=arguments.rounds)
-        size = sum(file.stat().st_size for file in files) / len(files)
-    rates = {name: [len(files) / each for each in taken] for name, taken in seconds.items()}
-    rows = [
-        {"pipeline": name, "rate": median(each), "ours": ratio(rates[OURS], each), "seconds": seconds[name]}
-        for name, each in rates.items()
-    ]
-    settings = {"images": len(files), "megapixels": arguments.megapixels, "side": arguments.side, "bytes": round(size)}
-    notes = [
-        f"{len(files)} JPEGs of {arguments.megapixels:g} megapixels and {size / 1000:,.0f} kB, to about {arguments.side}^2 pixels"
-    ]
-    panels = [Panel("one core", {row["pipeline"]: row["rate"] for row in rows})]
-    return Result("data", settings, COLUMNS, rows, panels, "images/s", notes)
+@SPEED_BENCHMARKS.register_module(name="data")
+class DataSpeed(SpeedBenchmark):
+    """Images a second of each pipeline."""
+
+    compares = "JPEG files to a pack on one core: our dataset, its decoder alone, a folder of torchvision"
+    unit = "images/s"
+    columns = (
+        Column("pipeline", "pipeline"),
+        Column("rate", "images/s", ",.1f"),
+        Column("ours", "ours is", ".2f"),
+    )
+    quick = {"images": 4, "megapixels": 0.2, "side": 112, "rounds": 1}
+
+    @staticmethod
+    def add_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--images", type=int, default=32, help="how many JPEGs (default: 32)")
+        command.add_argument("--megapixels", type=float, default=1.0, help="of each (default: 1)")
+        command.add_argument("--side", type=int, default=448, help="they are reduced to the area of this square (default: 448)")
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> Result:
+        """Measures each pipeline on the same files, with one thread."""
+        torch.set_num_threads(1)
+        cv2.setNumThreads(0)
+        with TemporaryDirectory() as folder:
+            files = write_images(Path(folder), arguments.images, arguments.megapixels)
+            steps = pipelines(Path(folder), files, arguments.side)
+            seconds = in_turn(steps, device=torch.device("cpu"), rounds=arguments.rounds)
+            size = sum(file.stat().st_size for file in files) / len(files)
+        rates = {name: [len(files) / each for each in taken] for name, taken in seconds.items()}
+        rows = [
+            {"pipeline": name, "rate": median(each), "ours": ratio(rates[OURS], each), "seconds": seconds[name]}
+            for name, each in rates.items()
+        ]
+        settings = {"images": len(files), "megapixels": arguments.megapixels, "side": arguments.side, "bytes": round(size)}
+        files_are = f"{len(files)} JPEGs of {arguments.megapixels:g} megapixels and {size / 1000:,.0f} kB"
+        notes = [f"{files_are}, to about {arguments.side}^2 pixels"]
+        panels = [Panel("one core", {row["pipeline"]: row["rate"] for row in rows})]
+        return Result(settings, rows, panels, notes)
 
 
 def pipelines(folder: Path, files: list[Path], side: int) -> dict[str, Step]:

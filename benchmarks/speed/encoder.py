@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.speed.benchmark import SPEED_BENCHMARKS, SpeedBenchmark
 from benchmarks.speed.encoders import ENCODERS, OURS, Encoder, Unavailable
 from benchmarks.speed.measure import Step, best_product, in_turn, peak_memory, ratio
 from benchmarks.speed.output import Column, Panel, Result, device_name
@@ -21,29 +22,56 @@ LIMIT = "product of matrices"
 CPU = torch.device("cpu")
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Dense bfloat16 FLOPs a second by the makers' data sheets: what a GPU's fraction is one of."""
-COLUMNS = (
-    Column("workload", "images"),
-    Column("mode", "mode"),
-    Column("encoder", "encoder"),
-    Column("rate", "patches/s", ",.0f"),
-    Column("ours", "ours is", ".2f"),
-    Column("fraction", "of the limit", ".2f"),
-    Column("computed", "computed", ".2f"),
-    Column("memory", "peak MiB", ",.0f"),
-)
 
 
-def run(arguments: argparse.Namespace) -> Result:
-    """Measures every encoder on every workload in every mode."""
-    device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
-    rows = [row for workload in arguments.workloads for row in _workload(workload, arguments, device, dtype)]
-    settings = {
-        "size": SIZES[arguments.size]._asdict(),
-        "dtype": arguments.dtype,
-        "compile": arguments.compile,
-        "rounds": arguments.rounds,
-    }
-    return Result("encoder", settings, COLUMNS, rows, list(_panels(rows)), "useful patches/s", list(_notes(rows, device)))
+@SPEED_BENCHMARKS.register_module(name="encoder")
+class EncoderSpeed(SpeedBenchmark):
+    """Useful patches a second, and peak memory, of each encoder, workload and mode."""
+
+    compares = "encoders of one size on the same images: ours and those of other libraries"
+    unit = "useful patches/s"
+    columns = (
+        Column("workload", "images"),
+        Column("mode", "mode"),
+        Column("encoder", "encoder"),
+        Column("rate", "patches/s", ",.0f"),
+        Column("ours", "ours is", ".2f"),
+        Column("fraction", "of the limit", ".2f"),
+        Column("computed", "computed", ".2f"),
+        Column("memory", "peak MiB", ",.0f"),
+    )
+    quick = {"size": "quick", "workloads": ["quick"], "rounds": 1, "sides": [64], "memory": False}
+
+    @staticmethod
+    def add_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--encoders", nargs="+", choices=ENCODERS, default=list(ENCODERS), metavar="NAME", help=", ".join(ENCODERS)
+        )
+        command.add_argument("--size", choices=SIZES, default="peers", help="of all encoders (default: peers, 384 wide, 6 deep)")
+        command.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=["native", "448", "1008"], help="which images")
+        command.add_argument("--repeat", type=int, default=1, help="so many times the images, to fill a GPU (default: 1)")
+        command.add_argument("--modes", nargs="+", choices=("forward", "training"), default=["forward", "training"])
+        command.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the products, by autocast")
+        command.add_argument("--compile", action="store_true", help="compile every block of every encoder, before the rounds")
+        command.add_argument(
+            "--sides", nargs="+", type=int, default=[1024, 2048], help="of the square matrices that tell the limit"
+        )
+        command.add_argument(
+            "--no-memory", dest="memory", action="store_false", help="do not measure memory, which starts processes"
+        )
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> Result:
+        """Measures every encoder on every workload in every mode."""
+        device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
+        rows = [row for workload in arguments.workloads for row in _workload(workload, arguments, device, dtype)]
+        settings = {
+            "size": SIZES[arguments.size]._asdict(),
+            "dtype": arguments.dtype,
+            "compile": arguments.compile,
+            "rounds": arguments.rounds,
+        }
+        return Result(settings, rows, list(_panels(rows)), list(_notes(rows, device)))
 
 
 def make_step(

@@ -8,32 +8,51 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmarks.speed.benchmark import SPEED_BENCHMARKS, SpeedBenchmark
 from benchmarks.speed.measure import Step, in_turn, peak_memory, ratio
 from benchmarks.speed.output import Column, Panel, Result
 
 LOSSES = ("sigmoid", "softmax")
 OURS, PEER = "finevit", "open_clip"
-COLUMNS = (
-    Column("loss", "loss"),
-    Column("batch", "pairs", ",d"),
-    Column("side", "of"),
-    Column("milliseconds", "ms", ",.1f"),
-    Column("faster", "ours is", ".2f"),
-    Column("memory", "peak MiB", ",.1f"),
-    Column("share", "ours takes", ".2f"),
-)
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """``(image [images, embed], text [images, embed], scale, bias)`` -> the mean over images."""
 
 
-def run(arguments: argparse.Namespace) -> Result:
-    """Measures both losses of both sides for each batch."""
-    device = torch.device(arguments.device)
-    cases = [(loss, batch) for loss in LOSSES for batch in arguments.batches]
-    rows = [row for loss, batch in cases for row in _case(loss, batch, arguments, device)]
-    panels = [Panel(f"{loss}, {batch:,} pairs", _bars(rows, loss, batch)) for loss, batch in cases]
-    notes = ["peak MiB: beyond the embeddings, with their gradients", "ours takes: its share of open_clip's memory"]
-    return Result("loss", {"dim": arguments.dim, "chunk": arguments.chunk}, COLUMNS, rows, panels, "milliseconds", notes)
+@SPEED_BENCHMARKS.register_module(name="loss")
+class LossSpeed(SpeedBenchmark):
+    """Time and peak memory of one forward and backward."""
+
+    compares = "contrastive losses, forward and backward: ours and those of open_clip"
+    unit = "milliseconds"
+    columns = (
+        Column("loss", "loss"),
+        Column("batch", "pairs", ",d"),
+        Column("side", "of"),
+        Column("milliseconds", "ms", ",.1f"),
+        Column("faster", "ours is", ".2f"),
+        Column("memory", "peak MiB", ",.1f"),
+        Column("share", "ours takes", ".2f"),
+    )
+    quick = {"batches": [64], "dim": 16, "chunk": 32, "rounds": 1, "memory": False}
+
+    @staticmethod
+    def add_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--batches", nargs="+", type=int, default=[1024, 4096, 8192], help="how many images with their texts")
+        command.add_argument("--dim", type=int, default=256, help="width of the embeddings (default: 256)")
+        command.add_argument("--chunk", type=int, default=1024, help="side of our blocks (default: 1024, that of the configs)")
+        command.add_argument(
+            "--no-memory", dest="memory", action="store_false", help="do not measure memory, which starts processes"
+        )
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> Result:
+        """Measures both losses of both sides for each batch."""
+        device = torch.device(arguments.device)
+        cases = [(loss, batch) for loss in LOSSES for batch in arguments.batches]
+        rows = [row for loss, batch in cases for row in _case(loss, batch, arguments, device)]
+        panels = [Panel(f"{loss}, {batch:,} pairs", _bars(rows, loss, batch)) for loss, batch in cases]
+        notes = ["peak MiB: beyond the embeddings, with their gradients", "ours takes: its share of open_clip's memory"]
+        return Result({"dim": arguments.dim, "chunk": arguments.chunk}, rows, panels, notes)
 
 
 def losses(loss: str, chunk: int) -> dict[str, Loss]:

@@ -31,14 +31,11 @@ class Panel(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What was found. ``rows`` go into the JSON whole, ``columns`` of them into the table; ``unit`` is that of the bars."""
+    """What was found. ``rows`` go into the JSON whole, the benchmark's columns of them into the table."""
 
-    name: str
     settings: Mapping[str, Any]
-    columns: Sequence[Column]
     rows: Sequence[Mapping[str, Any]]
     panels: Sequence[Panel]
-    unit: str
     notes: Sequence[str] = ()
 
 
@@ -59,28 +56,28 @@ def device_name(device: torch.device) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def table(result: Result) -> str:
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str:
     """In Markdown, with columns aligned."""
-    lines = [[column.title for column in result.columns]]
-    lines += [[_cell(row.get(column.key), column.form) for column in result.columns] for row in result.rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(result.columns))]
-    numbers = [bool(column.form) for column in result.columns]
+    lines = [[column.title for column in columns]]
+    lines += [[_cell(row.get(column.key), column.form) for column in columns] for row in rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    numbers = [bool(column.form) for column in columns]
     rule = ["-" * (width - number) + ":" * number for width, number in zip(widths, numbers, strict=True)]
     lines.insert(1, rule)
     return "\n".join(f"| {' | '.join(_aligned(line, widths, numbers))} |" for line in lines)
 
 
-def write(result: Result, facts: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+def write(name: str, unit: str, result: Result, facts: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
     """``NAME.json`` and ``NAME.svg`` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    data, picture = folder / f"{result.name}.json", folder / f"{result.name}.svg"
-    content = {"benchmark": result.name, "machine": facts, "settings": result.settings, "rows": result.rows, "notes": result.notes}
+    data, picture = folder / f"{name}.json", folder / f"{name}.svg"
+    content = {"benchmark": name, "machine": facts, "settings": result.settings, "rows": result.rows, "notes": result.notes}
     data.write_text(json.dumps(content, indent=1) + "\n")
-    plot(result, facts, picture)
+    plot(name, unit, result, facts, picture)
     return data, picture
 
 
-def plot(result: Result, facts: Mapping[str, Any], file: Path) -> None:
+def plot(name: str, unit: str, result: Result, facts: Mapping[str, Any], file: Path) -> None:
     """A panel of bars for each of the result's, side by side."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -88,18 +85,18 @@ def plot(result: Result, facts: Mapping[str, Any], file: Path) -> None:
     from finevit.visualization.plots import LINES
 
     count = max(len(panel.bars) for panel in result.panels)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": result.name, "font.size": 9}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}):
         figure = Figure(figsize=(3.4 * len(result.panels) + 1, 0.32 * count + 1.5), layout="constrained")
         for axes, panel in zip(figure.subplots(1, len(result.panels), squeeze=False)[0], result.panels, strict=True):
-            colours = [LINES[1] if name.startswith("finevit") else LINES[0] for name in panel.bars]
+            colours = [LINES[1] if bar.startswith("finevit") else LINES[0] for bar in panel.bars]
             bars = axes.barh(list(panel.bars), list(panel.bars.values()), color=colours)
             axes.bar_label(bars, fmt="{:,.3g}", padding=2)
-            axes.set(title=panel.title, xlabel=result.unit)
+            axes.set(title=panel.title, xlabel=unit)
             axes.margins(x=0.18)
             axes.invert_yaxis()
             axes.spines[["top", "right"]].set_visible(False)
         figure.suptitle(f"{facts['device']}, {facts['threads']} threads, torch {facts['versions']['torch']}", fontsize=8)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Title": f"{result.name}: {facts['command']}"})
+        figure.savefig(file, format="svg", metadata={"Date": None, "Title": f"{name}: {facts['command']}"})
 
 
 def _version(name: str) -> str | None:

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
+from benchmarks.speed.benchmark import SPEED_BENCHMARKS, TINY, SpeedBenchmark
 from benchmarks.speed.measure import best_product, timed
 from benchmarks.speed.output import Column, Panel, Result
 from benchmarks.speed.packs import balanced, fill, imbalance, in_order, native_lengths
@@ -18,6 +19,7 @@ from benchmarks.speed.work import Size
 from finevit.config.loading import load_config
 from finevit.config.refusals import refusals
 from finevit.config.validation import check_config
+from finevit.engine.cli import add_options
 from finevit.planning.flops import step_flops
 from finevit.planning.scheduled import schedule_hooks
 from finevit.precision import bfloat16_helps
@@ -29,37 +31,60 @@ WINDOW = 8192
 """Images among which those of a step and of a rank are chosen (``NativeBatchSampler.balance``)."""
 LARGE = 1008
 """Side of a square with as many pixels as an image of native resolution has at most."""
-COLUMNS = (
-    Column("what", "what"),
-    Column("seconds", "s/step", ".3f"),
-    Column("images", "images/s", ",.1f"),
-    Column("patches", "patches/s", ",.0f"),
-    Column("wait", "waits for data", ".1%"),
-    Column("fraction", "of the limit", ".2f"),
-    Column("fill", "fill", ".3f"),
-    Column("imbalance", "imbalance", ".1%"),
-)
 
 
-def run(arguments: argparse.Namespace) -> Result:
-    """Some real steps on this device, then arithmetic for 1 to 64 ranks."""
-    cfg = load_config(arguments.config, arguments.cfg_options)
-    check_config(cfg, unused=("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"))
-    with refusals(cfg.to_dict()), tempfile.TemporaryDirectory() as folder:
-        private = Config(cfg.to_dict())
-        private.merge_from_dict({"work_dir": folder, "launcher": "none", "log_level": "ERROR"})
-        runner = Runner.from_cfg(private)
-        rows, size, batch, pixels = _steps(runner, arguments.steps)
-    for side in dict.fromkeys((round(pixels**0.5), LARGE)):
-        rows += list(simulated(size, batch, side, RANKS, WINDOW))
-    bars = {row["what"]: 100 * row["imbalance"] for row in rows if row["imbalance"] is not None}
-    notes = [
-        "waits for data: share of the time in which the step waits for the loader; hooks and logging are not in the figures",
-        "of the limit: FLOPs of the step, teacher and frozen parts too, over what a product of square matrices reached",
-        f"fill: patches over packs as large as the largest; imbalance: the dearest rank over the mean; of 2 x {WINDOW:,} images",
-    ]
-    settings = {"config": arguments.config, "steps": arguments.steps, "batch": batch, "size": size._asdict()}
-    return Result("stage", settings, COLUMNS, rows, [Panel("imbalance of ranks", bars)], "per cent", notes)
+@SPEED_BENCHMARKS.register_module(name="stage")
+class StageSpeed(SpeedBenchmark):
+    """Seconds, throughput and waiting of real steps; fill and imbalance of simulated ranks."""
+
+    compares = "training steps of a config, and the balance of 1 to 64 simulated ranks"
+    unit = "per cent"
+    columns = (
+        Column("what", "what"),
+        Column("seconds", "s/step", ".3f"),
+        Column("images", "images/s", ",.1f"),
+        Column("patches", "patches/s", ",.0f"),
+        Column("wait", "waits for data", ".1%"),
+        Column("fraction", "of the limit", ".2f"),
+        Column("fill", "fill", ".3f"),
+        Column("imbalance", "imbalance", ".1%"),
+    )
+    quick = {
+        "steps": 2,
+        "cfg_options": {
+            "train_dataloader.batch_size": 2,
+            "train_dataloader.num_workers": 0,
+            "model.teacher.type": "RandomFeatureTeacher",
+        },
+    }
+
+    @staticmethod
+    def add_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--config", default=TINY, help=f"what is trained (default: {TINY})")
+        add_options(command)
+        command.add_argument("--steps", type=int, default=20, help="real steps that count (default: 20)")
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> Result:
+        """Some real steps on this device, then arithmetic for 1 to 64 ranks."""
+        cfg = load_config(arguments.config, arguments.cfg_options)
+        check_config(cfg, unused=("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"))
+        with refusals(cfg.to_dict()), tempfile.TemporaryDirectory() as folder:
+            private = Config(cfg.to_dict())
+            private.merge_from_dict({"work_dir": folder, "launcher": "none", "log_level": "ERROR"})
+            runner = Runner.from_cfg(private)
+            rows, size, batch, pixels = _steps(runner, arguments.steps)
+        for side in dict.fromkeys((round(pixels**0.5), LARGE)):
+            rows += list(simulated(size, batch, side, RANKS, WINDOW))
+        bars = {row["what"]: 100 * row["imbalance"] for row in rows if row["imbalance"] is not None}
+        notes = [
+            "waits for data: share of the time in which the step waits for the loader; hooks and logging are not in the figures",
+            "of the limit: FLOPs of the step, teacher and frozen parts too, over what a product of square matrices reached",
+            "fill: patches over packs as large as the largest; imbalance: the dearest rank over the mean; "
+            f"of 2 x {WINDOW:,} images",
+        ]
+        settings = {"config": arguments.config, "steps": arguments.steps, "batch": batch, "size": size._asdict()}
+        return Result(settings, rows, [Panel("imbalance of ranks", bars)], notes)
 
 
 def simulated(size: Size, batch: int, side: int, ranks: Sequence[int], window: int) -> Iterator[dict]:

@@ -9,26 +9,42 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from benchmarks.speed.benchmark import SPEED_BENCHMARKS, TINY, SpeedBenchmark
 from benchmarks.speed.output import Column, Panel, Result
 
 SCRIPT = Path(__file__).with_name("until_first_step.py")
-COLUMNS = (
-    Column("until", "until"),
-    Column("seconds", "median s", ".2f"),
-    Column("least", "least s", ".2f"),
-    Column("most", "most s", ".2f"),
-)
 
 
-def run(arguments: argparse.Namespace) -> Result:
-    """Starts the training several times; the first ones only fill the cache."""
-    times = [start(arguments.config, arguments.options) for _ in range(arguments.warm + arguments.rounds)][arguments.warm :]
-    rows = [
-        {"until": name, "seconds": median(values), "least": min(values), "most": max(values), "all": values}
-        for name, values in {name: [each[name] for each in times] for name in times[0]}.items()
-    ]
-    panels = [Panel("seconds until", {row["until"]: row["seconds"] for row in rows})]
-    return Result("startup", {"config": arguments.config, "rounds": arguments.rounds}, COLUMNS, rows, panels, "seconds")
+@SPEED_BENCHMARKS.register_module(name="startup")
+class StartupTime(SpeedBenchmark):
+    """Seconds until torch is imported, and until the first step is done."""
+
+    compares = "seconds from the start of tools/train.py to the first step of the optimiser"
+    unit = "seconds"
+    columns = (
+        Column("until", "until"),
+        Column("seconds", "median s", ".2f"),
+        Column("least", "least s", ".2f"),
+        Column("most", "most s", ".2f"),
+    )
+    quick = {"rounds": 1, "warm": 0, "options": ["model.teacher.type=RandomFeatureTeacher", "train_dataloader.batch_size=2"]}
+
+    @staticmethod
+    def add_options(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--config", default=TINY, help=f"what is trained (default: {TINY})")
+        command.add_argument("--options", nargs="+", default=[], metavar="KEY=VALUE", help="handed to tools/train.py")
+        command.add_argument("--warm", type=int, default=1, help="starts that do not count (default: 1)")
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> Result:
+        """Starts the training several times; the first ones only fill the cache."""
+        times = [start(arguments.config, arguments.options) for _ in range(arguments.warm + arguments.rounds)][arguments.warm :]
+        rows = [
+            {"until": name, "seconds": median(values), "least": min(values), "most": max(values), "all": values}
+            for name, values in {name: [each[name] for each in times] for name in times[0]}.items()
+        ]
+        panels = [Panel("seconds until", {row["until"]: row["seconds"] for row in rows})]
+        return Result({"config": arguments.config, "rounds": arguments.rounds}, rows, panels)
 
 
 def start(config: str, options: list[str]) -> dict[str, float]:
