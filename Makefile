@@ -8,7 +8,7 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # else each process compiles FineViT and its tests anew
-.PHONY: help environment train learning tricks ablation downstream bench reliability ops test test-slow check format scenes pins
+.PHONY: help environment train vs-open-clip equal-flops ablation downstream bench reliability ops test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,11 +19,11 @@ environment: ## make or refresh .venv, and nothing else
 train: environment ## train the tiny Stage I on the embedded scenes; ends with a report page
 	@$(RUN) tools/train.py configs/finevit_tiny_stage1.py $(ARGS)
 
-learning: environment ## train Stages I and II and open_clip's towers for the same 15 minutes each; prints the table
-	@$(RUN) benchmarks/learning/run.py $(ARGS)
+vs-open-clip: environment ## train Stages I and II and open_clip's towers for the same 15 minutes each; prints the table
+	@$(RUN) benchmarks/vs_open_clip/run.py $(ARGS)
 
-tricks: environment ## train Stages I and II with what makes a step cheaper, at equal FLOPs; prints the table, draws the curves
-	@$(RUN) benchmarks/tricks/run.py $(ARGS)
+equal-flops: environment ## train Stages I and II with what makes a step cheaper, at equal FLOPs; prints the table, draws the curves
+	@$(RUN) benchmarks/equal_flops/run.py $(ARGS)
 
 ablation: environment ## train encoders by Stages I to III, tune a language model on each frozen one; prints the table, draws the plot
 	@$(RUN) benchmarks/ablation/run.py $(ARGS)

@@ -13,7 +13,7 @@ from finevit.planning.plan import Plan, Point
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from tricks import run  # noqa: E402
+from equal_flops import run  # noqa: E402
 
 FLOPS = {"milestones=[(0.0,112)]": 3.0, "DropPatches": 0.5}
 """How much dearer or cheaper a step gets by a setting."""

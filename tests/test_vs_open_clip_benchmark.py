@@ -1,4 +1,4 @@
-"""The benchmark of learning: towers of one size, the same captions and vocabulary, the minutes that were asked for."""
+"""The benchmark beside open_clip: towers of one size, the same captions and vocabulary, the minutes that were asked for."""
 
 import json
 import runpy
@@ -15,7 +15,7 @@ from finevit.registry import MODELS
 from finevit.scenes import Scenes
 
 ROOT = Path(__file__).parents[1]
-PEER = runpy.run_path(str(ROOT / "benchmarks/learning/open_clip_towers.py"))
+PEER = runpy.run_path(str(ROOT / "benchmarks/vs_open_clip/open_clip_towers.py"))
 
 
 def size(module: torch.nn.Module) -> int:
@@ -44,7 +44,7 @@ def test_the_peer_gets_the_same_captions():
 
 @pytest.mark.slow
 def test_one_command_runs_both_and_prints_the_table(tmp_path):
-    command = [sys.executable, "benchmarks/learning/run.py", "--minutes", "0.5", "--work-dir", str(tmp_path)]
+    command = [sys.executable, "benchmarks/vs_open_clip/run.py", "--minutes", "0.5", "--work-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = {row["side"]: row for row in json.loads((tmp_path / "results.json").read_text())["rows"]}

@@ -1,6 +1,6 @@
 """What minutes of training teach: FineViT's Stages I and II beside open_clip's towers, on the same scenes and captions.
 
-    python benchmarks/learning/run.py --minutes 15 --seeds 0 1 2
+    python benchmarks/vs_open_clip/run.py --minutes 15 --seeds 0 1 2
 
 Both are given the same wall-clock minutes of this machine, data loading included, evaluation and start-up apart. FineViT's
 numbers of steps follow from ``tools/train.py --plan``, which measures the machine first; the minutes that it then really took are
@@ -53,7 +53,7 @@ def peer(folder: Path, arguments: argparse.Namespace) -> dict:
         "--out",
         folder / "result.json",
     ]
-    runs.call("benchmarks/learning/open_clip_towers.py", *options)
+    runs.call("benchmarks/vs_open_clip/open_clip_towers.py", *options)
     return json.loads((folder / "result.json").read_text())
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--level", default="easy", choices=("easy", "medium", "hard"))
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--stage1", type=float, default=0.2, help="share of FineViT's minutes that Stage I gets; 0 leaves it out")
-    parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/learning")
+    parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/vs_open_clip")
     arguments = parser.parse_args()
     rows = []
     for seed in arguments.seeds:

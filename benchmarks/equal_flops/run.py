@@ -1,6 +1,6 @@
 """What makes training cheaper, at equal FLOPs: curves of what is learned over what it has cost.
 
-    python benchmarks/tricks/run.py --minutes1 1 --minutes2 2 --seeds 0 1 2
+    python benchmarks/equal_flops/run.py --minutes1 1 --minutes2 2 --seeds 0 1 2
 
 The recipe of each stage trains for its minutes, as ``tools/train.py --plan`` predicts them; each other variant for as many steps as
 cost the same planned FLOPs, teacher and text tower included. Stage II starts from one Stage I checkpoint (``--load-from``, or the
@@ -64,7 +64,7 @@ STAGES = {
 
 
 def main() -> None:
-    """Run what is not finished; after each seed, print the table and write ``results.json`` and ``tricks.svg``."""
+    """Run what is not finished; after each seed, print the table and write ``results.json`` and ``equal_flops.svg``."""
     arguments = parse()
     rows: list[dict] = []
     for seed in arguments.seeds:
@@ -106,8 +106,8 @@ def report(rows: Sequence[dict], arguments: argparse.Namespace) -> None:
     """Prints the table; numbers and plot go into the work dir, and with ``--out`` where they are committed too."""
     settings = {key: value for key, value in vars(arguments).items() if key not in ("work_dir", "out", "load_from")}
     runs.save(arguments.work_dir / "results.json", {"machine": runs.machine(), "settings": settings, "rows": list(rows)})
-    plot(rows, arguments.work_dir / "tricks.svg")
-    for name in ("results.json", "tricks.svg") if arguments.out else ():
+    plot(rows, arguments.work_dir / "equal_flops.svg")
+    for name in ("results.json", "equal_flops.svg") if arguments.out else ():
         shutil.copy(arguments.work_dir / name, f"{arguments.out}{Path(name).suffix}")
     print(f"\n{table(rows)}\n\nwritten to {arguments.work_dir}")
 
@@ -134,7 +134,7 @@ def plot(rows: Sequence[dict], file: Path) -> None:
     from finevit.visualization.plots import LINES
 
     numbers = list(dict.fromkeys(row["stage"] for row in rows))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tricks", "font.size": 9}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "equal_flops", "font.size": 9}):
         figure = Figure(figsize=(4.6 * len(numbers), 3.2), layout="constrained")
         for axes, number in zip(figure.subplots(1, len(numbers), squeeze=False)[0], numbers, strict=True):
             for index, name in enumerate(STAGES[number].variants):
@@ -158,8 +158,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--points", type=int, default=5, help="of each curve, without the one before training")
     parser.add_argument("--load-from", type=Path, help="the Stage I checkpoint that every Stage II starts from")
-    parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/tricks")
-    parser.add_argument("--out", help="copies numbers and plot to OUT.json and OUT.svg, such as benchmarks/results/tricks_NAME")
+    parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/equal_flops")
+    parser.add_argument(
+        "--out", help="copies numbers and plot to OUT.json and OUT.svg, such as benchmarks/results/equal_flops_NAME"
+    )
     arguments = parser.parse_args()
     arguments.work_dir, arguments.stages = arguments.work_dir.absolute(), sorted(set(arguments.stages))
     arguments.load_from = arguments.load_from and arguments.load_from.absolute()
