@@ -59,7 +59,7 @@ class PaintRegions:
     ``ResizeToBudget``; a record without a region is a ``BadSample``.
 
     Args:
-        patch: side of the encoder's patches in pixels; ``load_config`` fills in the model's.
+        patch: side of the encoder's patches in pixels; loading a config fills in the model's.
     """
 
     def __init__(self, *, patch: int = PATCH) -> None:

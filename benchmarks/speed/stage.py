@@ -16,9 +16,8 @@ from benchmarks.speed.measure import best_product, timed
 from benchmarks.speed.output import Column, Panel, Result
 from benchmarks.speed.packs import balanced, fill, imbalance, in_order, native_lengths
 from benchmarks.speed.work import Size
-from finevit.config.loading import load_config
+from finevit.config.loading import load
 from finevit.config.refusals import refusals
-from finevit.config.validation import check_config
 from finevit.engine.cli import add_options
 from finevit.planning.flops import step_flops
 from finevit.planning.scheduled import schedule_hooks
@@ -67,8 +66,8 @@ class StageSpeed(SpeedBenchmark):
     @staticmethod
     def run(arguments: argparse.Namespace) -> Result:
         """Some real steps on this device, then arithmetic for 1 to 64 ranks."""
-        cfg = load_config(arguments.config, arguments.cfg_options)
-        check_config(cfg, unused=("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator"))
+        unused = ("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator")
+        cfg = load(arguments.config, arguments.cfg_options, unused=unused)
         with refusals(cfg.to_dict()), tempfile.TemporaryDirectory() as folder:
             private = Config(cfg.to_dict())
             private.merge_from_dict({"work_dir": folder, "launcher": "none", "log_level": "ERROR"})

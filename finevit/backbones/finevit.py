@@ -46,7 +46,7 @@ class FineViT(BaseModule, ImageEncoder):
     Args:
         arch: a name of ``ARCHITECTURES`` or a dict with ``depth``, ``dim``, ``heads`` and ``hidden``.
         patch: side of a patch in pixels; None: 14, as in the paper. Where it is set, the patch embedding of a checkpoint that was
-            trained with patches of another size is resampled, which the log says. ``load_config`` has the loaders cut images alike.
+            trained with patches of another size is resampled, which the log says. The loaders cut images alike (``share_patch``).
         pool: ``mean`` (no parameters) or ``attention`` (a learned query).
         rope_theta: base of the rotary wavelengths, in patches.
         drop_path: stochastic depth of the last block; grows linearly from 0.

@@ -20,12 +20,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def print_config(path: str, options: dict) -> None:
     """The resolved config, or everything that is wrong with it."""
-    from finevit.config.loading import load_config
-    from finevit.config.validation import check_config
+    from finevit.config.loading import load
 
-    cfg = load_config(path, options)
-    check_config(cfg)
-    print(cfg.pretty_text)
+    print(load(path, options).pretty_text)
 
 
 def print_names(everything: bool) -> None:

@@ -42,13 +42,21 @@ def folder_of(arguments: argparse.Namespace, cfg: "Config") -> Path:
 
 
 def configure(arguments: argparse.Namespace) -> "Config":
-    """The config as it is for every set."""
-    from finevit.config.loading import load_config
-    from finevit.config.validation import check_config
+    """The checked config as it is for every set."""
+    from finevit.config.loading import load
+
+    def unused(cfg: "Config") -> tuple[str, ...]:
+        other = "val" if cfg.get("test_dataloader") and not arguments.benchmark else "test"
+        return "train_dataloader", f"{other}_dataloader", f"{other}_evaluator"
+
+    return load(arguments.config, arguments.cfg_options, prepare=lambda cfg: prepare(cfg, arguments), unused=unused)
+
+
+def prepare(cfg: "Config", arguments: argparse.Namespace) -> None:
+    """Writes into the config what a test is."""
     from finevit.engine.launch import check_launcher
     from finevit.engine.work_dir import TESTS
 
-    cfg = load_config(arguments.config, arguments.cfg_options)
     cfg.work_dir = str(folder_of(arguments, cfg) / TESTS)
     cfg.launcher = arguments.cfg_options.get("launcher", "none")
     check_launcher(cfg.launcher)
@@ -56,9 +64,6 @@ def configure(arguments: argparse.Namespace) -> "Config":
     others = [hook for hook in cfg.get("custom_hooks", []) if not hook["type"].endswith("ZeroShotHook")]
     cfg.custom_hooks = [*others, {"type": "finevit.ZeroShotHook"}]
     begin_bare(cfg)
-    unused = "val" if cfg.get("test_dataloader") and not arguments.benchmark else "test"
-    check_config(cfg, unused=("train_dataloader", f"{unused}_dataloader", f"{unused}_evaluator"))
-    return cfg
 
 
 def begin_bare(cfg: "Config") -> None:
@@ -82,7 +87,7 @@ def on_benchmark(cfg: "Config", text: str) -> "tuple[str, Config]":
     """Name and config of one of the evaluation sets, with pixels and text length of the config's validation set."""
     from mmengine.config import Config
 
-    from finevit.config.loading import share_tokenizer
+    from finevit.config.rules import share_tokenizer
     from finevit.config.validation import check_config
     from finevit.evaluation import benchmarks
     from finevit.registry import DATASETS

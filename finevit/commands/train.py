@@ -35,14 +35,18 @@ def parse_arguments(*, plan: bool) -> argparse.Namespace:
 
 def apply_flags(cfg: "Config", arguments: argparse.Namespace) -> None:
     """Writes the flags into the config, which stays the whole truth of the run."""
+    from finevit.engine.launch import check_launcher
+
     cfg.launcher = arguments.launcher or arguments.cfg_options.get("launcher", "none")
+    if not arguments.plan:
+        check_launcher(cfg.launcher)
     work_dir = arguments.work_dir or cfg.get("work_dir") or Path("work_dirs") / Path(arguments.config).stem
     cfg.work_dir = str(Path(work_dir).expanduser())
     if arguments.amp and cfg.get("optim_wrapper"):
-        from finevit.config.loading import drop_stale_arguments
+        from finevit.config.rules import drop_stale_arguments
 
         cfg.optim_wrapper.type = "finevit.BFloat16OptimWrapper"  # in any package's scope
-        drop_stale_arguments(cfg, "optim_wrapper")
+        drop_stale_arguments(cfg, "optim_wrapper.type")
     if arguments.resume not in (None, "auto"):
         cfg.resume, cfg.load_from = True, arguments.resume
     if cfg.get("load_from"):
@@ -75,21 +79,20 @@ def main(*, plan: bool = False) -> None:
 
 def train(arguments: argparse.Namespace, asked: Asked) -> None:
     """The command."""
-    from finevit.config.loading import load_config
+    from finevit.config.loading import load
     from finevit.config.refusals import refusals
-    from finevit.config.validation import check_config
-    from finevit.engine.launch import check_launcher
     from finevit.engine.newest_checkpoint import places
     from finevit.engine.work_dir import in_use
     from finevit.plugins import load_plugins
     from finevit.storage.places import check_writable
 
     load_plugins()
-    cfg = load_config(arguments.config, arguments.cfg_options)
-    apply_flags(cfg, arguments)
-    if not arguments.plan:
-        check_launcher(cfg.launcher)
-    check_config(cfg, unused=("test_dataloader", "test_evaluator"))
+    cfg = load(
+        arguments.config,
+        arguments.cfg_options,
+        prepare=lambda cfg: apply_flags(cfg, arguments),
+        unused=("test_dataloader", "test_evaluator"),
+    )
     check_writable(cfg.work_dir)
     if arguments.plan:
         begin(cfg, auto=arguments.resume == "auto")

@@ -10,7 +10,7 @@ STEPS = ("begin", "end")
 
 
 def resolve_shares(cfg: Config) -> None:
-    """Replace shares (floats from 0.0 to 1.0) by steps wherever a schedule names a step: ``begin``, ``end``, ``milestones``.
+    """A share of the run (0.0 to 1.0) becomes a step wherever a schedule names one: ``begin``, ``end``, ``milestones``.
 
     Whole numbers are steps already and stay. The resolved numbers are what the saved config shows. In a run too short to hold them
     all, the last of milestones at one step counts, and a ramp takes at least one step.

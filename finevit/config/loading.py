@@ -4,38 +4,33 @@ A name of a config file that starts with an underscore (``_steps = 600``) is pri
 loaded config, so an override of it is refused like any unknown setting instead of having no effect.
 """
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import MODELS, TRANSFORMS, Registry
 from mmengine.utils import import_modules_from_strings
 from yapf.yapflib import yapf_api
 
 from finevit.config.bundled import bundled, locate
-from finevit.config.fractions import resolve_shares
 from finevit.config.options import ConfigError, Given
-from finevit.config.own_data import LOADERS, SETTINGS, sources, use_own_data
+from finevit.config.own_data import SETTINGS, use_own_data
 from finevit.config.recorded import recorded_config
 from finevit.config.renamed import option_of_today, rename_settings
-from finevit.config.schema import RESERVED, arguments, misshapen, registered, scoped, slot_of
+from finevit.config.rules import AFTER_OPTION, RULES
+from finevit.config.schema import misshapen
 from finevit.config.text_settings import reader
+from finevit.config.validation import check_config
 from finevit.storage.regular import check_regular
 from finevit.suggest import did_you_mean
 
 MODULE2PACKAGE["mmseg"] = "mmseg"
 """MMEngine looks for ``mmseg::`` configs in a distribution ``mmsegmentation``; the maintained one is ``onedl-mmsegmentation``."""
 
-OF_WORKERS = ("persistent_workers", "prefetch_factor")
-"""What torch refuses in a dataloader without workers."""
-
-
-WITH_WEIGHTS = ("config", "tokenizer")
-"""What weights of a language model bring along."""
+Watch = Callable[[str | Callable, Config], None]
+"""Is told of each step of loading when it is done: the name of an option, or the function that is a rule."""
 
 
 def _formatted_once(format_code: Callable) -> Callable:
@@ -55,46 +50,58 @@ def _formatted_once(format_code: Callable) -> Callable:
 yapf_api.FormatCode = _formatted_once(yapf_api.FormatCode)
 
 
-def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
-    """Load the config file ``path``, or FineViT's own of that bare name; merge ``options`` (dotted name -> value).
+def load(
+    path: str | Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    prepare: Callable[[Config], Any] = lambda cfg: None,
+    unused: Collection[str] | Callable[[Config], Collection[str]] = (),
+) -> Config:
+    """The one door to a config that something is built from: loaded, prepared by the caller's ``prepare``, then checked whole.
 
-    The top-level settings ``data_root`` and ``val_data_root`` lead the dataloaders away from the embedded scenes, as
-    :func:`~finevit.config.own_data.use_own_data` says.
-    An option that names another ``type`` drops the arguments that the new component does not take, and the tokenizer where it
-    brings its own; ``model.llm.model`` drops ``config`` and ``tokenizer``, which its weights bring along; ``num_workers=0`` drops
-    the settings of workers. A transform that takes a ``tokenizer`` and names none gets that of ``model.text_encoder`` or of
-    ``model.llm``; one that takes ``patch`` or ``snap`` and names none gets ``model.backbone.patch``, or two of it.
+    ``options`` are those of :func:`load_config`. Of settings that are ``unused``, which may depend on the config, nothing will be
+    built. Call it after ``load_plugins``, so that the names of plugins are known.
+    """
+    cfg = load_config(path, options)
+    prepare(cfg)
+    check_config(cfg, unused=unused(cfg) if callable(unused) else unused)
+    return cfg
+
+
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None, *, watch: Watch = lambda step, cfg: None) -> Config:
+    """The config file ``path``, or FineViT's own of that bare name, with ``options`` (dotted name -> value), not yet checked.
+
+    Beside files and options, the rules of :mod:`finevit.config.rules` alone set or drop a value, and the settings ``data_root`` and
+    ``val_data_root``, as :func:`~finevit.config.own_data.use_own_data` says.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
-    return _completed(_read(locate(Path(path))), options if options is not None else {})
+    return _completed(_read(locate(Path(path))), options if options is not None else {}, watch)
 
 
-def _completed(cfg: Config, options: dict[str, Any]) -> Config:
+def _completed(cfg: Config, options: Mapping[str, Any], watch: Watch = lambda step, cfg: None) -> Config:
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
-    before = {name: cfg.get(name) for name in SETTINGS}
+    roots = {name: cfg.get(name) for name in SETTINGS}
     rename_settings(cfg._cfg_dict)
+    watch(rename_settings, cfg)
     for given in sorted(options, key=_turn):
         name = option_of_today(cfg._cfg_dict, given, options)
         _override(cfg, name, options, given)
+        watch(name, cfg)
         if name == "custom_imports.imports":
             _import_custom(cfg)
-        if name.endswith(".type"):
-            drop_stale_arguments(cfg, name.removesuffix(".type"))
-        if name == "model.llm.model" and cfg.model.llm.model:
-            for stale in WITH_WEIGHTS:
-                cfg.model.llm.pop(stale, None)
+        for follows in AFTER_OPTION:
+            follows(cfg, name)
+            watch(follows, cfg)
     rename_settings(cfg._cfg_dict)
+    watch(rename_settings, cfg)
     if _plain_scope(cfg) and (errors := misshapen(cfg.to_dict())):
         raise ConfigError("\n  ".join(["the config cannot be used:", *errors]))
-    for loader in [cfg[name] for name in LOADERS if isinstance(cfg.get(name), dict) and cfg[name].get("num_workers") == 0]:
-        for name in OF_WORKERS:
-            loader.pop(name, None)
-    if not (cfg.get("default_scope") or "").startswith("mm"):  # there, data_root is a variable
-        use_own_data(cfg, options, before)
-    share_tokenizer(cfg)
-    share_patch(cfg)
-    resolve_shares(cfg)
+    use_own_data(cfg, options, roots)
+    watch(use_own_data, cfg)
+    for rule in RULES:
+        rule(cfg)
+        watch(rule, cfg)
     return cfg
 
 
@@ -177,95 +184,3 @@ def _read_text(cfg: Config, name: str, text: str) -> Any:
         return reader(cfg, name)(text)
     except ValueError as error:
         raise ConfigError(f"--cfg-options {name}={text}: {error}; name the settings of a dict one by one: A.B=1 A.C=2") from error
-
-
-def drop_stale_arguments(cfg: Config, path: str) -> None:
-    """What the config said to the component that ``path`` held before and the one there now does not take."""
-    node: Any = cfg
-    for part in path.split("."):
-        node = node[int(part)] if isinstance(node, list | tuple) else node[part]
-    slot = slot_of(path.rpartition(".")[2], node)
-    component = registered(scoped(slot.registry, cfg.get("default_scope") or "mmengine"), node["type"]) if slot else None
-    if slot is None or component is None or (takes := arguments(component)).open:
-        return
-    for name in [name for name in node if name not in takes.names | RESERVED | set(slot.extra)]:
-        del node[name]
-    if _own_tokenizer(component):
-        node.pop("tokenizer", None)
-
-
-def share_tokenizer(cfg: Config) -> None:
-    """The loaders read with the tokenizer of the text encoder or LLM: its ``tokenizer``, or the Hugging Face ``model`` itself."""
-    model = cfg.get("model")
-    encoder = model.get("text_encoder") or model.get("llm") if isinstance(model, dict) else None
-    if not isinstance(encoder, dict):
-        return
-    component = _component(cfg, MODELS, encoder)
-    tokenizer = encoder.get("tokenizer") or encoder.get("model") or _own_tokenizer(component)
-    for transform in [part for loader in LOADERS for part in _dicts(cfg.get(loader))]:
-        if tokenizer and not transform.get("tokenizer") and _takes_tokenizer(_component(cfg, TRANSFORMS, transform)):
-            transform["tokenizer"] = tokenizer
-
-
-def share_patch(cfg: Config) -> None:
-    """The loaders cut images into patches of ``model.backbone.patch``, from sides of whole pairs of them."""
-    model = cfg.get("model")
-    backbone = model.get("backbone") if isinstance(model, dict) else None
-    patch = backbone.get("patch") if isinstance(backbone, dict) else None
-    if not isinstance(patch, int) or patch < 1:
-        return
-    for transform in [part for loader in LOADERS for part in _dicts(cfg.get(loader))]:
-        component = _component(cfg, TRANSFORMS, transform)
-        takes = inspect.signature(component).parameters if component else {}
-        for name in {"patch", "snap"} & takes.keys():
-            value = transform.setdefault(name, patch if name == "patch" else 2 * patch)
-            if value % patch or (name == "patch" and value != patch):
-                told = f"{transform['type']}.{name}={value!r} does not go with model.backbone.patch={patch}"
-                raise ConfigError(f"{told}: leave it out, or give {'the same' if name == 'patch' else 'a multiple'}")
-
-
-def untold_tokenizers(cfg: Config) -> list[str]:
-    """What is wrong where transforms still lack a tokenizer, since the model's own part names one only when it is built."""
-    model = cfg.get("model")
-    name = next((name for name in ("text_encoder", "llm") if isinstance(model, dict) and isinstance(model.get(name), dict)), "")
-    component = _component(cfg, MODELS, model[name]) if name else None
-    reading = [(path, each) for path, each in _transforms(cfg) if _takes_tokenizer(_component(cfg, TRANSFORMS, each))]
-    lacking = [path for path, each in reading if not each.get("tokenizer")]
-    if not lacking or not component or _takes_tokenizer(component):
-        return []
-    own = 'give the class an attribute tokenizer = "NAME_OR_FOLDER", or an argument tokenizer with such a default'
-    options = " ".join(f"{path}.tokenizer=NAME_OR_FOLDER" for path in lacking)
-    problem = f"model.{name}.type={model[name]['type']!r} names no tokenizer before it is built, but the loaders need it"
-    return [f"{problem}: {own}; or name it by --cfg-options {options}"]
-
-
-def _transforms(cfg: Config) -> Iterator[tuple[str, dict]]:
-    """Dotted name and config of the transforms of each dataloader."""
-    for path, dataset in sources(cfg):
-        for index, transform in enumerate(dataset.get("transforms") or ()):
-            yield f"{path}.transforms.{index}", transform
-
-
-def _component(cfg: Config, registry: Registry, part: dict) -> Callable | None:
-    """The component of that registry which a part of a config names."""
-    kind = part.get("type")
-    return registered(scoped(registry, cfg.get("default_scope") or "mmengine"), kind) if isinstance(kind, str) else None
-
-
-def _takes_tokenizer(component: Callable | None) -> bool:
-    return component is not None and "tokenizer" in inspect.signature(component).parameters
-
-
-def _own_tokenizer(component: Callable | None) -> str:
-    """The tokenizer of a component for which nothing else is set: its argument's default, or that of the class."""
-    default = inspect.signature(component).parameters["tokenizer"].default if component and _takes_tokenizer(component) else ""
-    own = default if isinstance(default, str) and default else getattr(component, "tokenizer", "")
-    return own if isinstance(own, str) else ""
-
-
-def _dicts(node: Any) -> Iterator[dict]:
-    """Every dict in a part of a config."""
-    if isinstance(node, dict):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
-        yield from _dicts(child)

@@ -19,13 +19,15 @@ EMBEDDED_CAPTIONERS: dict[str, Any] = {"weights": {"long": 0.9, "short": 0.1}, "
 
 
 def use_own_data(cfg: Config, options: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    """Lead the dataloaders to ``data_root``, and those of validation and test to ``val_data_root`` where it is set.
+    """``data_root`` leads the dataloaders away from the embedded scenes, ``val_data_root`` those of validation and test.
 
     A source of the embedded scenes becomes ``OpenData`` there. What was said of it stays and is checked like any argument; only
     what ``Scenes`` alone takes gives way, unless an option named it. Another source gets the path where it takes one and names
     none. One that names its own keeps it in validation; in training it has to give way, which is said, to an option.
     ``options`` are those of the command line, ``before`` the roots that the config file had.
     """
+    if (cfg.get("default_scope") or "").startswith("mm"):  # there, data_root is a variable
+        return
     found = dict(sources(cfg))
     old = {*before.values(), *(dataset["source"].get("data_root") for path, dataset in found.items() if _trains(path))}
     for setting in [setting for setting in SETTINGS if cfg.get(setting) is not None]:

@@ -14,10 +14,10 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from torch import nn
 
-from finevit.config.loading import ConfigError, untold_tokenizers
-from finevit.config.options import INPUTS
+from finevit.config.options import INPUTS, ConfigError
 from finevit.config.own_data import SETTINGS, roots
 from finevit.config.ranges import unfit_schedules, unpackable, wrong_foreign, wrong_schedules
+from finevit.config.rules import untold_tokenizers
 from finevit.config.schema import (
     IGNORED,
     PLAIN,

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from mmengine.device import get_device
 
-from finevit.config.loading import load_config
+from finevit.config.loading import load
 from finevit.config.own_data import LOADERS
 from finevit.config.recorded import check_answers
 from finevit.config.refusals import refusals
-from finevit.config.validation import check_config
 from finevit.contracts import BadSample, ImageBudget, Question
 from finevit.datasets.dataset import PIXELS
 from finevit.datasets.transforms.dialogue_transforms import TokenizeDialogue, pack_dialogues
@@ -67,8 +66,7 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
 
     Images have the pixels, and image and question the length, of the config's validation set.
     """
-    cfg = load_config(config, {})
-    check_config(cfg, unused=LOADERS)
+    cfg = load(config, unused=LOADERS)
     remedy = "serve it with the config that it was trained with"
     content = read_checkpoint(checkpoint, setting="checkpoint", remedy="give one of Stage III")
     check_answers(checkpoint, content.get("meta"))
