@@ -134,9 +134,20 @@ def leave(code: int, line: str) -> None:
     os._exit(code)
 
 
+def end_workers(code: int, line: str = "a worker does not end, not even by SIGKILL; left without it") -> None:
+    """Kills the workers. One that cannot be killed would hold the process where Python waits for it: then it leaves at once."""
+    if not kill_workers():
+        leave(code, line)
+
+
+def in_main_thread() -> bool:
+    """Whether this is the thread that alone hears signals."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def kill_workers(seconds: float = 5.0) -> bool:
     """Kills the worker processes, stopped ones too, which nothing less ends; whether all are gone after so many seconds."""
-    if threading.current_thread() is threading.main_thread():
+    if in_main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise that they died
     workers = multiprocessing.active_children()
     for worker in workers:
@@ -185,7 +196,7 @@ _listening = False
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Has a handler for the signals that are not ignored; the outermost one counts. Only the main thread can have one."""
     global _listening
-    if _listening or threading.current_thread() is not threading.main_thread():
+    if _listening or not in_main_thread():
         yield
         return
     before = {each: signal.getsignal(each) for each in ENDING if signal.getsignal(each) != signal.SIG_IGN}

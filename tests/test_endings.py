@@ -19,10 +19,11 @@ from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from finevit.datasets import worker_board
+from finevit.datasets.worker_board import _begin, died
 from finevit.engine.hooks import ending_hook, loader_watch_hook
 from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook
 from finevit.engine.hooks.ending_hook import EndingHook, saving
-from finevit.engine.hooks.loader_watch_hook import LoaderWatchHook, _begin, died, watched
+from finevit.engine.hooks.loader_watch_hook import LoaderWatchHook, watched
 from finevit.signals import Asked, Stuck, kill_workers
 
 LIMIT = 0.3

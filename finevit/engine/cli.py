@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIG_IGN, SIGALRM, SIGINT, SIGPIPE, signal
 from typing import Any, NoReturn
 
-from finevit.signals import Interrupted, Stuck, kill_workers, leave, raised
+from finevit.signals import Interrupted, Stuck, end_workers, raised
 from finevit.storage.places import FAULTS, FULL, fault, full_place, remedy_for
 
 OURS = ("finevit", "finevit_plugins")
@@ -63,7 +63,7 @@ def user_errors() -> Iterator[None]:
     except Stuck as error:
         _end(str(error))
     except (RuntimeError, ConnectionError, EOFError) as error:
-        from finevit.engine.hooks.loader_watch_hook import died
+        from finevit.datasets.worker_board import died
 
         told = died(error)
         if os.environ.get("FINEVIT_TRACEBACK") == "1" or not told:
@@ -90,8 +90,7 @@ def _end(told: str) -> NoReturn:
     """Without the workers, of which one may be stopped."""
     signal(SIGALRM, SIG_IGN)  # of the watch of loaders
     print(f"error: {told}", file=sys.stderr)
-    if not kill_workers():
-        leave(2, "a worker does not end, not even by SIGKILL; left without it")
+    end_workers(2)
     raise SystemExit(2) from None
 
 

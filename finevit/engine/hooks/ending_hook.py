@@ -11,10 +11,11 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from finevit.console import say
+from finevit.datasets.worker_board import died
 from finevit.engine.checkpoints import save_now
 from finevit.engine.hooks.checkpoint_hook import between_updates
-from finevit.engine.hooks.loader_watch_hook import LoaderWatchHook, died
-from finevit.signals import TOGETHER, Asked, Interrupted, Stuck, kill_workers, leave
+from finevit.engine.hooks.loader_watch_hook import LoaderWatchHook
+from finevit.signals import TOGETHER, Asked, Interrupted, Stuck, end_workers
 
 GOING_ON = "to go on: the same command with --resume"
 
@@ -78,7 +79,7 @@ def saving(runner: Runner, hook: EndingHook) -> Iterator[None]:
     except Interrupted as signal:
         _interrupted(runner, hook, signal)
     except (Stuck, RuntimeError, ConnectionError, EOFError) as error:
-        fault = str(error) if isinstance(error, Stuck) else died(error, hook.watch)
+        fault = str(error) if isinstance(error, Stuck) else died(error, hook.watch.whose)
         if not fault:
             raise
         hook.watch.came()
@@ -87,7 +88,7 @@ def saving(runner: Runner, hook: EndingHook) -> Iterator[None]:
             _interrupted(runner, hook, Interrupted(hook.asked.number))
         fault = f"{fault}. {_kept(runner, hook) if runner.world_size == 1 else GOING_ON}"
         runner.logger.info(f"the run ended: {fault}")
-        _end_workers(2, f"error: {fault}")
+        end_workers(2, f"error: {fault}")
         raise ValueError(fault) from None
 
 
@@ -95,14 +96,8 @@ def _interrupted(runner: Runner, hook: EndingHook, signal: Interrupted) -> NoRet
     hook.watch.came()
     hook.asked.wait_until_told()
     say(f"{signal.name}: {_kept(runner, hook)}", runner.logger)
-    _end_workers(signal.code)
+    end_workers(signal.code)
     raise SystemExit(signal.code) from None
-
-
-def _end_workers(code: int, line: str = "") -> None:
-    """A worker that cannot be killed would hold the process where Python waits for it."""
-    if not kill_workers():
-        leave(code, line or "a worker does not end, not even by SIGKILL; left without it")
 
 
 def _kept(runner: Runner, hook: EndingHook) -> str:
