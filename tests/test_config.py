@@ -510,7 +510,10 @@ def test_inspect_config(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["inspect_config.py", str(TINY), "--cfg-options", "train_cfg.max_iters=7"])
     runpy.run_path(str(ROOT / "tools/inspect_config.py"), run_name="__main__")
     said = capsys.readouterr().out
-    assert "max_iters=7" in said
+    (steps,) = [line.split() for line in said.splitlines() if line.startswith("train_cfg.max_iters=")]
+    assert steps[:2] == ["train_cfg.max_iters=7", "--cfg-options,"]
+    assert " ".join(steps[2:]).startswith("before 600 of configs/finevit_tiny_stage1.py:")
+    assert "rule share_patch" not in said  # which changed nothing
     assert "FineViT                      finevit.backbones.finevit\n" in said
     assert "LinearResolution             finevit_plugins.schedules  (plugin bundled of finevit 0." in said
 

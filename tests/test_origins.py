@@ -1,183 +1,108 @@
-"""Where weights come from: what is loaded is told, and what is frozen and random, or does other than it was trained to."""
+"""What set each value of a config: files, options, rules and defaults, each told by name."""
 
-import logging
-import time
-from contextlib import contextmanager
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
-import torch
-from mmengine.logging import MMLogger
-from mmengine.model import BaseModel
-from mmengine.optim import build_optim_wrapper
-from mmengine.runner.checkpoint import load_state_dict
-from torch import nn
+from mmengine.config import Config
 
-from finevit.backbones import FineViT
-from finevit.engine.hooks.origins_hook import OriginsHook
+from finevit.config.bundled import FOLDER, bundled
+from finevit.config.loading import load_config
+from finevit.config.origins import Traced, leaves
 from finevit.plugins import load_plugins
-from finevit.registry import MODELS
-
-SMALL = {"depth": 2, "dim": 32, "heads": 2, "hidden": 48}
-IMAGES = torch.rand(1, 3, 28, 28) + 0.1
 
 
-@contextmanager
-def told():
-    """The lines of a logger of MMEngine, which does not hand them on; a new one, without the files of other runs."""
-    lines, handler, name = [], logging.Handler(), f"told-{time.time_ns()}"
-    handler.emit = lambda record: lines.append(record.getMessage())
-    MMLogger.get_instance(name).addHandler(handler)
-    try:
-        yield lines
-    finally:
-        MMLogger._instance_dict.pop(name)
-
-
-def saved(path, **settings) -> str:
-    """A checkpoint of an encoder, with its config."""
-    encoder = FineViT(arch=SMALL, **settings)
-    state = {f"backbone.{name}": value for name, value in encoder.state_dict().items()}
-    config = {"type": "ContrastiveLearning", "backbone": {"type": "FineViT", "arch": SMALL, **settings}}
-    torch.save({"meta": {"cfg": f"model = {config!r}", "iter": 1}, "state_dict": {**state, "head.w": torch.ones(1)}}, path)
-    return str(path)
-
-
-def pretrained(checkpoint, prefix="backbone.", **settings) -> FineViT:
-    config = {"type": "Pretrained", "checkpoint": checkpoint, "prefix": prefix}
-    return FineViT(arch=SMALL, init_cfg=config, **settings)
-
-
-class Classifier(BaseModel):
-    """As OpenMMLab's: a backbone and more."""
-
-    def __init__(self, backbone) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, nn.Linear(32, 2)
-
-    def forward(self, images):
-        return self.head(self.backbone(images)[0].mean((2, 3)))
-
-
-@pytest.mark.parametrize("prefix", ["backbone.", "backbone"])
-def test_what_is_loaded_is_told_in_a_line(tmp_path, prefix):
-    file = saved(tmp_path / "a.pth")
-    model = Classifier(pretrained(file, prefix, frozen=True))
-    with told() as lines:
-        model.init_weights()
-        model(IMAGES)
-    tensors = len(model.backbone.state_dict())
-    assert f"encoder: {tensors} tensors from {file!r} (prefix 'backbone.')" in lines
-    of_encoder = [line for line in lines if line.startswith("\nbackbone.")]
-    assert len(of_encoder) == len(list(model.backbone.parameters()))
-    assert all(f"loaded from {file}" in line and "same before and after" not in line for line in of_encoder)
-    assert not any("RANDOM" in line for line in lines)
-
-
-def test_a_prefix_of_nothing_is_told_with_those_there_are(tmp_path):
-    with pytest.raises(ValueError, match=r"'encoder.': no weights of the file begin so, but with backbone, head; set"):
-        pretrained(saved(tmp_path / "a.pth"), "encoder.").init_weights()
-
-
-@pytest.mark.parametrize("freeze", ["frozen", "requires_grad", "lora"])
-def test_frozen_random_weights_are_warned_of_under_any_runner(freeze):
-    backbone = pretrained(None, frozen=freeze == "frozen")
-    if freeze != "frozen":
-        backbone.requires_grad_(False)
-    if freeze == "lora":
-        backbone.blocks[0].attention.qkv.lora_down = nn.Linear(32, 2)
-    model = Classifier(backbone)
-    with told() as lines:
-        model.init_weights()
-        with torch.no_grad():
-            model(IMAGES)
-        assert not any("RANDOM" in line for line in lines)
-        for _ in range(2):
-            model(IMAGES)
-    (line,) = [line for line in lines if "RANDOM" in line]
-    assert "it is frozen" in line if freeze != "lora" else "of it is frozen" in line
-    assert "--cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT" in line
-    assert any("drawn at random by FineViT" in text for text in lines)
-
-
-def test_what_is_trained_or_loaded_later_is_not_warned_of(tmp_path):
-    tuned, later = Classifier(pretrained(None)), Classifier(pretrained(None, frozen=True))
-    load_state_dict(later, torch.load(saved(tmp_path / "a.pth"))["state_dict"], strict=False)  # as load_from does it
-    with told() as lines:
-        tuned(IMAGES)
-        later(IMAGES)
-    assert not later.backbone.random
-    assert lines == []
-
-
-def runner(model, resume=False, **paramwise) -> SimpleNamespace:
-    wrapper = build_optim_wrapper(model, {"optimizer": {"type": "SGD", "lr": 1.0}, "paramwise_cfg": paramwise})
-    return SimpleNamespace(model=model, optim_wrapper=wrapper, _resume=resume, _load_from="a.pth")
-
-
-def test_a_rate_of_zero_freezes_too():
-    model = Classifier(pretrained(None))
-    with told() as lines:
-        OriginsHook().before_train_iter(runner(model), 0)
-        assert not any("RANDOM" in line for line in lines)
-        OriginsHook().before_train_iter(runner(model, custom_keys={"backbone": {"lr_mult": 0.0}}), 0)
-        model(IMAGES)
-    assert sum("model.backbone: its weights are RANDOM and it is frozen" in line for line in lines) == 1
-
-
-def test_parts_of_the_stages_are_warned_of():
+@pytest.fixture(scope="module", autouse=True)
+def _plugins():
     load_plugins()
-    arch = {"type": "FineViT", "arch": SMALL}
-    text = {"type": "TextTransformer", "depth": 1, "dim": 32, "heads": 2}
-    two = MODELS.build({"type": "ContrastiveLearning", "backbone": arch, "text_encoder": text, "head": {"type": "SigmoidHead"}})
-    llm = {"type": "PlainLLM", "depth": 1, "dim": 32, "heads": 2}
-    three = MODELS.build(
-        {"type": "LLMAlignment", "backbone": arch, "connector": {"type": "MergeConnector", "hidden": 8}, "llm": llm}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch) -> Path:
+    """A config on a base beside it, on one of FineViT's."""
+    base = ["_base_ = 'finevit::finevit_tiny_stage2.py'", "model = dict(", "    head=dict(embed_dim=64, weight=2.0),", ")"]
+    (tmp_path / "base.py").write_text("\n".join(base))
+    leaf = [
+        "_base_ = ['base.py']",
+        "_steps = 9",
+        "train_cfg = dict(max_iters=_steps)",
+        "model = dict(",
+        "    head=dict(",
+        "        weight=1.0,",
+        "    ),",
+        "    text_encoder=dict(_delete_=True, type='TextTransformer', tokenizer='scenes', depth=1, dim=64, heads=1),",
+        ")",
+        "custom_hooks = [dict(type='NonFiniteHook'),",
+        "    dict(type='BadSamplesHook', show=3)]",
+    ]
+    (tmp_path / "own.py").write_text("\n".join(leaf))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "own.py"
+
+
+def told(traced: Traced) -> dict[str, tuple]:
+    return {row.name: (row.value, *row.origin) for row in traced.rows()}
+
+
+def test_files_are_told_with_the_line_and_what_they_override(own):
+    rows = told(Traced(own, {}))
+    assert rows["train_cfg.max_iters"] == (9, "own.py:3", "400 of finevit::finevit_tiny_stage2.py:26")
+    assert rows["model.head.weight"] == (1.0, "own.py:6", "2.0 of base.py:3")
+    assert rows["model.head.embed_dim"] == (64, "base.py:3", "256 of finevit::finevit_tiny_stage2.py:13")
+    assert rows["model.type"][1:] == ("finevit::finevit_tiny_stage2.py:10", "")
+    assert rows["randomness.seed"][:2] == (0, "finevit::_base_/runtime.py:11")
+    assert rows["custom_hooks.1.show"] == (3, "own.py:11", "")  # a list takes the place of another whole
+    assert rows["model.text_encoder.context"][1] == "default of TextTransformer"  # _delete_ took the base's away
+    assert not [name for name in rows if name.startswith("_")]
+
+
+def test_options_rules_and_defaults_are_told(own, tmp_path):
+    options = {"train_dataloader.num_workers": 0, "model.head.weight": 1.0, "data_root": str(tmp_path)}
+    traced = Traced(own, options)
+    rows = told(traced)
+    assert rows["train_dataloader.num_workers"][:2] == (0, "--cfg-options")
+    assert rows["model.head.weight"] == (1.0, "--cfg-options", "")  # set, though to what it was
+    assert rows["train_dataloader.dataset.source.type"][:2] == ("OpenData", "rule use_own_data")
+    assert rows["train_dataloader.dataset.source.type"][2].startswith("'Scenes' of finevit::_base_/embedded_scenes.py:")
+    assert rows["train_dataloader.dataset.transforms.4.tokenizer"][:2] == ("scenes", "rule share_tokenizer")
+    assert rows["train_dataloader.batch_sampler.resolution.milestones"] == (
+        [(0, 84), (5, 112)],
+        "rule resolve_shares",
+        "[(0.0, 84), (0.6, 112)] of finevit::finevit_tiny_stage2.py:18",
     )
-    for model, switch, part in (
-        (two, "text_frozen", "text_encoder"),
-        (two, "backbone_frozen", "backbone"),
-        (three, "llm_frozen", "llm"),
-        (three, "connector_frozen", "connector"),
-    ):
-        with told() as lines:
-            OriginsHook().before_train_iter(runner(model), 0)
-            assert not any("RANDOM" in line for line in lines)
-            setattr(model, switch, True)
-            hook = OriginsHook()
-            for _ in range(2):
-                hook.before_train_iter(runner(model), 0)
-            setattr(model, switch, False)
-        (line,) = [line for line in lines if "RANDOM" in line]
-        assert line.startswith(f"model.{part}: ")
-        assert "--cfg-options load_from=CHECKPOINT" in line
+    assert rows["model.backbone.window"] == (0, "default of FineViT", "")
+    assert rows["default_hooks.checkpoint.save_optimizer"] == (True, "default of StreamingCheckpointHook", "")  # by **kwargs
+    assert rows["train_dataloader.drop_last"] == (False, "default of DataLoader", "")
+    assert rows["auto_scale_lr"] == (None, "default of Runner", "")
+    dropped = {row.name: (row.value, *row.origin) for row in traced.dropped}
+    assert dropped["train_dataloader.persistent_workers"][::2] == (True, "finevit::_base_/embedded_scenes.py:6")
+    assert dropped["train_dataloader.persistent_workers"][1] == "rule drop_worker_settings"
+    assert [*traced.rules] == ["use_own_data", "drop_worker_settings", "share_tokenizer", "resolve_shares"]
+    assert traced.rules["use_own_data"].startswith("data_root leads the dataloaders away from the embedded scenes")
 
 
-@pytest.mark.parametrize(
-    ("then", "now", "other"),
-    [({"rope_theta": 50.0}, {}, "rope_theta was 50.0, is 100.0"), ({}, {"arch": {**SMALL, "heads": 4}}, "heads was 2, is 4")],
-)
-def test_another_function_than_the_checkpoints_is_told(tmp_path, then, now, other):
-    """Both leave the shapes of the weights as they are; windows are meant to differ."""
-    file = saved(tmp_path / "a.pth", **then)
-    settings = {"arch": SMALL, "window": 2, **now, "init_cfg": {"type": "Pretrained", "checkpoint": file, "prefix": "backbone"}}
-    model = Classifier(FineViT(**settings))
-    with told() as lines:
-        model.backbone.init_weights()
-    (line,) = [line for line in lines if "other than it was trained to" in line]
-    assert other in line
-    checkpoint = torch.load(file)
-    with told() as lines:
-        OriginsHook().after_load_checkpoint(runner(model), checkpoint)
-    lines = [line for line in lines if "load_from=" in line]
-    tensors = len(model.backbone.state_dict())
-    assert lines[0] == f"backbone: {tensors} of {tensors} tensors from load_from='a.pth'"
-    assert other in lines[1]
-    with pytest.raises(ValueError, match=f"resume='a.pth': model.backbone would do other than it was trained to: {other}"):
-        OriginsHook().after_load_checkpoint(runner(model, resume=True), checkpoint)
+def test_another_type_and_what_it_drops_are_told():
+    traced = Traced("finevit_tiny_stage3", {"model.llm.model": "smollm2-135m"})
+    assert told(traced)["model.llm.model"][:2] == ("smollm2-135m", "--cfg-options")
+    assert {row.origin.place for row in traced.dropped if row.name.startswith("model.llm.")} == {"rule drop_of_weights"}
+    assert "model.llm.tokenizer" in [row.name for row in traced.dropped]
 
 
-def test_the_same_function_is_not_told_of(tmp_path):
-    with told() as lines:
-        pretrained(saved(tmp_path / "a.pth", rope_theta=50.0, window=2), rope_theta=50).init_weights()
-    assert [line for line in lines if "was" in line] == []
+def test_a_renamed_setting_is_told_with_its_old_name(own):
+    own.write_text(own.read_text() + "\ntrain_dataloader = dict(batch_sampler=dict(patch_drop=dict(type='Constant', value=0.5)))")
+    traced = Traced(own, {})
+    old = "train_dataloader.batch_sampler.patch_drop.value of own.py:12"
+    value = told(traced)["train_dataloader.batch_sampler.schedules.DropPatches.share.value"]
+    assert value == (0.5, "rule rename_settings", old)
+    assert not [row for row in traced.dropped if "patch_drop" in row.name]
+
+
+@pytest.mark.parametrize("name", [name for name, path in bundled().items() if path.parent == FOLDER])
+def test_every_value_has_an_origin_and_none_is_changed(name):
+    traced = Traced(name, {})
+    merges = Config._merge_a_into_b
+    assert traced.cfg.to_dict() == load_config(name).to_dict()
+    assert Config._merge_a_into_b is merges
+    assert merges.__module__ == "mmengine.config.config"
+    given = {row.name: row.value for row in traced.rows() if not row.origin.place.startswith("default")}
+    assert given == {".".join(name): value for name, value in leaves(load_config(name)._cfg_dict)}
+    assert not [row for row in traced.rows() if row.origin.place == "MMEngine"]

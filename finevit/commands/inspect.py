@@ -1,11 +1,17 @@
-"""Print a config as it resolves, checked, and every name that configs can use with the place it comes from.
+"""Print a config as it resolves, checked, with what set each value, and every name that configs can use with its place.
 
-``finevit inspect CONFIG [--cfg-options KEY=VALUE ...]``; without a config, the names alone.
+``finevit inspect CONFIG [--cfg-options KEY=VALUE ...]``; without a config, the names alone. What sets a value is a file and its
+line, an option, a rule of loading (``finevit.config.rules``), or the default of a signature.
 """
 
 import argparse
+import math
 
 from finevit.engine.cli import add_options, until_closed, user_errors
+
+STYLES = {"--cfg-options": "bold green", "rule": "bold yellow", "default": "dim"}
+"""Of a value on a terminal, by what set it; a file's are plain."""
+WIDTH = 72
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -19,10 +25,24 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def print_config(path: str, options: dict) -> None:
-    """The resolved config, or everything that is wrong with it."""
-    from finevit.config.loading import load
+    """The resolved config with the origin of each value, or everything that is wrong with it."""
+    from rich.console import Console
+    from rich.text import Text
 
-    print(load(path, options).pretty_text)
+    from finevit.config.origins import Traced, show
+    from finevit.config.validation import check_config
+
+    traced = Traced(path, options)
+    check_config(traced.cfg)
+    console = Console(highlight=False, soft_wrap=True)
+    for row in traced.rows():
+        place, before = row.origin
+        told = Text(f"{row.name}={show(row.value, math.inf)}".ljust(WIDTH), STYLES.get(place.partition(" ")[0], ""))
+        console.print(told.append(f"  {place}", "dim").append(f", before {before}" if before else "", "dim"))
+    for name, value, (place, before) in traced.dropped:
+        console.print(f"dropped: {name}={show(value)} of {before}, by {place}")
+    for name, what in traced.rules.items():
+        console.print(f"rule {name}: {what}")
 
 
 def print_names(everything: bool) -> None:

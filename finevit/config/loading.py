@@ -30,7 +30,7 @@ MODULE2PACKAGE["mmseg"] = "mmseg"
 """MMEngine looks for ``mmseg::`` configs in a distribution ``mmsegmentation``; the maintained one is ``onedl-mmsegmentation``."""
 
 Watch = Callable[[str | Callable, Config], None]
-"""Is told of each step of loading when it is done: the name of an option, or the function that is a rule."""
+"""Is told of each step of loading when it is done: the name of an option ("" for all files), or the function that is a rule."""
 
 
 def _formatted_once(format_code: Callable) -> Callable:
@@ -79,6 +79,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, *, w
 
 
 def _completed(cfg: Config, options: Mapping[str, Any], watch: Watch = lambda step, cfg: None) -> Config:
+    watch("", cfg)
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
     roots = {name: cfg.get(name) for name in SETTINGS}

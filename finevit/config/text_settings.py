@@ -30,7 +30,7 @@ def reader(cfg: Config, name: str) -> Callable[[str], Any]:
     holder = _walk(cfg, parents)
     if key == "type" or key in PATHS:
         return text_of
-    component = Runner if holder is cfg else _component(cfg, parents, holder)
+    component = Runner if holder is cfg else component_of(cfg, parents, holder)
     said = argument(component, key) if component else None
     kinds = set(_kinds(said.annotation)) if said else set()
     if kinds == {"text"} or (not kinds and isinstance(_walk(holder, [key]), str)):
@@ -48,7 +48,7 @@ def _walk(node: Any, parts: list[str]) -> Any:
     return node
 
 
-def _component(cfg: Config, path: list[str], holder: Any) -> Callable | None:
+def component_of(cfg: Config, path: list[str], holder: Any) -> Callable | None:
     """The class or function that a part of a config becomes."""
     if not isinstance(holder, dict):
         return None
