@@ -23,7 +23,7 @@ from finevit.commands import plan as plan_command
 from finevit.config.loading import load_config
 from finevit.curriculum.schedules import Linear, Milestones
 from finevit.engine.hooks.plan_hook import PlanHook, compare, summary
-from finevit.planning import step_cost
+from finevit.planning import sample_stats, step_cost
 from finevit.planning.breakpoints import knots
 from finevit.planning.flops import step_flops
 from finevit.planning.memory import GIB
@@ -123,6 +123,12 @@ def load(tmp_path_factory) -> Load:
     return loaded
 
 
+@pytest.fixture
+def few_records(monkeypatch) -> None:
+    """Plans look at 16 records of a step: where no figure has to be near that of a run."""
+    monkeypatch.setattr(sample_stats, "RECORDS", 16)
+
+
 @pytest.fixture(scope="module")
 def plan(load) -> Plan:
     return make_plan(load(STAGE2), name="small.py", progress=quiet)
@@ -220,11 +226,13 @@ def test_parts_are_exact_and_the_real_steps_are_told(load, plan):
     assert not any("EXTRAPOLATED" in note for note in plan.notes)
 
 
+@pytest.mark.usefixtures("few_records")
 def test_an_accumulation_has_its_optimiser_states_too(load, plan):
     found = make_plan(load(STAGE2, optim_wrapper__accumulative_counts=1000), name="", progress=quiet)
     assert found.parts == plan.parts
 
 
+@pytest.mark.usefixtures("few_records")
 def test_what_is_not_tried_is_extrapolated_and_said_so(load, monkeypatch):
     """A device so slow that a step of one image is all there is time for."""
     monkeypatch.setattr(step_cost, "LONGEST", 1e-6)
@@ -234,6 +242,7 @@ def test_what_is_not_tried_is_extrapolated_and_said_so(load, monkeypatch):
     assert found.points[-1].flops > 4 * max(each["flops"] for each in found.calibration)
 
 
+@pytest.mark.usefixtures("few_records")
 def test_one_step(load):
     found = make_plan(load(STAGE2, train_cfg__max_iters=1), name="", progress=quiet)
     (point,) = found.points
@@ -244,6 +253,7 @@ def test_one_step(load):
     assert "<polyline" in render(page(found, "")) or "<path" in render(page(found, ""))
 
 
+@pytest.mark.usefixtures("few_records")
 def test_a_stage_without_text(load):
     """Tokens are none and are not shown; the mask ratio, which moves at every step, is."""
     found = make_plan(load(STAGE1), name="", progress=quiet)
@@ -525,6 +535,7 @@ def command(load, tmp_path, monkeypatch) -> Callable[..., Path]:
     return called
 
 
+@pytest.mark.usefixtures("few_records")
 def test_the_command_prints_and_trains_nothing(command, capsys):
     work_dir = command()
     assert sorted(path.name for path in work_dir.iterdir()) == ["plan.html", "plan.json"]
@@ -580,6 +591,7 @@ def test_a_plan_counts_the_tokens_of_dialogues():
     assert [len(each["dialogue"][0]) for each in typical(samples, 2)] == [20, 40]
 
 
+@pytest.mark.usefixtures("few_records")
 def test_stage_three_can_be_planned(tmp_path):
     from finevit.config.loading import load_config
     from finevit.planning.planner import make_plan
