@@ -194,6 +194,12 @@ check_metric(METRICS.build({"type": "TokenNorm"}), [{"tokens": torch.ones(4, 9)}
 check_hook(HOOKS.build({"type": "CountingHook"}))
 assert issubclass(MODELS.get("EchoLLM"), AlignmentLLM)
 """
+TOOLS = """
+import runpy, sys
+for tool in (["tools/plugins.py"], ["tools/train.py", {config!r}, "--work-dir", {work_dir!r}]):
+    sys.argv = tool
+    runpy.run_path(tool[0], run_name="__main__")
+"""
 
 
 def test_a_pip_package_contributes_every_kind_of_component(tmp_path):
@@ -204,18 +210,12 @@ def test_a_pip_package_contributes_every_kind_of_component(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(site), str(source)], check=True)
     environment = {**os.environ, "PYTHONPATH": str(site)}
-
-    def run(*arguments: str) -> str:
-        done = subprocess.run([sys.executable, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run("-c", CHECKS)
-    listed = run("tools/plugins.py")
-    own = listed.partition("sample  (finevit-sample-plugin 1.2.3)")[2]
+    tools = TOOLS.format(config=str(config), work_dir=str(tmp_path / "run"))
+    done = subprocess.run([sys.executable, "-c", CHECKS + tools], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    own = done.stdout.partition("sample  (finevit-sample-plugin 1.2.3)")[2]
     assert "\n  backbone: MeanEncoder\n" in own
     assert all(f"\n  {kind.name}: " in own for kind in KINDS.values())
-    run("tools/train.py", str(config), "--work-dir", str(tmp_path / "run"))
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert [entry["iteration"] for entry in results["evaluations"]] == [0, 3]
     assert all(entry["token_norm"] > 0 for entry in results["evaluations"])
