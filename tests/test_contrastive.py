@@ -5,14 +5,14 @@ import re
 import warnings
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from math import exp, log
-from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing, nn
+from ranks import in_world, launch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
 from finevit.ops.contrastive import sigmoid_loss, softmax_loss
@@ -137,25 +137,6 @@ def test_what_does_not_fit_is_refused():
             sigmoid_loss(image, wrong, scale, bias)
     with pytest.raises(ValueError, match="chunk=0"):
         softmax_loss(image, text, scale, chunk=0)
-
-
-def launch(check, *arguments, processes: int = 1) -> None:
-    """Runs ``check(rank, *arguments)`` in new processes. They are forked from a clean one that has imported torch once for all."""
-    set_forkserver_preload(["torch._dynamo"])
-    multiprocessing.start_processes(check, arguments, nprocs=processes, start_method="forkserver")
-
-
-def in_world(check, world: int, meeting: Path, *arguments) -> None:
-    """Runs ``check(rank, world, *arguments)`` in the ``world`` processes of one gloo group."""
-    launch(one_rank, world, f"file://{meeting}", check, arguments, processes=world)
-
-
-def one_rank(rank: int, world: int, meeting: str, check, arguments: tuple) -> None:
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
-    check(rank, world, *arguments)
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("world", [2, 4])

@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.runner import Runner
-from torch import Tensor, multiprocessing, nn
+from ranks import in_world
+from torch import Tensor, nn
 
 from finevit.config.loading import load_config
 from finevit.engine.checkpoints import taken_over
@@ -106,13 +107,11 @@ def test_an_accumulation_is_skipped_as_a_whole_and_its_end_does_not_move(bad):
 
 
 def test_ranks_agree(tmp_path):
-    multiprocessing.spawn(one_of_two, (str(tmp_path / "meeting"),), nprocs=2)
+    in_world(one_of_two, 2, tmp_path / "meeting")
 
 
-def one_of_two(rank: int, meeting: str) -> None:
+def one_of_two(rank: int, world: int) -> None:
     """Rank 1 alone has a loss that is not finite, at steps 1 and 3; without its neighbour it would be out of step from then on."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
     inner, wrapper = fresh(accumulative_counts=1, clip_grad={"max_norm": 1.0})
     model = MMDistributedDataParallel(inner)
     for step, batch in enumerate(batches(5)):
@@ -123,7 +122,6 @@ def one_of_two(rank: int, meeting: str) -> None:
     weights = [torch.empty(3, 4), torch.empty(3, 4)]
     dist.all_gather(weights, inner.layer.weight.detach())
     assert torch.equal(*weights)
-    dist.destroy_process_group()
 
 
 CONFIG = f"""

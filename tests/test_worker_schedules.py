@@ -59,6 +59,7 @@ def stage1(darken: dict, schedules: dict, **options: object) -> Config:
     sizes = {f"{SAMPLER}.resolution.side": 56, "log_level": "ERROR"}
     cfg = load_config("configs/finevit_tiny_stage1.py", {**small, **sizes, f"{SAMPLER}.schedules": schedules, **options})
     cfg.model.backbone.arch = {"depth": 1, "dim": 16, "heads": 1, "hidden": 16}
+    cfg.model.teacher = {"type": "RandomFeatureTeacher", "dim": 16}
     cfg.train_dataloader.dataset.transforms.insert(0, darken)
     return cfg
 
