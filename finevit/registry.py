@@ -15,14 +15,34 @@ from mmengine.registry import Registry
 
 
 class Enforcing(Registry):
-    """A registry whose classes refuse, when they are built, values that their signatures do not allow."""
+    """A registry whose classes refuse, when they are built, values that their signatures do not allow.
+
+    A name is taken once in the registry and its parents: MMEngine would let a class of a user hide one of its own.
+    """
 
     def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
+        own = str(module.__module__).partition(".")[0] in ("finevit", "finevit_plugins")
+        for name in [] if own or force else [module_name or module.__name__] if not isinstance(module_name, list) else module_name:
+            if taken := owner(self, name, module):
+                told = f"the name {name!r} of a {self.name} is claimed by {module.__module__}.{module.__qualname__} and by {taken}"
+                raise ValueError(f"{told}; give it another name")
         super()._register_module(module, module_name, force)
         if inspect.isclass(module):
             from finevit.signatures import enforce
 
             enforce(module)
+
+
+def owner(registry: Registry, name: str, component: Any) -> str:
+    """Who else has a name already, in the registry or in one of its parents; "" where nobody has."""
+    registry.import_from_location()
+    place: Registry | None = registry
+    while place is not None:
+        taken = place.module_dict.get(name, component)
+        if taken is not component:
+            return f"{taken.__module__}.{taken.__qualname__} in the {place.scope} registry of {place.name}s"
+        place = place.parent
+    return ""
 
 
 def _child(parent: Registry, *places: str) -> Registry:
@@ -55,16 +75,16 @@ VISBACKENDS = _child(root.VISBACKENDS)
 """Empty so far: MMEngine's own components serve, but it warns where a scope has no registry for a kind that a config uses."""
 METRICS = _child(root.METRICS, "evaluation")
 
-BENCHMARKS = Registry("benchmark", scope="finevit", locations=_modules("datasets.readers"))
+BENCHMARKS = Enforcing("benchmark", scope="finevit", locations=_modules("datasets.readers"))
 """Readers of evaluation sets by the names that ``finevit test --benchmark`` takes. A reader's first argument without default is the
 path; its ``task`` is ``retrieval``, ``classification`` or ``questions``, or "" on the class where each set says it."""
-EXPORTERS = Registry("exporter", scope="finevit", locations=_modules("export"))
+EXPORTERS = Enforcing("exporter", scope="finevit", locations=_modules("export"))
 """Formats of other libraries: what ``tools/export.py --to`` takes."""
 
-REPORT_PAGES = Registry("report page", scope="finevit", locations=_modules("visualization"))
+REPORT_PAGES = Enforcing("report page", scope="finevit", locations=_modules("visualization"))
 """What the report of a run shows, by the name of the stage's class."""
 
-TASKS = Registry("task", scope="finevit", locations=_modules("tasks"))
+TASKS = Enforcing("task", scope="finevit", locations=_modules("tasks"))
 """What is asked in Stage III: subclasses of ``finevit.tasks.task.Task``, by the name that weights and questions hold."""
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")

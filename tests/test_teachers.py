@@ -6,14 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from finevit_plugins.teachers import (
-    TEACHERS,
-    HuggingFaceTeacher,
-    PackagedDinov2Small,
-    RandomFeatureTeacher,
-    TimmTeacher,
-    packaged,
-)
+from finevit_plugins import finevit_teachers
+from finevit_plugins.teachers import packaged
+from finevit_plugins.teachers.hugging_face import HuggingFaceTeacher
+from finevit_plugins.teachers.packaged import PackagedDinov2Small
+from finevit_plugins.teachers.random_features import RandomFeatureTeacher
+from finevit_plugins.teachers.timm_vit import TimmTeacher
 from torch import nn
 
 from finevit.contracts import Teacher
@@ -202,7 +200,7 @@ def test_a_missing_folder_is_named_with_its_neighbour(teacher, tmp_path):
 def test_a_missing_folder_is_found_before_transformers_loads():
     code = """
 import sys
-from finevit_plugins.teachers import HuggingFaceTeacher
+from finevit_plugins.teachers.hugging_face import HuggingFaceTeacher
 try:
     HuggingFaceTeacher(model="./no/such/folder")
 except ValueError as error:
@@ -315,8 +313,8 @@ def test_random_features_see_the_neighbours_and_no_more():
 
 
 def test_every_teacher_is_offered_by_name():
-    assert set(TEACHERS) == {"HuggingFaceTeacher", "PackagedDinov2Small", "RandomFeatureTeacher", "TimmTeacher"}
-    assert all(issubclass(teacher, Teacher) for teacher in TEACHERS.values())
+    assert set(finevit_teachers()) == {"HuggingFaceTeacher", "PackagedDinov2Small", "RandomFeatureTeacher", "TimmTeacher"}
+    assert all(issubclass(teacher, Teacher) for teacher in finevit_teachers().values())
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ A name of a config file that starts with an underscore (``_steps = 600``) is pri
 loaded config, so an override of it is refused like any unknown setting instead of having no effect.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def _completed(cfg: Config, options: Mapping[str, Any], watch: Watch = lambda st
         _override(cfg, name, options, given)
         watch(name, cfg)
         if name == "custom_imports.imports":
-            _import_custom(cfg)
+            where = f"--cfg-options custom_imports.imports={cfg.custom_imports.imports}"
+            _import_custom(cfg, where, "; put the folder of the module on PYTHONPATH, or install it")
         for follows in AFTER_OPTION:
             follows(cfg, name)
             watch(follows, cfg)
@@ -131,26 +133,38 @@ def _read(path: Path) -> Config:
         raise ConfigError(f"the config file {str(path)!r} does not exist{hint}")
     try:
         _check_files(path)
-        return Config.fromfile(path)
+        cfg = Config.fromfile(path, import_custom_modules=False)
     except Exception as error:
         raise ConfigError(f"{path} cannot be read: {type(error).__name__}: {error}{_first_cause(error)}") from error
+    if cfg.get("custom_imports"):
+        where = f"{path} cannot be read: custom_imports={dict(cfg.custom_imports)} (beside the config, on PYTHONPATH or installed)"
+        _import_custom(cfg, where)
+    return cfg
 
 
 def _check_files(path: Path) -> None:
     """``OSError`` where a config or one of its bases is no regular file: MMEngine would wait for a pipe."""
-    check_regular(path)
+    for file in _files(path):
+        check_regular(file)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """A config and its bases; those of packages apart."""
+    yield path
     for base in Config._get_base_files(str(path)):
         if "::" not in base and (path.parent / base).exists():
-            _check_files(path.parent / base)
+            yield from _files(path.parent / base)
 
 
-def _import_custom(cfg: Config) -> None:
-    """The modules that an option names; MMEngine imports those of the file alone."""
+def _import_custom(cfg: Config, where: str, remedy: str = "") -> None:
+    """Imports the modules that ``custom_imports`` names, which may lie beside the config or one of its bases; they come last on the
+    path, so that they hide nothing that is installed."""
+    folders = {str(Path(file).absolute().parent): None for file in _files(Path(cfg.filename))} if cfg.filename else {}
+    sys.path += [folder for folder in folders if folder not in sys.path]
     try:
         import_modules_from_strings(**cfg.custom_imports)
     except Exception as error:  # modules are programs
-        told = f"--cfg-options custom_imports.imports={cfg.custom_imports.imports}: {type(error).__name__}: {error}"
-        raise ConfigError(f"{told}{_first_cause(error)}; put the folder of the module on PYTHONPATH, or install it") from error
+        raise ConfigError(f"{where}: {type(error).__name__}: {error}{_first_cause(error)}{remedy}") from error
 
 
 def _first_cause(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pluggy
 
 from finevit.plugins.hookspecs import KINDS, Kind
+from finevit.registry import owner
 from finevit.suggest import did_you_mean
 
 
@@ -65,21 +66,9 @@ def check_names(contributions: Iterable[Contribution], remedy: str) -> None:
         if other is not item:
             raise _clash(item, other.origin, remedy)
     for item in items:
-        if owner := _owner(item):
-            raise _clash(item, owner, remedy)
+        if taken := owner(item.kind.registry, item.name, item.component):
+            raise _clash(item, taken, remedy)
 
 
-def _clash(item: Contribution, owner: str, remedy: str) -> PluginError:
-    return PluginError(f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {owner}; {remedy}")
-
-
-def _owner(item: Contribution) -> str:
-    """Who has the name already, in the registry or in one of its parents (which MMEngine would let it shadow)."""
-    registry = item.kind.registry
-    registry.import_from_location()
-    while registry is not None:
-        taken = registry.module_dict.get(item.name, item.component)
-        if taken is not item.component:
-            return f"{taken.__module__}.{taken.__qualname__} in the {registry.scope} registry of {registry.name}s"
-        registry = registry.parent
-    return ""
+def _clash(item: Contribution, other: str, remedy: str) -> PluginError:
+    return PluginError(f"the name {item.name!r} of a {item.kind.name} is claimed by {item.origin} and by {other}; {remedy}")
