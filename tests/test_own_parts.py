@@ -15,7 +15,7 @@ from finevit.config.validation import check_config
 from finevit.contracts import AlignmentLLM, EncoderOutput, ImageEncoder, Teacher
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
-from finevit.testing import check_image_encoder, check_teacher, random_pack
+from finevit.testing import check_image_encoder, check_resolution_schedule, check_teacher, random_pack
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n# (my_\w+)\.py.*?\n(.*?)```", (ROOT / "docs/plugins.md").read_text(), re.DOTALL)
@@ -55,6 +55,12 @@ def test_the_teacher_of_the_documentation_trains(example):
     sum(losses.values()).backward()
     assert model.backbone.embed.weight.grad.abs().max() > 0
     assert model.describe()[2] == "teacher: mine, 96 features"
+
+
+def test_the_schedule_of_the_documentation_alternates(example):
+    schedule = example("my_plugin").finevit_resolution_schedules()["Alternating"](sides=[224, 336])
+    check_resolution_schedule(schedule)
+    assert [schedule(step).pixels for step in range(3)] == [224**2, 336**2, 224**2]
 
 
 def test_the_encoder_of_the_documentation_trains_out_of_a_config(example, tmp_path):
