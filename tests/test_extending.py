@@ -18,7 +18,9 @@ from finevit.registry import BENCHMARKS, DATASETS, HOOKS, MODELS, TASKS, TRANSFO
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/extending.md").read_text()
 BLOCKS = {first: code for _, first, code in re.findall(r"^(`{3,})python\n# (.*?)\n(.*?)\n\1$", PAGE, re.DOTALL | re.MULTILINE)}
-FILES = {name: code for name, code in BLOCKS.items() if name.endswith(".py")}
+PLUGINS = (ROOT / "docs/plugins.md").read_text()
+(TEACHER,) = re.findall(r"```python\n# my_teacher\.py.*?\n(.*?)```", PLUGINS, re.DOTALL)
+FILES = {"plugins/teachers/my_teacher.py": TEACHER} | {name: code for name, code in BLOCKS.items() if name.endswith(".py")}
 
 CONFIG = f"""
 _base_ = ["finevit::finevit_tiny_stage1.py"]
@@ -27,7 +29,7 @@ train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
 train_dataloader["dataset"]["source"] = dict(_delete_=True, type="CaptionTable", data_root="table.tsv", holdout=0.2)
 train_dataloader["batch_sampler"]["resolution"] = dict(type="ConstantResolution", side=56)
 val_dataloader = dict(dataset=dict(source=dict(length=4), pixels=56 * 56))
-model = dict(teacher=dict(_delete_=True, type="GreyTeacher"), head=dict(_delete_=True, type="CosineHead"))
+model = dict(teacher=dict(_delete_=True, type="MyTeacher"), head=dict(_delete_=True, type="CosineHead"))
 default_hooks = dict(checkpoint=dict(type="WeightsTooHook"))
 custom_hooks = []
 train_cfg = dict(max_iters=3)
@@ -57,7 +59,7 @@ check_transform(TRANSFORMS.build({"type": "Blur", "sigma": 2.0}), {"image": np.e
 check_source(DATASETS.build({"type": "CaptionTable", "data_root": "table.tsv", "split": "all"}))
 check_task(TASKS.get("presence")(name="presence"), Scenes(level="easy", split="train")[0])
 assert default_weights()["presence"] == 1.0
-check_teacher(MODELS.build({"type": "GreyTeacher"}))
+check_teacher(MODELS.build({"type": "MyTeacher"}))
 check_hook(HOOKS.build({"type": "WeightsTooHook", "by_epoch": False}))
 label, source = parse("pairs=pairs.json")
 assert (label, source["type"]) == ("pairs", "finevit.Pairs")
