@@ -390,6 +390,7 @@ class Listed(FileSource):
 
 STAGE_2 = ROOT / "configs/finevit_tiny_stage2.py"
 PICKED, ALL = "train_dataloader.dataset.transforms.0.weights", "val_dataloader.dataset.transforms.2.names"
+SCENES = "train_dataloader.dataset.source.captioners"
 
 
 @pytest.mark.parametrize(
@@ -397,8 +398,9 @@ PICKED, ALL = "train_dataloader.dataset.transforms.0.weights", "val_dataloader.d
     [
         ({}, None, None),
         ({f"{PICKED}.short": 0, f"{PICKED}.long": 1}, {"long": 1, "short": 0}, None),
-        ({f"{PICKED}.short": -1}, {"long": 0.9, "short": -1}, None),
-        ({f"{PICKED}.long": 0.9}, {"long": 0.9, "short": 0.1}, None),
+        ({f"{PICKED}.short": -1}, {"short": -1}, None),
+        ({f"{PICKED}.long": 0.9}, {"long": 0.9}, None),
+        ({PICKED: {"long": 0.9, "short": 0.1}}, {"long": 0.9, "short": 0.1}, None),
         ({ALL: ["long"]}, None, ["long"]),
         ({ALL: ["short"]}, None, ["short"]),
         ({"train_dataloader.dataset.transforms": [{"type": "PickCaption", "weights": {"long": 1}}]}, {"long": 1}, None),
@@ -410,6 +412,11 @@ def test_with_own_data_only_the_captioners_of_the_embedded_scenes_give_way(tmp_p
     cfg = load_config(STAGE_2, {"data_root": str(tmp_path), **options})
     assert cfg.train_dataloader.dataset.transforms[0].get("weights") == weights
     assert cfg.val_dataloader.dataset.transforms[2].get("names") == names
+    assert [cfg[f"{name}_dataloader"].dataset.source.get("captioners") for name in ("train", "val")] == [None, None]
+    scenes = load_config(STAGE_2, {f"{SCENES}.short": 0.5})
+    assert scenes.train_dataloader.dataset.source.captioners == {"long": 0.9, "short": 0.5}
+    with pytest.raises(ConfigError, match="OpenData has no argument 'captioners'"):
+        check_config(load_config(STAGE_2, {"data_root": str(tmp_path), f"{SCENES}.short": 0.5}))
 
 
 def test_a_config_of_own_data_keeps_its_weights(tmp_path):

@@ -1,7 +1,7 @@
 """People's own data in place of the embedded scenes: what ``data_root`` and ``val_data_root`` change, and what they leave."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -14,8 +14,6 @@ from finevit.config.schema import arguments, registered, scoped
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 SETTINGS = ("data_root", "val_data_root")
 EMBEDDED = ("Scenes", "finevit.Scenes")
-EMBEDDED_CAPTIONERS: dict[str, Any] = {"weights": {"long": 0.9, "short": 0.1}, "names": ["long"]}
-"""What the configs say of the captioners of the embedded scenes; other data has its own, which then weigh the same."""
 
 
 def use_own_data(cfg: Config, options: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -82,7 +80,6 @@ def _lead(cfg: Config, path: str, dataset: ConfigDict, root: str, options: Mappi
     source, embedded = dataset["source"], dataset["source"].get("type") in EMBEDDED
     if embedded:
         source = dataset["source"] = _open_data(cfg, source, f"{path}.source", options)
-        _drop_embedded_captioners(f"{path}.transforms", dataset.get("transforms") or (), options)
     elif not _trains(path) and not _takes_root(cfg, source):
         return
     source["data_root"] = root
@@ -96,23 +93,14 @@ def _open_data(cfg: Config, source: Mapping, path: str, options: Mapping[str, An
     scope = cfg.get("default_scope") or "mmengine"
     scenes, own = (registered(scoped(DATASETS, scope), f"finevit.{name}") for name in ("Scenes", "OpenData"))
     gone = arguments(scenes).names - arguments(own).names if scenes and own else frozenset()
-    kept = {key: value for key, value in source.items() if key not in gone or f"{path}.{key}" in options}
+    named = {option.removeprefix(f"{path}.").partition(".")[0] for option in options if option.startswith(f"{path}.")}
+    kept = {key: value for key, value in source.items() if key not in gone - named}
     return ConfigDict({**kept, "type": "OpenData", "split": source.get("split", "train")})
 
 
 def _takes_root(cfg: Config, source: Mapping) -> bool:
     component = registered(scoped(DATASETS, cfg.get("default_scope") or "mmengine"), str(source.get("type")))
     return component is None or "data_root" in arguments(component).names
-
-
-def _drop_embedded_captioners(path: str, transforms: Sequence[dict], options: Mapping[str, Any]) -> None:
-    """Takes the captioners of the embedded scenes away, unless an option named them: other weights are somebody's choice."""
-    for index, transform in enumerate(transforms):
-        for choice, embedded in EMBEDDED_CAPTIONERS.items():
-            setting = f"{path}.{index}.{choice}."
-            named = any(setting.startswith(f"{option}.") or option.startswith(setting) for option in options)
-            if transform.get(choice) == embedded and not named:
-                del transform[choice]
 
 
 def sources(cfg: Mapping) -> Iterator[tuple[str, ConfigDict]]:

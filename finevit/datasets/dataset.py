@@ -163,6 +163,7 @@ class NativeImages(Dataset):
                 "id": printable(record.id),
                 "image": decode(image, name=record.id, target=request.budget.pixels) if isinstance(image, bytes) else image,
                 "captions": record.captions,
+                "captioners": getattr(self.source, "captioners", None),
                 "unread": record.unread,
                 "shared": record.shared,
                 "regions": (*record.regions, *record.unplaced),

@@ -1,10 +1,11 @@
 """``Scenes``: the embedded data as a source of records."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from finevit.contracts import Record, Source
 from finevit.registry import DATASETS
@@ -39,7 +40,8 @@ class Scenes(Source):
         length: how many scenes there are.
         seed: another seed gives another set of scenes.
         max_side: no image side is longer than this many pixels; None leaves the level's sizes.
-
+        captioners: which captions count (``long``, ``short``), and with what weight one is drawn, where the transforms do not say;
+            None: all, alike.
     """
 
     def __init__(
@@ -50,11 +52,12 @@ class Scenes(Source):
         length: PositiveInt = 100_000,
         seed: NonNegativeInt = 0,
         max_side: Annotated[int, Ge(64), "a side in pixels"] | None = None,
+        captioners: Mapping[str, NonNegativeFloat] | None = None,
     ) -> None:
         if split not in SPLITS:
             hint = did_you_mean(str(split), SPLITS)
             raise ValueError(f"split={split!r} is not a split of the scenes{hint}: choose one of {', '.join(SPLITS)}.")
-        self.level, self.split, self.seed = level, split, seed
+        self.level, self.split, self.seed, self.captioners = level, split, seed, captioners
         self._level, self._length = find_level(level), length
         self._things = things(self._level.classes, drawings=have_drawings())
         self.classes = [thing.name for thing in self._things]

@@ -4,7 +4,7 @@ import logging
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -23,6 +23,7 @@ Weights = Annotated[
     Predicate(lambda weights: any(weights.values())),
     "each captioner a weight of at least 0, and one above 0, such as dict(long=0.9, short=0.1)",
 ]
+Captioners = Mapping[str, float] | None
 _LOOKED_AT = 200  # records that are asked for a captioner before it counts as unknown
 _GRAM, _WORDS = 4, 20
 """A caption loops if most of its runs of 4 words occur more than once; one of fewer than 20 words is too short to tell."""
@@ -49,12 +50,19 @@ class ChoosesCaptions(Protocol):
     def check(self, source: Source) -> None: ...
 
 
-def check_captioners(setting: str, wanted: Collection[str], source: Source, *, records: int = _LOOKED_AT) -> None:
-    """Looks for captioners in records from all over the source, until each was found.
+def wanted(own: Captioners, setting: str, captioners: Captioners) -> tuple[Captioners, str]:
+    """The captioners that count, a transform's ``own`` or the source's, and the setting that has them; None for all, alike."""
+    return (own, setting) if own is not None else (captioners, "dataset.source.captioners")
+
+
+def check_captioners(own: Captioners, setting: str, source: Source, *, records: int = _LOOKED_AT) -> None:
+    """Looks for the wanted captioners in records from all over the source, until each was found.
 
     ``ValueError`` where none of them is there, or one is that is spelt alike; else they may be rare, and a warning names them.
     """
-    absent, there, look = set(wanted), dict[str, None](), min(records, len(source))
+    named, setting = wanted(own, setting, getattr(source, "captioners", None))
+    sought = {name for name, weight in (named or {}).items() if weight}
+    absent, there, look = set(sought), dict[str, None](), min(records, len(source))
     for place in range(look):
         if not absent:
             return
@@ -65,7 +73,7 @@ def check_captioners(setting: str, wanted: Collection[str], source: Source, *, r
         return
     names, hint = ", ".join(sorted(absent)), "".join(did_you_mean(name, there) for name in sorted(absent))
     problem = f"{setting} names {names}, which none of {look:,} records has{hint}; they have {', '.join(there)}"
-    if hint or absent == set(wanted):
+    if hint or absent == sought:
         raise ValueError(f"{problem}. Correct {setting} to the captioners of {source.describe()}")
     print_log(f"{problem}; captioners that no record has are never drawn", logger="current", level=logging.WARNING)
 
@@ -103,8 +111,8 @@ class PickCaption:
     ``caption`` and ``captioner``; a record without a usable caption is a ``BadSample``.
 
     Args:
-        weights: captioner -> weight, 0 where none is given; ``alt-2``, ``alt-3`` are further texts of ``alt``. By default all
-            captioners weigh the same.
+        weights: captioner -> weight, 0 where none is given; ``alt-2``, ``alt-3`` are further texts of ``alt``. None: the
+            ``captioners`` of the source or, where it has none, all alike.
     """
 
     def __init__(self, *, weights: Weights | None = None) -> None:
@@ -113,47 +121,51 @@ class PickCaption:
     def check(self, source: Source) -> None:
         """``ValueError`` for a weight of a captioner that the source does not have, and for a source without captions."""
         check_captioned(source)
-        check_captioners("PickCaption.weights", [name for name, weight in (self.weights or {}).items() if weight], source)
+        check_captioners(self.weights, "PickCaption.weights", source)
 
     def __call__(self, sample: dict) -> dict:
-        usable, faults = self._usable(sample["captions"])
+        weights, setting = wanted(self.weights, "PickCaption.weights", sample.get("captioners"))
+        usable, faults = _usable(sample["captions"], weights)
         unread = {name: why for name, why in sample.get("unread", {}).items() if faults.get(name) == "empty"}
         sample["counts"].update(f"{what} captions" for name, what in faults.items() if what != "unwanted" and name not in unread)
         if not usable:
-            wanted = "" if self.weights is None else f" of the captioners {', '.join(self.weights)} (PickCaption.weights)"
+            told = "" if weights is None else f" of the captioners {', '.join(weights)} ({setting})"
             found = {**faults, **unread, **sample.get("shared", {})}
             there = ", ".join(f"{name} ({what})" for name, what in found.items()) or "none at all"
-            raise BadSample(f"{sample['id']}: no usable caption{wanted}; it has {there}")
-        captioners = [self._captioner(name, sample["captions"]) for name in usable]
-        weights = [self._weight(captioner) / captioners.count(captioner) for captioner in captioners]
-        drawn = sample["rng"].choice(len(weights), p=[weight / math.fsum(weights) for weight in weights])
+            raise BadSample(f"{sample['id']}: no usable caption{told}; it has {there}")
+        captioners = [_captioner(name, sample["captions"], weights) for name in usable]
+        parts = [_weight(captioner, weights) / captioners.count(captioner) for captioner in captioners]
+        drawn = sample["rng"].choice(len(parts), p=[part / math.fsum(parts) for part in parts])
         return {**sample, "caption": list(usable.values())[drawn], "captioner": captioners[drawn]}
 
-    def _usable(self, captions: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Name -> clean text of the captions that may be drawn, and name -> what is wrong with the others."""
-        usable: dict[str, str] = {}
-        faults: dict[str, str] = {}
-        seen: set[str] = set()
-        for name, raw in captions.items():
-            if self._weight(self._captioner(name, captions)) == 0:
-                faults[name] = "unwanted"
-                continue
-            text = cleaned(raw)
-            if what := fault(text, seen):
-                faults[name] = what
-            else:
-                usable[name] = text
-                seen.add(text.casefold())
-        return usable, faults
 
-    def _weight(self, captioner: str) -> float:
-        return 1.0 if self.weights is None else self.weights.get(captioner, 0.0)
+def _usable(captions: Mapping[str, str], weights: Captioners) -> tuple[dict[str, str], dict[str, str]]:
+    """Name -> clean text of the captions that may be drawn, and name -> what is wrong with the others."""
+    usable: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    seen: set[str] = set()
+    for name, raw in captions.items():
+        if _weight(_captioner(name, captions, weights), weights) == 0:
+            faults[name] = "unwanted"
+            continue
+        text = cleaned(raw)
+        if what := fault(text, seen):
+            faults[name] = what
+        else:
+            usable[name] = text
+            seen.add(text.casefold())
+    return usable, faults
 
-    def _captioner(self, name: str, captions: Mapping[str, str]) -> str:
-        """``alt`` for ``alt-2`` beside an ``alt``; any other name is a captioner's own."""
-        numbered = re.fullmatch(r"(.+)-\d+", name)
-        further = numbered and numbered[1] in captions and name not in (self.weights or ())
-        return numbered[1] if numbered and further else name
+
+def _weight(captioner: str, weights: Captioners) -> float:
+    return 1.0 if weights is None else weights.get(captioner, 0.0)
+
+
+def _captioner(name: str, captions: Mapping[str, str], weights: Captioners) -> str:
+    """``alt`` for ``alt-2`` beside an ``alt``; any other name is a captioner's own."""
+    numbered = re.fullmatch(r"(.+)-\d+", name)
+    further = numbered and numbered[1] in captions and name not in (weights or ())
+    return numbered[1] if numbered and further else name
 
 
 @TRANSFORMS.register_module()

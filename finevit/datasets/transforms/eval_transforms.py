@@ -8,7 +8,7 @@ from annotated_types import MinLen
 from pydantic import PositiveInt
 
 from finevit.contracts import BadSample, Source
-from finevit.datasets.transforms.caption_transforms import check_captioners, most_tokens
+from finevit.datasets.transforms.caption_transforms import check_captioners, most_tokens, wanted
 from finevit.hub.tokenizers import load_tokenizer
 from finevit.packing.collate import pack_samples
 from finevit.packing.texts import cleaned, pack_texts
@@ -24,7 +24,7 @@ class AllCaptions:
 
     Args:
         tokenizer: name or folder (see :func:`finevit.hub.tokenizers.load_tokenizer`).
-        names: which of the record's captions; None for all.
+        names: which of the record's captions; None for those of the source's ``captioners``, or all where it has none.
         max_length: the most tokens of a caption; None: the dataset's ``text_length``.
     """
 
@@ -35,22 +35,21 @@ class AllCaptions:
         names: Annotated[Sequence[str], MinLen(1), "a list of captioners, such as ['long']"] | None = None,
         max_length: PositiveInt | None = None,
     ) -> None:
-        self.tokenizer, self.names = load_tokenizer(tokenizer), names
+        self.tokenizer, self.weights = load_tokenizer(tokenizer), None if names is None else dict.fromkeys(names, 1.0)
         self.max_length = max_length
 
     def check(self, source: Source) -> None:
         """``ValueError`` for a name that the source's captions do not have."""
-        check_captioners("AllCaptions.names", self.names or (), source)
+        check_captioners(self.weights, "AllCaptions.names", source)
 
     def __call__(self, sample: dict) -> dict:
-        wanted = {name: text for name, text in sample["captions"].items() if self.names is None or name in self.names}
-        texts = [text for text in map(cleaned, wanted.values()) if text]
+        weights, _ = wanted(self.weights, "AllCaptions.names", sample.get("captioners"))
+        captions = [text for name, text in sample["captions"].items() if weights is None or weights.get(name)]
+        texts = [text for text in map(cleaned, captions) if text]
         if not texts:
             whys = [*sample.get("unread", {}).values(), *(f"{name}: {why}" for name, why in sample.get("shared", {}).items())]
             unread = "".join(f"; {why}" for why in whys)
-            raise BadSample(
-                f"{sample['id']}: has no caption" + ("" if self.names is None else f" of {', '.join(self.names)}") + unread
-            )
+            raise BadSample(f"{sample['id']}: has no caption" + ("" if weights is None else f" of {', '.join(weights)}") + unread)
         limit = most_tokens(self.max_length, sample, "AllCaptions.max_length")
         tokens, truncated = self.tokenizer(texts, limit)
         sample["counts"].update({"truncated": sum(truncated)})
