@@ -9,7 +9,7 @@ _base_ = ["_base_/runtime.py", "_base_/embedded_scenes.py"]
 
 model = dict(
     type="MaskedDistillation",
-    backbone=dict(type="FineViT", arch="large", recompute=True),
+    backbone=dict(type="FineViT", arch="large", activation_checkpointing=True),
     teacher=dict(type="PackagedDinov2Small", layers=[-1]),
     head=dict(type="DistillationHead"),  # the paper's plain squared distance on masked patches
     mask_ratio=0.75,

@@ -11,7 +11,7 @@ _base_ = ["_base_/runtime.py", "_base_/embedded_captions.py"]
 
 model = dict(
     type="ContrastiveLearning",
-    backbone=dict(type="FineViT", arch="large", recompute=True),
+    backbone=dict(type="FineViT", arch="large", activation_checkpointing=True),
     text_encoder=dict(type="TextTransformer", tokenizer="scenes", depth=12, dim=768, heads=12, context=256),
     head=dict(type="SigmoidHead", embed_dim=1536),
 )
@@ -21,11 +21,11 @@ train_dataloader = dict(
     dataset=dict(source=dict(level="medium")),
     batch_sampler=dict(
         resolution=dict(_delete_=True, type="LinearResolution", begin_side=336, end_side=448, end=1.0),
-        schedules=dict(Tokenize=dict(max_length=dict(type="Milestones", milestones=[(0.0, 64), (0.33, 128), (0.67, 256)]))),
+        schedules=dict(Tokenize=dict(max_seq_len=dict(type="Milestones", milestones=[(0.0, 64), (0.33, 128), (0.67, 256)]))),
         balance=8192,
     ),
 )
-val_dataloader = dict(batch_size=4, dataset=dict(source=dict(level="medium", length=16), pixels=448 * 448, text_length=256))
+val_dataloader = dict(batch_size=4, dataset=dict(source=dict(level="medium", length=16), pixels=448 * 448, max_seq_len=256))
 optim_wrapper = dict(
     type="BFloat16OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.95), weight_decay=1e-4, fused=True),

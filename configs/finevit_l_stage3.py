@@ -11,7 +11,7 @@ _base_ = ["_base_/runtime.py", "_base_/embedded_dialogues.py"]
 
 model = dict(
     type="LLMAlignment",
-    backbone=dict(type="FineViT", arch="large", recompute=True),
+    backbone=dict(type="FineViT", arch="large", activation_checkpointing=True),
     connector=dict(type="MergeConnector"),
     llm=dict(
         type="HuggingFaceLLM",
@@ -25,7 +25,7 @@ model = dict(
             num_key_value_heads=4,
             head_dim=64,
         ),
-        recompute=True,
+        activation_checkpointing=True,
     ),
 )
 _weights = dict(global_caption=63.0, box2text=113.0, text2box=113.0, box2ocr=114.0, ocr2box=114.0)
@@ -37,12 +37,12 @@ train_dataloader = dict(
         resolution=dict(side=1008),
         schedules=dict(
             TokenizeDialogue=dict(max_seq_len=dict(type="Constant", value=4096)),
-            AskQuestions=dict(weights={task: dict(type="Constant", value=value) for task, value in _weights.items()}),
+            AskQuestions=dict(task_weights={task: dict(type="Constant", value=value) for task, value in _weights.items()}),
         ),
         balance=8192,
     ),
 )
-val_dataloader = dict(batch_size=4, dataset=dict(source=dict(level="medium", length=8), pixels=1008 * 1008, text_length=4096))
+val_dataloader = dict(batch_size=4, dataset=dict(source=dict(level="medium", length=8), pixels=1008 * 1008, max_seq_len=4096))
 optim_wrapper = dict(
     type="BFloat16OptimWrapper",
     optimizer=dict(type="AdamW", lr=2e-5, betas=(0.9, 0.95), weight_decay=0.0, fused=True),

@@ -9,19 +9,19 @@ _base_ = ["_base_/runtime.py", "_base_/embedded_dialogues.py", "_base_/muon.py",
 model = dict(
     type="LLMAlignment",
     backbone=dict(type="FineViT", arch="tiny"),
-    connector=dict(type="MergeConnector", hidden=512),
+    connector=dict(type="MergeConnector", mlp_dim=512),
     answer_length=48,
 )
 _style = dict(style="bins100")
 _resize, _ask, *_rest = _base_.train_dataloader.dataset.transforms
 train_dataloader = dict(
     batch_size=16,
-    dataset=dict(source=dict(level="signs"), transforms=[_resize, dict(_ask, **_style, most=3), *_rest]),
+    dataset=dict(source=dict(level="signs"), transforms=[_resize, dict(_ask, **_style, max_questions=3), *_rest]),
     batch_sampler=dict(schedules=dict(TokenizeDialogue=dict(max_seq_len=dict(type="Constant", value=512)))),
 )
 _resize, _ask, *_rest = _base_.val_dataloader.dataset.transforms
 val_dataloader = dict(
-    dataset=dict(source=dict(level="signs"), transforms=[_resize, dict(_ask, **_style), *_rest], text_length=1024),
+    dataset=dict(source=dict(level="signs"), transforms=[_resize, dict(_ask, **_style), *_rest], max_seq_len=1024),
 )
 _rates = {"backbone": dict(lr_mult=0.3), "backbone.embed": dict(lr_mult=0.3), "embed_tokens": dict(use_fallback=True)}
 optim_wrapper = dict(paramwise_cfg=dict(bypass_duplicate=True, custom_keys=_rates))

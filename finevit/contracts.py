@@ -47,68 +47,69 @@ class SampleRequest(NamedTuple):
 class PackedImages(NamedTuple):
     """Native-resolution images as one sequence of patches, without padding.
 
-    ``pixels``    ``[patches, pixels]``: uint8 from the loader, float after preprocessing.
-    ``positions`` ``[patches, 2]`` int32: row and column of each patch in its image.
-    ``offsets``   ``[images + 1]`` int32: where each image starts; the last entry is the number of patches.
-    ``shapes``    rows and columns of each image's full grid, on the host.
-    ``lengths``   patches of each image, on the host: rows * columns unless patches were dropped.
+    ``pixels``     ``[patches, pixels]``: uint8 from the loader, float after preprocessing.
+    ``positions``  ``[patches, 2]`` int32: row and column of each patch in its image.
+    ``cu_seqlens`` ``[images + 1]`` int32: where each image starts; the last entry is the number of patches.
+    ``shapes``     rows and columns of each image's full grid, on the host.
+    ``seqlens``    patches of each image, on the host: rows * columns unless patches were dropped.
     """
 
     pixels: Tensor
     positions: Tensor
-    offsets: Tensor
+    cu_seqlens: Tensor
     shapes: tuple[tuple[int, int], ...]
-    lengths: tuple[int, ...]
+    seqlens: tuple[int, ...]
 
 
 class PackedTexts(NamedTuple):
     """Tokenised texts as one sequence, without padding.
 
-    ``tokens``  ``[text]`` int64: token ids of all texts, one text after the other, with the tokenizer's own special tokens.
-    ``offsets`` ``[texts + 1]`` int32: where each text starts; the last entry is the number of tokens.
-    ``lengths`` tokens of each text, on the host.
-    ``limit``   the most tokens that a text of this batch may have (the schedule's value); encoders that were trained on padded
-        texts pad to it, never beyond.
+    ``tokens``      ``[text]`` int64: token ids of all texts, one after the other, with the tokenizer's own special tokens.
+    ``cu_seqlens``  ``[texts + 1]`` int32: where each text starts; the last entry is the number of tokens.
+    ``seqlens``     tokens of each text, on the host.
+    ``max_seq_len`` the most tokens that a text of this batch may have (the schedule's value); encoders that were trained on
+        padded texts pad to it, never beyond.
     """
 
     tokens: Tensor
-    offsets: Tensor
-    lengths: tuple[int, ...]
-    limit: int
+    cu_seqlens: Tensor
+    seqlens: tuple[int, ...]
+    max_seq_len: int
 
 
 IMAGE_TOKEN = -1
 """Stands in a dialogue's tokens where a visual token goes."""
-NOT_LEARNED = -100
-"""Label of what is read but not learned: images, prompts, questions."""
+IGNORE_INDEX = -100
+"""Label of tokens that give no loss: images, prompts, questions (as in ``torch.nn.functional.cross_entropy``)."""
 
 
 class PackedDialogues(NamedTuple):
     """Questions and answers about the images of a pack, as one sequence without padding (paper, Stage III).
 
-    Each image owns one part of it: a trunk with the places of its visual tokens, which all of its questions read, and one branch
-    for each question with its answer. Branches do not see each other.
+    Each image owns one part of it: a prefix that holds its visual tokens, which all of its questions read, and one segment for each
+    question with its answer. Segments do not see each other.
 
-    ``tokens``   ``[text]`` int64: token ids; ``IMAGE_TOKEN`` where a visual token goes, one to one.
-    ``labels``   ``[text]`` int64: the token itself where it is learned (answers with their closing token), else ``NOT_LEARNED``.
-    ``places``   ``[text]`` int64: position in the dialogue: counts through the trunk, and in each branch on from its end.
-    ``branches`` ``[text]`` int64: 0 in the trunk, 1, 2, ... in the branches of an image.
-    ``offsets``  ``[images + 1]`` int32: where each image's part starts; the last entry is the number of tokens.
-    ``lengths``  tokens of each image's part, on the host.
-    ``visual``   visual tokens of each image's part, on the host.
-    ``answers``  branches of each image, on the host.
-    ``learned``  how many of all tokens are learned, on the host.
+    ``tokens``       ``[text]`` int64: token ids; ``IMAGE_TOKEN`` where a visual token goes, one to one.
+    ``labels``       ``[text]`` int64: the token itself where it is supervised (answers with their closing token), else
+        ``IGNORE_INDEX``.
+    ``position_ids`` ``[text]`` int64: positions in the dialogue: through the prefix, and in each segment on from its end.
+    ``segment_ids``  ``[text]`` int64: 0 in the prefix, 1, 2, ... in the segments of an image.
+    ``cu_seqlens``   ``[images + 1]`` int32: where each image's part starts; the last entry is the number of tokens.
+    ``seqlens``      tokens of each image's part, on the host.
+    ``visual``       visual tokens of each image's part, on the host.
+    ``answers``      segments of each image, on the host.
+    ``supervised``   how many of all tokens are supervised, on the host.
     """
 
     tokens: Tensor
     labels: Tensor
-    places: Tensor
-    branches: Tensor
-    offsets: Tensor
-    lengths: tuple[int, ...]
+    position_ids: Tensor
+    segment_ids: Tensor
+    cu_seqlens: Tensor
+    seqlens: tuple[int, ...]
     visual: tuple[int, ...]
     answers: tuple[int, ...]
-    learned: int
+    supervised: int
 
 
 class Question(NamedTuple):
@@ -329,15 +330,15 @@ class AlignmentLLM(nn.Module, ABC):
     @abstractmethod
     def forward(self, embeddings: Tensor, dialogues: PackedDialogues) -> Tensor:
         """``[text, dim]`` -> ``[text, dim]``: what predicts the next token. Attention is causal, within an image's part, and reads
-        from a branch only that branch and the trunk; positions are ``dialogues.places``."""
+        from a segment only that segment and the prefix; positions are ``dialogues.position_ids``."""
 
     @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
         """``[n, dim]`` outputs of ``forward`` -> ``[n, vocab]``."""
 
     @abstractmethod
-    def generate(self, prompts: Sequence[Tensor], *, most: int, stop: int) -> list[list[int]]:
-        """Greedy answers to embedded prompts ``[length, dim]``: at most ``most`` token ids each, without the closing ``stop``."""
+    def generate(self, prompts: Sequence[Tensor], *, max_new_tokens: int, stop: int) -> list[list[int]]:
+        """Greedy answers to embedded prompts ``[length, dim]``: at most ``max_new_tokens`` ids each, without ``stop``."""
 
     @abstractmethod
     def describe(self) -> str:

@@ -12,12 +12,12 @@ from finevit.ops.rope2d import rotate
 
 
 class SwiGLU(nn.Module):
-    """Gated feed-forward ``down(silu(gate x) * up x)``: three matrices of ``dim x hidden``, no biases."""
+    """Gated feed-forward ``down(silu(gate x) * up x)``: three matrices of ``dim x mlp_dim``, no biases."""
 
-    def __init__(self, *, dim: int, hidden: int) -> None:
+    def __init__(self, *, dim: int, mlp_dim: int) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(dim, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, dim, bias=False)
+        self.gate_up = nn.Linear(dim, 2 * mlp_dim, bias=False)
+        self.down = nn.Linear(mlp_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if cpu_fused.suits(x, self.gate_up, self.down):
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, pack: Pack) -> Tensor:
         if cpu_fused.suits(x, self.qkv):
-            return self.out(cpu_fused.attention(x, self.qkv, heads=self.heads, table=pack.table, lengths=pack.lengths))
+            return self.out(cpu_fused.attention(x, self.qkv, heads=self.heads, table=pack.table, lengths=pack.seqlens))
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(1)
         query, key = (rotate(x, pack.table).to(value.dtype) for x in (query, key))  # an embedding's table is float32 under autocast
         return self.out(ragged_attention(query, key, value, pack).flatten(1))
@@ -48,12 +48,12 @@ class Block(nn.Module):
 
     keep: Tensor | None
 
-    def __init__(self, *, dim: int, heads: int, hidden: int, drop_path: float = 0.0) -> None:
+    def __init__(self, *, dim: int, heads: int, mlp_dim: int, drop_path: float = 0.0) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attention = Attention(dim=dim, heads=heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
+        self.feed_forward = SwiGLU(dim=dim, mlp_dim=mlp_dim)
         keep = torch.tensor(1.0 - drop_path) if drop_path else None  # a number would make a graph of torch.compile for each
         self.register_buffer("keep", keep, persistent=False)
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
         """Stochastic depth: drops the branch for whole images, in training."""
         if not self.training or self.keep is None:
             return branch
-        lengths = torch.diff(pack.offsets)
+        lengths = torch.diff(pack.cu_seqlens)
         kept = torch.rand(len(lengths), device=branch.device).lt(self.keep) / self.keep
         return branch * kept.to(branch.dtype).repeat_interleave(lengths, output_size=len(branch))[:, None]
 
@@ -74,25 +74,25 @@ class MeanPool(nn.Module):
     """The mean of an image's tokens: ``[patches, dim]`` -> ``[images, dim]``."""
 
     def forward(self, tokens: Tensor, pack: Pack) -> Tensor:
-        return torch.stack([part.mean(0) for part in tokens.split(list(pack.lengths))])
+        return torch.stack([part.mean(0) for part in tokens.split(list(pack.seqlens))])
 
 
 class AttentionPool(nn.Module):
     """A learned query attends to an image's tokens, then a residual SwiGLU, as in SigLIP's head: ``[images, dim]``."""
 
-    def __init__(self, *, dim: int, heads: int, hidden: int) -> None:
+    def __init__(self, *, dim: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Parameter(torch.zeros(1, heads, dim // heads))
         self.key_value = nn.Linear(dim, 2 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
+        self.feed_forward = SwiGLU(dim=dim, mlp_dim=mlp_dim)
 
     def forward(self, tokens: Tensor, pack: Pack) -> Tensor:
         key, value = self.key_value(tokens).unflatten(-1, (2, self.heads, -1)).unbind(1)
         score = (key * self.query).sum(-1, keepdim=True) * key.shape[-1] ** -0.5
-        parts = zip(score.split(list(pack.lengths)), value.split(list(pack.lengths)), strict=True)
+        parts = zip(score.split(list(pack.seqlens)), value.split(list(pack.seqlens)), strict=True)
         x = self.out(torch.stack([(s.softmax(0) * v).sum(0) for s, v in parts]).flatten(1))
         return x + self.feed_forward(self.norm(x))
 
@@ -100,6 +100,6 @@ class AttentionPool(nn.Module):
 Pool = Literal["mean", "attention"]
 
 
-def make_pool(name: Pool, *, dim: int, heads: int, hidden: int) -> nn.Module:
+def make_pool(name: Pool, *, dim: int, heads: int, mlp_dim: int) -> nn.Module:
     """``mean`` (no parameters) or ``attention`` (a learned query)."""
-    return MeanPool() if name == "mean" else AttentionPool(dim=dim, heads=heads, hidden=hidden)
+    return MeanPool() if name == "mean" else AttentionPool(dim=dim, heads=heads, mlp_dim=mlp_dim)

@@ -14,7 +14,7 @@ from torch import nn
 
 from finevit.boxes import render
 from finevit.contracts import (
-    NOT_LEARNED,
+    IGNORE_INDEX,
     PATCH,
     AlignmentLLM,
     Connector,
@@ -31,15 +31,14 @@ from finevit.contracts import (
     Teacher,
     TextEncoder,
 )
-from finevit.packing.collate import pack
-from finevit.packing.cutting import select_images
+from finevit.packing.images import cu_seqlens, pack_images, select_images
 from finevit.tasks.task import Material, Task
 
 
 def random_pack(grids: Sequence[tuple[int, int]], *, patch: int = PATCH, seed: int = 0) -> PackedImages:
     """A pack of random images with the given grids; ``pixels`` are float64 in [-0.5, 0.5]."""
     rng = np.random.default_rng(seed)
-    images = pack([rng.integers(0, 256, (r * c, 3 * patch * patch), dtype=np.uint8) for r, c in grids], grids)
+    images = pack_images([rng.integers(0, 256, (r * c, 3 * patch * patch), dtype=np.uint8) for r, c in grids], grids)
     return images._replace(pixels=images.pixels.double() / 255 - 0.5)
 
 
@@ -93,10 +92,10 @@ def check_text_encoder(encoder: TextEncoder) -> None:
     """Asserts the contract of :class:`~finevit.contracts.TextEncoder` on texts of 3, 1 and 5 tokens."""
     encoder.eval()
     lengths = [min(length, encoder.context) for length in (3, 1, 5)]
-    texts = random_texts(lengths, limit=encoder.context, vocab=encoder.vocab)
+    texts = random_texts(lengths, max_seq_len=encoder.context, vocab=encoder.vocab)
     vectors = encoder(texts)
     assert vectors.shape == (3, encoder.dim), f"vectors: {tuple(vectors.shape)}, expected (3, {encoder.dim})"
-    alone = encoder(random_texts(lengths[:1], limit=encoder.context)._replace(tokens=texts.tokens[: lengths[0]]))
+    alone = encoder(random_texts(lengths[:1], max_seq_len=encoder.context)._replace(tokens=texts.tokens[: lengths[0]]))
     assert torch.allclose(alone[0], vectors[0], atol=1e-4), "texts of a pack do not read each other"
     assert encoder.describe(), "describe() says what the encoder is"
 
@@ -188,35 +187,35 @@ def check_resolution_schedule(schedule: ResolutionSchedule, *, steps: int = 100)
     assert budgets == [schedule(step) for step in range(steps)], "the same step always gives the same budget"
 
 
-def random_texts(lengths: Sequence[int], *, limit: int, vocab: int = 1000, seed: int = 0) -> PackedTexts:
+def random_texts(lengths: Sequence[int], *, max_seq_len: int, vocab: int = 1000, seed: int = 0) -> PackedTexts:
     """A pack of random token ids below ``vocab`` with the given lengths."""
     tokens = torch.randint(vocab, (sum(lengths),), generator=torch.Generator().manual_seed(seed))
-    return PackedTexts(tokens, torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32), tuple(lengths), limit)
+    return PackedTexts(tokens, cu_seqlens(lengths), tuple(lengths), max_seq_len)
 
 
 def random_dialogues(parts: Sequence[tuple[int, Sequence[tuple[int, int]]]], *, vocab: int, seed: int = 0) -> PackedDialogues:
-    """Dialogues of random token ids without images: of each image the tokens of its trunk, and of each branch those of its
+    """Dialogues of random token ids without images: of each image the tokens of its prefix, and of each segment those of its
     question and of its answer."""
     rng = np.random.default_rng(seed)
-    lengths = tuple(trunk + sum(map(sum, branches)) for trunk, branches in parts)
+    lengths = tuple(prefix + sum(map(sum, segments)) for prefix, segments in parts)
     tokens = torch.from_numpy(rng.integers(0, vocab, sum(lengths)))
-    columns: dict[str, list[int]] = {"learned": [], "places": [], "branches": []}
-    for trunk, branches in parts:
-        for number, (question, answer) in enumerate([(trunk, 0), *branches]):
-            columns["learned"] += [0] * question + [1] * answer
-            columns["places"] += range(trunk, trunk + question + answer) if number else range(trunk)
-            columns["branches"] += [number] * (question + answer)
-    learned, places, branch = (torch.tensor(column) for column in columns.values())
+    columns: dict[str, list[int]] = {"supervised": [], "position_ids": [], "segment_ids": []}
+    for prefix, segments in parts:
+        for number, (question, answer) in enumerate([(prefix, 0), *segments]):
+            columns["supervised"] += [0] * question + [1] * answer
+            columns["position_ids"] += range(prefix, prefix + question + answer) if number else range(prefix)
+            columns["segment_ids"] += [number] * (question + answer)
+    supervised, position_ids, segment_ids = (torch.tensor(column) for column in columns.values())
     return PackedDialogues(
         tokens=tokens,
-        labels=tokens.where(learned == 1, NOT_LEARNED),
-        places=places,
-        branches=branch,
-        offsets=torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32),
-        lengths=lengths,
+        labels=tokens.where(supervised == 1, IGNORE_INDEX),
+        position_ids=position_ids,
+        segment_ids=segment_ids,
+        cu_seqlens=cu_seqlens(lengths),
+        seqlens=lengths,
         visual=(0,) * len(parts),
-        answers=tuple(len(branches) for _, branches in parts),
-        learned=sum(columns["learned"]),
+        answers=tuple(len(segments) for _, segments in parts),
+        supervised=sum(columns["supervised"]),
     )
 
 
@@ -235,10 +234,10 @@ def check_alignment_llm(llm: AlignmentLLM, *, vocab: int = 200, tolerance: float
         change = (llm(llm.embed(other), whole) - hidden).abs().amax(1)
         return (change > tolerance).nonzero()[:, 0].tolist()
 
-    assert moved(2) == list(range(2, 17)), "the trunk is read by what follows it and by all branches, of its image alone"
-    assert moved(6) == list(range(6, 12)), "a branch is read by itself alone"
+    assert moved(2) == list(range(2, 17)), "the prefix is read by what follows it and by all segments, of its image alone"
+    assert moved(6) == list(range(6, 12)), "a segment is read by itself alone"
     prompt = llm.embed(whole.tokens[:8])
-    (short, long) = llm.generate([prompt, llm.embed(whole.tokens[17:20])], most=5, stop=vocab + 10_000)
+    (short, long) = llm.generate([prompt, llm.embed(whole.tokens[17:20])], max_new_tokens=5, stop=vocab + 10_000)
     assert len(short) == len(long) == 5, "as many tokens as asked for, where no closing token comes"
     read = whole.tokens[:8].tolist()
     for token in short:
@@ -246,5 +245,7 @@ def check_alignment_llm(llm: AlignmentLLM, *, vocab: int = 200, tolerance: float
         best = llm.logits(llm(llm.embed(single.tokens), single)[-1:]).argmax().item()
         assert token == best, "what is generated is what the outputs say, one token after the other"
         read.append(token)
-    assert llm.generate([prompt], most=5, stop=short[2])[0] == short[: short.index(short[2])], "the closing token is not part of it"
+    assert llm.generate([prompt], max_new_tokens=5, stop=short[2])[0] == short[: short.index(short[2])], (
+        "the closing token is not part of it"
+    )
     assert llm.describe(), "describe() says what the model is"

@@ -10,7 +10,7 @@ from finevit.registry import MODELS
 from finevit.testing import fill
 
 ROOT = Path(__file__).parents[1]
-ARCH = {"depth": 3, "dim": 64, "heads": 4, "hidden": 96}
+ARCH = {"depth": 3, "dim": 64, "heads": 4, "mlp_dim": 96}
 
 
 def make_checkpoint(folder: Path, stage: int, text_encoder: dict | None = None) -> tuple[Path, torch.nn.Module]:
@@ -98,7 +98,7 @@ maps = timm.create_model(name, pretrained=True, features_only=True, out_indices=
 tokens = [model.forward_features(image[None])[0] for image in images]
 pooled = [model(image[None])[0] for image in images]
 again = timm.create_model(
-    "finevit_custom", checkpoint_path=str(folder / "timm/model.safetensors"), depth=3, dim=64, heads=4, hidden=96
+    "finevit_custom", checkpoint_path=str(folder / "timm/model.safetensors"), depth=3, dim=64, heads=4, mlp_dim=96
 ).eval()
 last, found = model.forward_intermediates(images[3][None], indices=2)
 tuned = timm.create_model(name, pretrained=True, num_classes=5, global_pool="avg").eval()

@@ -12,7 +12,7 @@ from finevit.boxes import render
 from finevit.contracts import Question
 from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
-from finevit.packing.collate import pack
+from finevit.packing.images import pack_images
 from finevit.visualization import answers, pairs, stage1, stage2, stage3
 from finevit.visualization.gallery import View
 from finevit.visualization.report import Page, Run
@@ -120,7 +120,7 @@ def pair_views(count: int, *, noise: float, seed: int = 0) -> list[pairs.View]:
         }
         extra = {"id": f"scene-{index}", "caption": caption(index), "truncated": index > 12}
         tokens = random(shape[0] * 4, 8, seed=index)
-        pairs.collect(views, pack([patchify(image, 14)], [shape]), [{**sides, **extra, "tokens": tokens}], 3)
+        pairs.collect(views, pack_images([patchify(image, 14)], [shape]), [{**sides, **extra, "tokens": tokens}], 3)
     return views
 
 
@@ -135,7 +135,7 @@ def stage2_page(folder: Path) -> Page:
     scalars = {"loss": 9 - 8 * ramp, "loss_sigmoid": 9 - 8 * ramp, "temperature": 0.1 - 0.05 * ramp, "bias": ramp - 10}
     return stage2.ContrastiveLearningPage().page(
         Run(
-            scalars={**scalars, "time": [0.5] * 100, "text_length": [64] * 50 + [256] * 50, "lr": ramp, "images_per_s": 80 + ramp},
+            scalars={**scalars, "time": [0.5] * 100, "max_seq_len": [64] * 50 + [256] * 50, "lr": ramp, "images_per_s": 80 + ramp},
             results=results,
             steps=100,
             batch=16,
@@ -189,8 +189,8 @@ def answer_views(count: int, *, whole: int = 3, mute: bool = False) -> list[answ
         image = np.full((*SIZE, 3), (40 + 20 * (index % 8), 90, 150), np.uint8)
         image[11:67, 42:92] = 230
         asked, said = zip(*questions()[index % 3 :], strict=True)
-        values = {"id": f"scene-{index}", "asked": list(asked), "said": ["the"] * len(said) if mute else list(said)}
-        answers.collect(views, pack([patchify(image, 14)], [(8, 12)]), [values], whole)
+        values = {"id": f"scene-{index}", "questions": list(asked), "predictions": ["the"] * len(said) if mute else list(said)}
+        answers.collect(views, pack_images([patchify(image, 14)], [(8, 12)]), [values], whole)
     return views
 
 

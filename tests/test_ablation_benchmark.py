@@ -182,7 +182,7 @@ def test_the_language_model_is_taught_without_an_encoder():
 
 
 def test_painted_patches_are_read_without_a_block():
-    encoder = painted.PatchEmbedding(arch={"depth": 1, "dim": 16, "heads": 1, "hidden": 16})
+    encoder = painted.PatchEmbedding(arch={"depth": 1, "dim": 16, "heads": 1, "mlp_dim": 16})
     images = random_pack([(2, 4), (4, 4)])
     images = images._replace(pixels=images.pixels.float())
     found = encoder(images)

@@ -8,9 +8,9 @@ import torch
 
 from finevit.config.loading import ConfigError, load_config
 from finevit.config.validation import check_config
-from finevit.contracts import NOT_LEARNED, PackedDialogues
+from finevit.contracts import IGNORE_INDEX, PackedDialogues
 from finevit.ops.patch_merge import cell_centres, merge_neighbours
-from finevit.packing.dialogues import answer_loss, learned, packed, padded, prompts, readable, rows
+from finevit.packing.dialogues import answer_loss, attention_mask, packed, padded, prompts, rows, supervised
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import check_alignment_llm, fill, random_dialogues, random_pack
@@ -59,20 +59,20 @@ def llms() -> list:
     return [pytest.param(plain, id="plain"), *(pytest.param(lambda kind=kind: hugging_face(kind), id=kind) for kind in CONFIGS)]
 
 
-def alone(dialogues: PackedDialogues, image: int, branch: int) -> PackedDialogues:
+def alone(dialogues: PackedDialogues, image: int, segment: int) -> PackedDialogues:
     """One question of one image, by itself."""
-    begin, end = dialogues.offsets[image : image + 2].tolist()
-    keep = torch.arange(begin, end)[torch.isin(dialogues.branches[begin:end], torch.tensor([0, branch]))]
+    begin, end = dialogues.cu_seqlens[image : image + 2].tolist()
+    keep = torch.arange(begin, end)[torch.isin(dialogues.segment_ids[begin:end], torch.tensor([0, segment]))]
     return PackedDialogues(
         tokens=dialogues.tokens[keep],
         labels=dialogues.labels[keep],
-        places=torch.arange(len(keep)),
-        branches=(dialogues.branches[keep] > 0).long(),
-        offsets=torch.tensor([0, len(keep)], dtype=torch.int32),
-        lengths=(len(keep),),
+        position_ids=torch.arange(len(keep)),
+        segment_ids=(dialogues.segment_ids[keep] > 0).long(),
+        cu_seqlens=torch.tensor([0, len(keep)], dtype=torch.int32),
+        seqlens=(len(keep),),
         visual=(0,),
         answers=(1,),
-        learned=int((dialogues.labels[keep] != NOT_LEARNED).sum()),
+        supervised=int((dialogues.labels[keep] != IGNORE_INDEX).sum()),
     )
 
 
@@ -85,7 +85,7 @@ def loss_of(llm, dialogues: PackedDialogues) -> torch.Tensor:
 
 
 def test_who_reads_whom():
-    mask = readable(random_dialogues([(2, [(1, 1), (2, 0)])], vocab=9))[0]
+    mask = attention_mask(random_dialogues([(2, [(1, 1), (2, 0)])], vocab=9))[0]
     assert mask.int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
@@ -100,18 +100,18 @@ def test_short_dialogues_share_a_row():
     assert rows((5, 9, 4, 3, 1)) == [[1], [0, 2], [3, 4]]
     parts = [(2, [(1, 1)]), (1, [(1, 1), (1, 1)]), (1, [(0, 1)]), (6, [(3, 1)])]
     dialogues = random_dialogues(parts, vocab=9)
-    count = torch.arange(sum(dialogues.lengths))
-    assert dialogues.lengths == (4, 5, 2, 10)
-    assert rows(dialogues.lengths) == [[3], [1, 0], [2]]
+    count = torch.arange(sum(dialogues.seqlens))
+    assert dialogues.seqlens == (4, 5, 2, 10)
+    assert rows(dialogues.seqlens) == [[3], [1, 0], [2]]
     assert padded(count, dialogues, fill=-1)[1].tolist() == [4, 5, 6, 7, 8, 0, 1, 2, 3, -1]
     assert torch.equal(packed(padded(count, dialogues), dialogues), count)
-    mask = readable(dialogues)
-    alone = [readable(random_dialogues([part], vocab=9))[0] for part in (parts[1], parts[0])]
+    mask = attention_mask(dialogues)
+    alone = [attention_mask(random_dialogues([part], vocab=9))[0] for part in (parts[1], parts[0])]
     assert torch.equal(mask[1, :9, :9], torch.block_diag(*alone).bool())
 
 
 def test_learned_tokens_know_their_answer():
-    index, answer = learned(random_dialogues(PARTS, vocab=9))
+    index, answer = supervised(random_dialogues(PARTS, vocab=9))
     assert index.tolist() == [7, 8, 9, 10, 11, 14, 19, 20, 28, 29, 30]
     assert answer.tolist() == [0, 0, 0, 0, 0, 1, 2, 2, 3, 3, 3]
 
@@ -145,7 +145,7 @@ def test_llm_keeps_the_contract(make):
 @pytest.mark.parametrize("make", llms())
 def test_packed_loss_is_the_mean_of_its_parts(make):
     llm, dialogues = make().eval(), random_dialogues(PARTS, vocab=200)
-    parts = [loss_of(llm, alone(dialogues, image, branch)) for image, branch in ((0, 1), (0, 2), (0, 3), (1, 1))]
+    parts = [loss_of(llm, alone(dialogues, image, segment)) for image, segment in ((0, 1), (0, 2), (0, 3), (1, 1))]
     assert loss_of(llm, dialogues).item() == pytest.approx(torch.stack(parts).mean().item(), abs=1e-5)
     assert torch.stack(parts).std() > 1e-3
 
@@ -157,10 +157,10 @@ def test_gradients_are_those_of_the_parts(make):
     head = MODELS.build({"type": "LanguageHead"})
     head.loss(llm(embeddings, dialogues), dialogues, llm)["loss_language"].backward()
     expected = torch.zeros_like(embeddings)
-    for image, branch in ((0, 1), (0, 2), (0, 3), (1, 1)):
-        begin, end = dialogues.offsets[image : image + 2].tolist()
-        keep = torch.arange(begin, end)[torch.isin(dialogues.branches[begin:end], torch.tensor([0, branch]))]
-        part, single = embeddings.detach()[keep].requires_grad_(), alone(dialogues, image, branch)
+    for image, segment in ((0, 1), (0, 2), (0, 3), (1, 1)):
+        begin, end = dialogues.cu_seqlens[image : image + 2].tolist()
+        keep = torch.arange(begin, end)[torch.isin(dialogues.segment_ids[begin:end], torch.tensor([0, segment]))]
+        part, single = embeddings.detach()[keep].requires_grad_(), alone(dialogues, image, segment)
         head.loss(llm(part, single), single, llm)["loss_language"].backward()
         expected[keep] += part.grad / 4
     torch.testing.assert_close(embeddings.grad, expected, atol=1e-6, rtol=1e-4)
@@ -247,7 +247,7 @@ def test_what_the_llm_refuses(options, said):
 
 @pytest.mark.parametrize("kind", ["mistral", "gemma3"])
 def test_a_window_counts_places_of_the_dialogue(kind):
-    """With a window, the second branch reads the trunk's end as it would alone, though the first lies between."""
+    """With a window, the second segment reads the prefix's end as it would alone, though the first lies between."""
     llm, dialogues = hugging_face(kind).eval(), random_dialogues([(3, [(6, 0), (2, 0)])], vocab=200)
     single = alone(dialogues, 0, 2)
     found = llm(llm.embed(dialogues.tokens), dialogues)[-2:]
@@ -255,21 +255,21 @@ def test_a_window_counts_places_of_the_dialogue(kind):
 
 
 def test_logits_of_a_kind_of_its_own_are_refused():
-    from finevit_plugins.llms.probe import check_branches
+    from finevit_plugins.llms.probe import check_segments
 
     llm = hugging_face()
     llm.model.config.logits_scaling = 2.0  # which a Llama does not know of
     with pytest.raises(ValueError, match="x computes its logits in a way of its own"):
-        check_branches(llm, llm.model, "x")
+        check_segments(llm, llm.model, "x")
 
 
 def test_the_probe_leaves_random_numbers_and_mode_alone():
-    from finevit_plugins.llms.probe import check_branches
+    from finevit_plugins.llms.probe import check_segments
 
     llm = hugging_face()
     llm.model.train()
     state = torch.get_rng_state()
-    check_branches(llm, llm.model, "x")
+    check_segments(llm, llm.model, "x")
     assert llm.model.training
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -279,15 +279,15 @@ def test_a_models_own_habits_do_not_change_greedy_answers(tmp_path):
 
     first = hugging_face().eval()
     prompt = first.embed(torch.arange(5, 10)).detach()
-    greedy = first.generate([prompt], most=6, stop=4)
+    greedy = first.generate([prompt], max_new_tokens=6, stop=4)
     first.model.generation_config.update(suppress_tokens=[greedy[0][0]], repetition_penalty=5.0, num_beams=3)
     first.model.save_pretrained(tmp_path)
     load_backend("scenes-chat").save_pretrained(tmp_path)
     second = MODELS.build({"type": "HuggingFaceLLM", "model": str(tmp_path)}).eval()
-    assert second.generate([prompt], most=6, stop=4) == greedy
+    assert second.generate([prompt], max_new_tokens=6, stop=4) == greedy
 
 
-@pytest.mark.parametrize("setting", ["depth", "dim", "heads", "hidden", "context"])
+@pytest.mark.parametrize("setting", ["depth", "dim", "heads", "mlp_dim", "context"])
 def test_what_the_plain_llm_refuses(setting):
     with pytest.raises(ValueError, match=f"PlainLLM.{setting}=0: give a whole number, at least 1"):
         plain(**{setting: 0})
@@ -318,10 +318,10 @@ def test_connector(frequencies):
     same = connector(tokens[:1].expand(24, 8), images)[2:]
     assert (same.std(0).max() > 1e-2) == (frequencies > 0)  # alike patches differ by their places alone
     with pytest.raises(ValueError, match="patches are left, where whole images are needed"):
-        connector(tokens, images._replace(lengths=(7, 16)))
+        connector(tokens, images._replace(seqlens=(7, 16)))
 
 
-@pytest.mark.parametrize(("setting", "value"), [("frequencies", 17), ("frequencies", -1), ("hidden", 0), ("hidden", -4)])
+@pytest.mark.parametrize(("setting", "value"), [("frequencies", 17), ("frequencies", -1), ("mlp_dim", 0), ("mlp_dim", -4)])
 def test_what_the_connector_refuses(setting, value):
     with pytest.raises(ValueError, match=f"MergeConnector.{setting}={value}: give a whole number"):
         MODELS.build({"type": "MergeConnector", "dim": 8, "llm_dim": 6, setting: value})
@@ -329,13 +329,13 @@ def test_what_the_connector_refuses(setting, value):
 
 def test_numbers_of_the_stage_are_checked_before_it_is_built():
     llm = {"llm.type": "PlainLLM", "llm.context": 0, "llm.depth": -1, "llm.dim": 0.5, "llm.heads": 0}
-    model = {**llm, "connector.hidden": 0, "connector.frequencies": 17, "answer_length": 0}
+    model = {**llm, "connector.mlp_dim": 0, "connector.frequencies": 17, "answer_length": 0}
     with pytest.raises(ConfigError) as caught:
         check_config(load_config(STAGE_3, {f"model.{name}": value for name, value in model.items()}))
     lines = str(caught.value).splitlines()[1:]
     assert len(lines) == 7
     assert "  model.llm.dim=0.5: give a whole number, at least 1" in lines
-    check_config(load_config(STAGE_3, {"model.connector.hidden": None, "model.connector.frequencies": 16}))
+    check_config(load_config(STAGE_3, {"model.connector.mlp_dim": None, "model.connector.frequencies": 16}))
 
 
 # --- the stage -----------------------------------------------------------------------------------------------------------
@@ -346,8 +346,8 @@ def stage(llm: dict | None = None, **options: object):
     return MODELS.build(
         {
             "type": "LLMAlignment",
-            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 16, "heads": 2, "hidden": 24}},
-            "connector": {"type": "MergeConnector", "hidden": 16},
+            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 16, "heads": 2, "mlp_dim": 24}},
+            "connector": {"type": "MergeConnector", "mlp_dim": 16},
             "llm": llm or {"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 64},
             **options,
         }
@@ -355,9 +355,9 @@ def stage(llm: dict | None = None, **options: object):
 
 
 def with_images(dialogues: PackedDialogues, visual: tuple[int, ...]) -> PackedDialogues:
-    """The trunk's first places are those of visual tokens."""
+    """The prefix's first places are those of visual tokens."""
     tokens = dialogues.tokens.clone()
-    for begin, count in zip(dialogues.offsets.tolist(), visual, strict=False):
+    for begin, count in zip(dialogues.cu_seqlens.tolist(), visual, strict=False):
         tokens[begin : begin + count] = -1
     return dialogues._replace(tokens=tokens, visual=visual)
 
@@ -380,7 +380,7 @@ def test_stage_trains_all_of_its_parts(llm):
     for part in ("backbone", "connector", "llm"):
         assert all(p.grad is not None for name, p in model.get_submodule(part).named_parameters()), part
     said = model(images, dialogues, mode="predict", id=["a", "b"])
-    assert [(sample["id"], len(sample["said"])) for sample in said] == [("a", 1), ("b", 2)]
+    assert [(sample["id"], len(sample["predictions"])) for sample in said] == [("a", 1), ("b", 2)]
 
 
 def test_visual_tokens_stand_in_their_places():
@@ -522,7 +522,7 @@ def test_a_template_that_cannot_be_taken_apart(tmp_path, template):
 
 def test_labels_are_the_answers_alone():
     dialogues = random_dialogues(PARTS, vocab=9)
-    assert (dialogues.labels != NOT_LEARNED).sum() == 11
+    assert (dialogues.labels != IGNORE_INDEX).sum() == 11
 
 
 @pytest.mark.parametrize("config", ["finevit_l_stage3", "finevit_tiny_stage3"])

@@ -125,7 +125,7 @@ def test_the_remedy_holds_when_it_is_pasted(tmp_path):
         "data_root": str(tmp_path / "c.jsonl"),
         "train_cfg.max_iters": 100,
         "train_dataloader.dataset.transforms.1.weights": then,
-        "train_dataloader.batch_sampler.schedules.AskQuestions.weights": mixture,
+        "train_dataloader.batch_sampler.schedules.AskQuestions.task_weights": mixture,
     }
 
     def loader(options: dict) -> None:
@@ -137,7 +137,7 @@ def test_the_remedy_holds_when_it_is_pasted(tmp_path):
         for step in (0, 30, 50, 60, 99):
             for request in batches.requests(step):
                 found = dataset[request]
-                assert [question.task for question in found["asked"]] == ["global_caption"]
+                assert [question.task for question in found["questions"]] == ["global_caption"]
                 assert not found["skipped"]
 
     with pytest.raises(ValueError, match="At step 0 only box2text") as caught:

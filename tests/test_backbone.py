@@ -17,11 +17,11 @@ from finevit.ops import attention
 from finevit.ops.attention import FEW, Pack, ragged_attention
 from finevit.ops.patches import patchify, snapped_size, unpatchify
 from finevit.ops.rope2d import rope_table, rotate
-from finevit.packing.collate import pack
+from finevit.packing.images import pack_images
 from finevit.precision import float8_linears
 from finevit.testing import fill, random_pack
 
-SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
+SMALL = {"depth": 3, "dim": 48, "heads": 4, "mlp_dim": 80}
 GRIDS = [(2, 2), (4, 6), (1, 9), (10, 4), (2, 14), (6, 6), (8, 2), (3, 5), (12, 2), (7, 7)]
 
 
@@ -33,8 +33,8 @@ def make_encoder(**options) -> FineViT:
 
 def images_of(images: PackedImages, order) -> PackedImages:
     """The same images in another order, or some of them."""
-    parts = images.pixels.split(list(images.lengths))
-    chosen = pack([np.zeros((images.lengths[i], 1), np.uint8) for i in order], [images.shapes[i] for i in order])
+    parts = images.pixels.split(list(images.seqlens))
+    chosen = pack_images([np.zeros((images.seqlens[i], 1), np.uint8) for i in order], [images.shapes[i] for i in order])
     return chosen._replace(pixels=torch.cat([parts[i] for i in order]))
 
 
@@ -73,15 +73,15 @@ def naive(encoder: FineViT, pixels: np.ndarray, grid: tuple[int, int]) -> np.nda
             mixed[:, h * size : (h + 1) * size] = share / share.sum(-1, keepdims=True) @ v
         x = x + mixed @ w[block + "attention.out.weight"].T
         y = norm(x, block + "norm2") @ w[block + "feed_forward.gate_up.weight"].T
-        gate, up = y[:, : SMALL["hidden"]], y[:, SMALL["hidden"] :]
+        gate, up = y[:, : SMALL["mlp_dim"]], y[:, SMALL["mlp_dim"] :]
         x = x + (gate / (1 + np.exp(-gate)) * up) @ w[block + "feed_forward.down.weight"].T
     return norm(x, "norm")
 
 
 def test_equals_naive_float64():
     encoder, images = make_encoder(), random_pack(GRIDS)
-    tokens = encoder(images).tokens.detach().split(list(images.lengths))
-    for token, pixels, grid in zip(tokens, images.pixels.split(list(images.lengths)), images.shapes, strict=True):
+    tokens = encoder(images).tokens.detach().split(list(images.seqlens))
+    for token, pixels, grid in zip(tokens, images.pixels.split(list(images.seqlens)), images.shapes, strict=True):
         expected = naive(encoder, pixels.numpy(), grid)
         assert np.abs(token.numpy() - expected).max() < 1e-9
         assert np.abs(expected).std() > 0.1
@@ -92,9 +92,11 @@ def test_neighbours_in_the_pack_do_not_matter():
     alone = images_of(images, [3])
     crowd = encoder(images)
     one = encoder(alone)
-    assert torch.allclose(crowd.tokens.split(list(images.lengths))[3], one.tokens, atol=1e-12)
+    assert torch.allclose(crowd.tokens.split(list(images.seqlens))[3], one.tokens, atol=1e-12)
     assert torch.allclose(crowd.pooled[3], one.pooled[0], atol=1e-12)
-    other = images._replace(pixels=torch.where(torch.arange(len(images.pixels))[:, None] < images.offsets[3], 0.7, images.pixels))
+    other = images._replace(
+        pixels=torch.where(torch.arange(len(images.pixels))[:, None] < images.cu_seqlens[3], 0.7, images.pixels)
+    )
     assert torch.allclose(encoder(other).pooled[3], one.pooled[0], atol=1e-12)
     assert not torch.allclose(encoder(other).pooled[2], crowd.pooled[2], atol=1e-3)
 
@@ -102,7 +104,7 @@ def test_neighbours_in_the_pack_do_not_matter():
 def test_permuting_the_pack_permutes_the_output():
     encoder, images = make_encoder(), random_pack(GRIDS)
     order = [7, 2, 9, 0, 1, 8, 3, 6, 5, 4]
-    straight = encoder(images).tokens.split(list(images.lengths))
+    straight = encoder(images).tokens.split(list(images.seqlens))
     permuted = encoder(images_of(images, order)).tokens
     assert torch.allclose(torch.cat([straight[i] for i in order]), permuted, atol=1e-12)
 
@@ -124,7 +126,7 @@ def test_rope_logits_depend_on_relative_position_only():
 
 def test_gradients_by_finite_differences():
     torch.manual_seed(0)
-    encoder = FineViT(arch={"depth": 1, "dim": 8, "heads": 2, "hidden": 6}, patch=2, pool="attention").double()
+    encoder = FineViT(arch={"depth": 1, "dim": 8, "heads": 2, "mlp_dim": 6}, patch=2, pool="attention").double()
     images = random_pack([(1, 2), (2, 2)], patch=2)
 
     def outputs(pixels, *weights):
@@ -166,7 +168,7 @@ def test_masked_patches_show_nothing_of_their_pixels():
 
 def test_recompute_and_drop_path():
     images = random_pack(GRIDS)
-    plain, light = make_encoder().train(), make_encoder(recompute=True).train()
+    plain, light = make_encoder().train(), make_encoder(activation_checkpointing=True).train()
     for encoder in (plain, light):
         encoder(images).tokens.square().mean().backward()
     for one, other in zip(plain.parameters(), light.parameters(), strict=True):

@@ -23,7 +23,7 @@ from finevit.planning.flops import traced_flops
 
 ROOT = Path(__file__).parents[1]
 
-SIZE = work.Size(depth=3, dim=32, heads=2, hidden=40, patch=14)
+SIZE = work.Size(depth=3, dim=32, heads=2, mlp_dim=40, patch=14)
 GRIDS = ((4, 6), (2, 2), (6, 4))
 CPU = torch.device("cpu")
 
@@ -46,7 +46,7 @@ def test_flops_of_training_equal_those_that_torch_counts():
 
 
 def test_flops_by_hand():
-    size = work.Size(depth=1, dim=4, heads=1, hidden=6, patch=1)
+    size = work.Size(depth=1, dim=4, heads=1, mlp_dim=6, patch=1)
     assert work.forward_flops(size, [(1, 2)]) == 2 * 2 * 3 * 4 + 2 * 2 * (4 * 16 + 3 * 24) + 2 * 2 * 4 * 4
     large = work.training_flops(work.SIZES["large"], work.WORKLOADS["448"]) / 4
     assert large == pytest.approx(5.8e12, rel=0.01)  # an image of 448^2 pixels
@@ -69,7 +69,7 @@ def test_blocks_have_equally_many_weights(name):
         pytest.skip(str(reason))
     blocks = next(part for title, part in made.model.named_modules() if title.rpartition(".")[2] in ("blocks", "layers"))
     matrices = sum(weight.numel() for weight in blocks.parameters() if weight.ndim == 2)
-    assert matrices == size.depth * (4 * size.dim**2 + 3 * size.dim * size.hidden)
+    assert matrices == size.depth * (4 * size.dim**2 + 3 * size.dim * size.mlp_dim)
     tokens = made.model(*made.inputs)
     assert tokens.shape[-1] == size.dim
     assert tokens.isfinite().all()
@@ -209,7 +209,7 @@ def test_fill_and_imbalance_by_hand():
     plan = packs.in_order([4, 2, 1, 1, 3, 1, 9], ranks=2, batch=2)
     assert plan == [[[4, 2], [1, 1]]]
     assert packs.fill(plan) == 8 / (2 * 6)
-    size = work.Size(depth=1, dim=4, heads=1, hidden=4, patch=1)
+    size = work.Size(depth=1, dim=4, heads=1, mlp_dim=4, patch=1)
     dear, cheap = (sum(work.forward_flops(size, [(1, length)]) for length in pack) for pack in plan[0])
     assert packs.imbalance(plan, size) == pytest.approx(dear / ((dear + cheap) / 2) - 1)
     assert packs.imbalance([[[4, 2]]], size) == 0

@@ -348,19 +348,19 @@ def test_every_caption_and_no_replacement_reaches_the_batch(tmp_path):
         {"type": "finevit.Patchify"},
         {"type": "finevit.AllCaptions", "tokenizer": "scenes"},
     ]
-    dataset = NativeImages(source=ClipBenchmarkTars(data_root=tmp_path), transforms=transforms, text_length=16)
+    dataset = NativeImages(source=ClipBenchmarkTars(data_root=tmp_path), transforms=transforms, max_seq_len=16)
     batch = pack_evaluation([dataset[0], dataset[1], dataset[2]], keys=["captions_list", "truncated"])
     assert batch["id"] == ["0/a", "0/c"]
     assert batch["caption_counts"] == (2, 1)
-    assert batch["texts"].lengths[2] == 16
-    assert len(batch["texts"].lengths) == 3
+    assert batch["texts"].seqlens[2] == 16
+    assert len(batch["texts"].seqlens) == 3
     assert batch["captions_list"][0] == ["a cat", "a dog"]
     assert batch["truncated"] == [[False, False], [True]]
     assert batch["counts"]["truncated"] == 1
     assert [message.partition(":")[0] for message in batch["skipped"]] == ["0/b"]
     own = dataset.transforms.transforms[-1]
     ids = own.tokenizer(["a dog"], 16)[0][0]
-    start, end = (int(offset) for offset in batch["texts"].offsets[1:3])
+    start, end = (int(offset) for offset in batch["texts"].cu_seqlens[1:3])
     assert batch["texts"].tokens[start:end].tolist() == ids
     with pytest.raises(BadSample, match="no image of a batch can be used"):
         pack_evaluation([dataset[1]])
@@ -372,7 +372,7 @@ def test_labels_reach_the_batch(tmp_path):
     batch = pack_evaluation([dataset[0], dataset[1]], keys=["label"])
     assert batch["label"] == [1, 0]
     assert "texts" not in batch
-    assert np.array_equal(batch["images"].lengths, [4, 4])
+    assert np.array_equal(batch["images"].seqlens, [4, 4])
 
 
 def test_images_without_a_usable_split_or_listed_twice_are_left_out_and_named(tmp_path):

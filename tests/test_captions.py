@@ -25,8 +25,8 @@ from finevit.engine.data_preprocessor import PackedPreprocessor
 from finevit.engine.hooks.bad_samples_hook import BadSamplesHook
 from finevit.engine.hooks.captions_hook import CaptionHook, summary
 from finevit.hub.tokenizers import load_tokenizer
-from finevit.ops.patches import check_whole
 from finevit.packing.collate import pack_samples
+from finevit.packing.images import check_whole
 from finevit.packing.texts import pack_texts, printable
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
@@ -86,7 +86,7 @@ DROPS = {"type": "Milestones", "milestones": [(0, 0.5), (20, 0.25), (25, 0)]}
 
 
 def test_requests_carry_the_values_of_their_step():
-    batches = sampler(Tokenize={"max_length": LENGTHS}, DropPatches={"share": DROPS})
+    batches = sampler(Tokenize={"max_seq_len": LENGTHS}, DropPatches={"share": DROPS})
     requests = {step: batches.requests(step)[1] for step in (0, 10, 11, 20, 29, 30, 1000)}
     found = {
         step: (each.budget, *(each.scheduled["Tokenize"].values()), *each.scheduled["DropPatches"].values())
@@ -111,7 +111,7 @@ def test_shares_of_images_travel_with_the_requests_of_their_step():
 
 
 def test_a_resumed_sampler_asks_for_the_same():
-    whole, resumed = (iter(sampler(start, Tokenize={"max_length": LENGTHS}, DropPatches={"share": DROPS})) for start in (0, 17))
+    whole, resumed = (iter(sampler(start, Tokenize={"max_seq_len": LENGTHS}, DropPatches={"share": DROPS})) for start in (0, 17))
     batches = [next(whole) for _ in range(30)]
     assert [next(resumed) for _ in range(13)] == batches[17:]
 
@@ -119,13 +119,13 @@ def test_a_resumed_sampler_asks_for_the_same():
 @pytest.mark.parametrize(
     ("name", "schedule", "said"),
     [
-        ("Tokenize.max_length", {"type": "Constant", "value": 0}, r"Tokenize.max_length is 0 at step 0: .*at least 1"),
-        ("Tokenize.max_length", {"type": "ConstantResolution", "side": 56}, "schedules.Tokenize.max_length is ImageBudget"),
-        ("Tokenize.max_length", 64, r"schedules.Tokenize.max_length=64: .*dict\(type='Constant', value=64\)"),
+        ("Tokenize.max_seq_len", {"type": "Constant", "value": 0}, r"Tokenize.max_seq_len is 0 at step 0: .*at least 1"),
+        ("Tokenize.max_seq_len", {"type": "ConstantResolution", "side": 56}, "schedules.Tokenize.max_seq_len is ImageBudget"),
+        ("Tokenize.max_seq_len", 64, r"schedules.Tokenize.max_seq_len=64: .*dict\(type='Constant', value=64\)"),
         (
-            "Tokenize.max_length",
+            "Tokenize.max_seq_len",
             {"type": "Milestones", "milestones": [("0", 64)]},
-            r"schedules.Tokenize.max_length: Milestones.milestones.0.0='0': give a whole number",
+            r"schedules.Tokenize.max_seq_len: Milestones.milestones.0.0='0': give a whole number",
         ),
         ("DropPatches.share", {"type": "Constant", "value": -0.1}, r"schedules.DropPatches.share is -0.1 at step 0: .*below 1"),
         ("CropToRegion.probability", {"type": "Constant", "value": 1.1}, r"probability is 1.1 at step 0: .*from 0 to 1"),
@@ -142,7 +142,7 @@ def test_schedules_of_no_use_are_refused_before_the_run(name, schedule, said):
 
 
 def sample(captions: dict, *, seed: int = 0, **more: object) -> dict:
-    start = {"id": "a.jpg", "captions": captions, "counts": Counter(), "text_length": 64, "rng": np.random.default_rng(seed)}
+    start = {"id": "a.jpg", "captions": captions, "counts": Counter(), "max_seq_len": 64, "rng": np.random.default_rng(seed)}
     return {**start, **more}
 
 
@@ -243,7 +243,7 @@ def test_tokens_are_cut_at_the_length_of_the_request_and_counted():
     text = prose(40)
     length = len(tokenizer([text], 10_000)[0][0])
     for limit, truncated in ((length, False), (length - 1, True), (8, True)):
-        out = tokenize(sample({}, caption=text, text_length=limit))
+        out = tokenize(sample({}, caption=text, max_seq_len=limit))
         assert len(out["tokens"]) == min(limit, length)
         assert out["truncated"] is truncated
         assert out["counts"]["truncated"] == truncated
@@ -251,20 +251,20 @@ def test_tokens_are_cut_at_the_length_of_the_request_and_counted():
 
 def test_a_missing_length_or_tokenizer_is_named():
     with pytest.raises(
-        ValueError, match=r"Tokenize.max_length is not set, .*train_dataloader.batch_sampler.schedules .* dataset.text_length"
+        ValueError, match=r"Tokenize.max_seq_len is not set, .*train_dataloader.batch_sampler.schedules .* dataset.max_seq_len"
     ):
-        Tokenize(tokenizer="scenes")(sample({}, caption="x", text_length=0))
+        Tokenize(tokenizer="scenes")(sample({}, caption="x", max_seq_len=0))
     with pytest.raises(ValueError, match=r"Tokenize\.tokenizer is not set"):
         Tokenize()
-    with pytest.raises(ValueError, match=r"NativeImages\.text_length=-1: give the most tokens"):
-        NativeImages(source={"type": "Scenes"}, transforms=[], text_length=-1)
+    with pytest.raises(ValueError, match=r"NativeImages\.max_seq_len=-1: give the most tokens"):
+        NativeImages(source={"type": "Scenes"}, transforms=[], max_seq_len=-1)
 
 
 def test_texts_are_packed_without_padding():
     texts = pack_texts([[5, 6, 7], [], [9]], 4)
     assert texts.tokens.tolist() == [5, 6, 7, 9]
-    assert texts.offsets.tolist() == [0, 3, 3, 4]
-    assert (texts.tokens.dtype, texts.offsets.dtype) == (torch.int64, torch.int32)
+    assert texts.cu_seqlens.tolist() == [0, 3, 3, 4]
+    assert (texts.tokens.dtype, texts.cu_seqlens.dtype) == (torch.int64, torch.int32)
     assert texts[2:] == ((3, 0, 1), 4)
     assert pack_texts([[], []], 4).tokens.shape == (0,)
 
@@ -305,7 +305,7 @@ def test_dropping_keeps_its_share_of_patches_with_their_places(drop, kept):
     others = [dataset[request._replace(position=position)]["positions"].tolist() for position in range(20)]
     assert kept == 24 or len({str(each) for each in others}) > 5
     batch = pack_samples([out, whole], keys=["labels"])
-    assert batch["images"].lengths == (kept, 24)
+    assert batch["images"].seqlens == (kept, 24)
     assert batch["images"].shapes == ((4, 6), (4, 6))
     assert batch["images"].positions[:kept].tolist() == out["positions"].tolist()
     assert batch["images"].positions[kept:].tolist() == [[row, col] for row in range(4) for col in range(6)]
@@ -335,12 +335,12 @@ TOKENS = [*CUT[:3], {"type": "Tokenize", "tokenizer": "scenes"}]
 
 
 def test_a_batch_holds_texts_ids_and_counts_and_the_model_gets_what_is_its_own():
-    dataset = NativeImages(source=Pictures(), transforms=TOKENS, text_length=30)
+    dataset = NativeImages(source=Pictures(), transforms=TOKENS, max_seq_len=30)
     batch = pack_samples([dataset[index] for index in range(7)], keys=["caption", "truncated"])
     full = [len(ids) for ids in load_tokenizer("scenes")([prose(3 + 10 * index, index) for index in range(7)], 10_000)[0]]
     assert isinstance(batch["texts"], PackedTexts)
-    assert batch["texts"].lengths == tuple(min(30, length) for length in full)
-    assert batch["texts"].limit == 30
+    assert batch["texts"].seqlens == tuple(min(30, length) for length in full)
+    assert batch["texts"].max_seq_len == 30
     assert batch["truncated"] == [length > 30 for length in full]
     assert 0 < batch["counts"]["truncated"] == sum(batch["truncated"]) < 7
     assert batch["id"] == [f"{index}.png" for index in range(7)]
@@ -394,7 +394,7 @@ def test_a_captions_file_full_of_faults_trains_on(jsonl, tmp_path, caplog):
         sampler=StatelessSampler(dataset=dataset),
         batch_size=5,
         resolution={"type": "ConstantResolution", "side": 56},
-        schedules={"Tokenize": {"max_length": {"type": "Constant", "value": 48}}},
+        schedules={"Tokenize": {"max_seq_len": {"type": "Constant", "value": 48}}},
     )
     loader = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=pack_samples, num_workers=1))
     bad, captions, this = BadSamplesHook(max_share=0.2, after=20), CaptionHook(), runner(tmp_path)
@@ -402,8 +402,8 @@ def test_a_captions_file_full_of_faults_trains_on(jsonl, tmp_path, caplog):
     for step, batch in zip(range(6), loader, strict=False):  # one epoch
         bad.before_train_iter(this, step, batch)
         captions.after_train_iter(this, step, batch)
-        assert len(batch["texts"].lengths) == len(batch["images"].lengths) == 5
-        assert max(batch["texts"].lengths) <= 48
+        assert len(batch["texts"].seqlens) == len(batch["images"].seqlens) == 5
+        assert max(batch["texts"].seqlens) <= 48
         seen |= set(batch["id"])
         truncated += batch["counts"].get("truncated", 0)
     assert seen == {*(f"fine-{n}" for n in range(20)), *STRANGE}
@@ -420,7 +420,7 @@ def test_a_captions_file_full_of_faults_trains_on(jsonl, tmp_path, caplog):
 
 
 def test_too_many_records_without_captions_stop_the_run_with_the_list(jsonl, tmp_path):
-    dataset = NativeImages(source=JsonLines(data_root=jsonl, split="all"), transforms=TOKENS, text_length=48)
+    dataset = NativeImages(source=JsonLines(data_root=jsonl, split="all"), transforms=TOKENS, max_seq_len=48)
     hook = BadSamplesHook(max_share=0.1, after=20)
     with pytest.raises(
         BadSample, match=r"4 of 34 samples could not be used[\s\S]*line 27, empty: no usable caption; it has alt \(empty\)"
@@ -479,7 +479,7 @@ def test_a_shared_caption_is_a_reason_of_its_own(tmp_path):
     assert sample["caption"].startswith("Picture")
     assert sample["skipped"][0] == ("x.jsonl line 1, 0.png: no usable caption; it has alt (more than 4 images share it)")
     assert NativeImages(source=source, transforms=[{"type": "PickCaption"}])[1]["counts"] == {"shared captions": 1}
-    every = NativeImages(source=source, transforms=[{"type": "AllCaptions", "tokenizer": "scenes"}], text_length=16)
+    every = NativeImages(source=source, transforms=[{"type": "AllCaptions", "tokenizer": "scenes"}], max_seq_len=16)
     assert every[0]["skipped"][0] == "x.jsonl line 1, 0.png: has no caption; alt: more than 4 images share it"
     totals = Counter({"seen": 4, "tokens": 40, "shared captions": 3})
     assert (
@@ -536,7 +536,7 @@ def test_a_captioner_that_may_be_rare_is_warned_of(told, monkeypatch):
 def about_to_train(length: dict | None, *, tokenizer: str = "scenes", **encoder: object) -> SimpleNamespace:
     """A runner of 100 steps, just before the first."""
     dataset = NativeImages(source=Pictures(), transforms=[*CUT[:3], {"type": "Tokenize", "tokenizer": tokenizer}])
-    loader = SimpleNamespace(dataset=dataset, batch_sampler=sampler(Tokenize={"max_length": length}))
+    loader = SimpleNamespace(dataset=dataset, batch_sampler=sampler(Tokenize={"max_seq_len": length}))
     towers = torch.nn.Module()
     towers.text_encoder = MODELS.build({"type": "TextTransformer", "dim": 12, "depth": 1, **encoder})
     return SimpleNamespace(train_dataloader=loader, model=towers, max_iters=100)
@@ -545,11 +545,11 @@ def about_to_train(length: dict | None, *, tokenizer: str = "scenes", **encoder:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"length": None}, "Tokenize.max_length is not set, but captions are tokenised"),
-        ({"length": {"type": "Constant", "value": 1}}, "max_length is 1 at step 0: 'scenes' needs 2 tokens at least"),
+        ({"length": None}, "Tokenize.max_seq_len is not set, but captions are tokenised"),
+        ({"length": {"type": "Constant", "value": 1}}, "max_seq_len is 1 at step 0: 'scenes' needs 2 tokens at least"),
         (
             {"length": {"type": "Milestones", "milestones": [(0, 64), (83, 300), (84, 64)]}},
-            "max_length is 300 at step 83, but the text encoder reads 256 tokens; set model.text_encoder.context=300, or end",
+            "max_seq_len is 300 at step 83, but the text encoder reads 256 tokens; set model.text_encoder.context=300, or end",
         ),
         ({"length": LENGTHS, "vocab": 1023}, "'scenes' has 1,024 ids, .* embeds 1,023; leave out model.text_encoder.vocab"),
         (
@@ -603,8 +603,8 @@ def config(encoder: dict, tmp_path: Path, **tokenize: str) -> Path:
         f'_base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]\n'
         f"model = dict(type='ContrastiveLearning', text_encoder=dict({encoder}))\n"
         f"train_dataloader = dict(dataset=dict(transforms={transforms}),"
-        " batch_sampler=dict(schedules=dict(Tokenize=dict(max_length=dict(type='Constant', value=64)))))\n"
-        f"val_dataloader = dict(dataset=dict(transforms={transforms}, text_length=64))\n"
+        " batch_sampler=dict(schedules=dict(Tokenize=dict(max_seq_len=dict(type='Constant', value=64)))))\n"
+        f"val_dataloader = dict(dataset=dict(transforms={transforms}, max_seq_len=64))\n"
     )
     return path
 
@@ -634,4 +634,4 @@ def test_a_length_may_be_a_number_in_a_dataset_and_a_schedule_in_a_sampler(tmp_p
     path = config({"type": "TextTransformer"}, tmp_path)
     with pytest.raises(ValueError, match="cannot be used") as caught:  # it is no whole one
         check_config(load_config(path))
-    assert "text_length" not in str(caught.value)
+    assert "max_seq_len" not in str(caught.value)

@@ -534,7 +534,7 @@ def test_shares_of_a_run_become_its_steps():
         large = load_config(ROOT / "configs/finevit_l_stage2.py", {"train_cfg.max_iters": steps})
         return (
             sampler.resolution.milestones,
-            sampler.schedules.Tokenize.max_length.milestones,
+            sampler.schedules.Tokenize.max_seq_len.milestones,
             large.train_dataloader.batch_sampler.resolution,
         )
 
@@ -568,7 +568,7 @@ def test_shares_of_a_mixture_become_steps():
     schedules = {"AskQuestions": {"weights": {"counting": {"begin": 0.5, "end": 1.0}}}}
     cfg = Config({"schedules": schedules, "train_cfg": {"max_iters": 10}})
     resolve_shares(cfg)
-    assert cfg.schedules.AskQuestions.weights.counting == {"begin": 5, "end": 10}
+    assert cfg.schedules.AskQuestions.task_weights.counting == {"begin": 5, "end": 10}
 
 
 def test_shares_of_a_learning_rate_become_steps():

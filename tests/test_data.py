@@ -196,8 +196,8 @@ def test_packing():
     batch = pack_samples([dataset[i] for i in range(3)], keys=["labels", "id"])
     images = batch["images"]
     assert images.shapes == ((2, 4), (4, 4), (6, 4))
-    assert images.lengths == (8, 16, 24)
-    assert images.offsets.tolist() == [0, 8, 24, 48]
+    assert images.seqlens == (8, 16, 24)
+    assert images.cu_seqlens.tolist() == [0, 8, 24, 48]
     assert images.pixels.dtype == torch.uint8
     assert images.positions[8:24].tolist() == [[r, c] for r in range(4) for c in range(4)]
     assert batch["id"] == ["0", "1", "2"]

@@ -7,11 +7,11 @@ from mmengine.registry import MODELS as ROOT
 
 from finevit.backbones import FineViT
 from finevit.ops.patches import patchify
-from finevit.packing.collate import pack
 from finevit.packing.dense import content_sizes, pack_dense, unpack_dense, window_order
+from finevit.packing.images import pack_images
 from finevit.testing import fill
 
-SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
+SMALL = {"depth": 3, "dim": 48, "heads": 4, "mlp_dim": 80}
 SIZES = [(70, 42), (28, 98), (98, 98), (45, 31), (14, 14), (56, 83)]
 
 
@@ -46,7 +46,7 @@ def test_an_image_in_a_padded_batch_has_the_features_it_has_alone(options):
 
 def test_a_dense_image_is_what_the_loader_makes_of_it():
     encoder, pixels = make(), np.random.default_rng(0).integers(0, 256, (42, 70, 3), dtype=np.uint8)
-    packed = pack([patchify(pixels, 14)], [(3, 5)])
+    packed = pack_images([patchify(pixels, 14)], [(3, 5)])
     packed = packed._replace(pixels=packed.pixels.double() - 0.5)
     (dense,) = encoder(torch.from_numpy(pixels).permute(2, 0, 1)[None].double() - 0.5)
     torch.testing.assert_close(dense[0], encoder.maps(encoder(packed).tokens, packed)[0], rtol=0, atol=1e-12)
@@ -64,7 +64,7 @@ def test_packing_and_unpacking_are_inverse():
     batch, _ = padded()
     packed = pack_dense(batch, patch=14)
     assert packed.shapes == ((5, 3), (2, 7), (7, 7), (4, 3), (1, 1), (4, 6))
-    assert packed.offsets.tolist() == [0, 15, 29, 78, 90, 91, 115]
+    assert packed.cu_seqlens.tolist() == [0, 15, 29, 78, 90, 91, 115]
     assert packed.positions[15:18].tolist() == [[0, 0], [0, 1], [0, 2]]
     maps = unpack_dense(packed.pixels, packed, (7, 7))
     torch.testing.assert_close(maps[2].permute(1, 2, 0).reshape(49, -1), packed.pixels[29:78])
@@ -126,7 +126,7 @@ def test_gradients_flow_through_windows_to_the_pixels_they_belong_to():
 
 
 def test_torch_export_gives_the_maps_of_a_padded_batch() -> None:
-    model = FineViT(arch={"depth": 2, "dim": 32, "heads": 2, "hidden": 48}, out_layers=[0, -1]).eval()
+    model = FineViT(arch={"depth": 2, "dim": 32, "heads": 2, "mlp_dim": 48}, out_layers=[0, -1]).eval()
     fill(model, scale=0.3)
     sides = {0: torch.export.Dim("batch", min=1, max=64), 2: 14 * torch.export.Dim("rows", min=1, max=99)}
     sides[3] = 14 * torch.export.Dim("cols", min=1, max=99)

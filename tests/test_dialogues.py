@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from finevit.boxes import parse
-from finevit.contracts import IMAGE_TOKEN, NOT_LEARNED, BadSample, ImageBudget, Question, Record, Region, Source
+from finevit.contracts import IGNORE_INDEX, IMAGE_TOKEN, BadSample, ImageBudget, Question, Record, Region, Source
 from finevit.datasets.samplers import NativeBatchSampler
-from finevit.datasets.transforms.dialogue_transforms import pack_dialogues
 from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_length, check_tokenizer, summary
 from finevit.engine.skipped import LeftOut
 from finevit.hub.chat_templates import load_chat
+from finevit.packing.collate import pack_dialogues
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
 from finevit.tasks import task as tasks
@@ -39,7 +39,7 @@ def sample(*regions: Region, size: tuple[int, int] = (112, 224), seed: int = 0, 
         "regions": regions,
         "label_map": None,
         "facts": {"counts": {"house": 1, "bird": 2}},
-        "text_length": 512,
+        "max_seq_len": 512,
         "counts": Counter(),
         "rng": np.random.default_rng(seed),
         **more,
@@ -47,7 +47,7 @@ def sample(*regions: Region, size: tuple[int, int] = (112, 224), seed: int = 0, 
 
 
 def ask(found: dict, **options: object) -> list[Question]:
-    return TRANSFORMS.build({"type": "AskQuestions", **options})(found)["asked"]
+    return TRANSFORMS.build({"type": "AskQuestions", **options})(found)["questions"]
 
 
 def dialogue(found: dict, **options: object) -> dict:
@@ -192,12 +192,12 @@ def test_boxes_too_thin_for_the_style_are_counted_and_never_taught(style, fine):
 def test_what_no_weight_asks_for_is_not_counted():
     for weights, count in (({"text2box": 1, "counting": 1}, 1), ({"text2box": 0, "counting": 1}, 0)):
         found = sample(DOG, DOG2)
-        ask(found, weights=weights)
+        ask(found, task_weights=weights)
         assert found["counts"]["ambiguous text2box"] == count
 
 
 def test_evaluations_ask_in_order_and_in_the_first_wording():
-    asked = ask(sample(HOUSE, BIRD, SIGN), draw=False, most=1)
+    asked = ask(sample(HOUSE, BIRD, SIGN), draw=False, max_questions=1)
     assert [(question.task, question.text, question.answer) for question in asked] == [
         ("global_caption", "Describe this image.", "A red house."),
         ("box2text", "What is in [100, 200, 500, 600]?", "a red house with a door"),
@@ -211,7 +211,7 @@ def test_evaluations_ask_in_order_and_in_the_first_wording():
 
 @pytest.mark.parametrize(("style", "expected"), [("norm1000", "[100, 200, 500, 600]"), ("abs_resized", "[22, 22, 112, 67]")])
 def test_boxes_are_rendered_in_the_style_and_the_size_that_the_model_sees(style, expected):
-    asked, by_caption = ask(sample(HOUSE), weights={"text2box": 1}, style=style)
+    asked, by_caption = ask(sample(HOUSE), task_weights={"text2box": 1}, style=style)
     assert asked.answer == by_caption.answer == expected
     (read,) = parse(asked.answer, style, asked.size)
     assert np.abs(np.subtract(read, HOUSE.box)).max() <= 0.5 / (112 if style == "abs_resized" else 1000) + 1e-9
@@ -220,21 +220,21 @@ def test_boxes_are_rendered_in_the_style_and_the_size_that_the_model_sees(style,
 def test_questions_are_drawn_by_weight_and_none_twice():
     counts = Counter[str]()
     for seed in range(600):
-        asked = ask(sample(HOUSE, BIRD, SIGN, seed=seed), weights={"text2box": 3, "counting": 1}, most=1)
+        asked = ask(sample(HOUSE, BIRD, SIGN, seed=seed), task_weights={"text2box": 3, "counting": 1}, max_questions=1)
         counts[asked[0].task] += 1
     assert set(counts) == {"text2box", "counting"}
     assert counts["text2box"] / 600 == pytest.approx(0.75, abs=0.06)
-    asked = ask(sample(HOUSE, BIRD, SIGN), most=100)
+    asked = ask(sample(HOUSE, BIRD, SIGN), max_questions=100)
     assert len({(draft.task, draft.text, draft.answer) for draft in asked}) == len(asked) == 12
-    texts = {ask(sample(HOUSE, seed=seed), weights={"text2box": 1})[0].text for seed in range(80)}
+    texts = {ask(sample(HOUSE, seed=seed), task_weights={"text2box": 1})[0].text for seed in range(80)}
     assert len(texts) == 2 * len(asked_tasks()["text2box"].templates)  # by the phrase and by the caption
 
 
 def test_a_schedule_of_the_mixture_takes_the_place_of_the_weights():
-    transforms = [{"type": "finevit.AskQuestions", "weights": {"text2box": 1}, "most": 9}]
+    transforms = [{"type": "finevit.AskQuestions", "task_weights": {"text2box": 1}, "max_questions": 9}]
     dataset = DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": transforms})
-    (scheduled,) = dataset.transforms_at({"AskQuestions": {"weights": {"counting": 1.0, "text2box": 0.0}}})
-    asked = scheduled(sample(HOUSE, BIRD, SIGN))["asked"]
+    (scheduled,) = dataset.transforms_at({"AskQuestions": {"task_weights": {"counting": 1.0, "text2box": 0.0}}})
+    asked = scheduled(sample(HOUSE, BIRD, SIGN))["questions"]
     assert [question.task for question in asked] == ["counting"] * 3
 
 
@@ -250,7 +250,7 @@ def test_impossible_boxes_are_counted_and_never_asked_for(box):
 
 def test_what_is_there_all_of_it_and_what_is_not_there_are_counted():
     facts = {"counts": {"house": 1, "bird": 2}, "absent": ["boat", "car", "cup"]}
-    asked = ask(sample(facts=facts), weights={"counting": 1}, draw=False)
+    asked = ask(sample(facts=facts), task_weights={"counting": 1}, draw=False)
     assert [(question.text[29:-1], question.answer) for question in asked] == [
         ("house", "1"),
         ("bird", "2"),
@@ -264,7 +264,7 @@ def test_what_is_there_all_of_it_and_what_is_not_there_are_counted():
 @pytest.mark.parametrize("wrong", [-1, 1.5, "2", True, None])
 def test_counts_that_are_none_are_counted_and_not_asked_for(wrong):
     found = sample(facts={"counts": {"house": np.int64(1), "bird": wrong}})
-    asked = ask(found, weights={"counting": 1}, draw=False)
+    asked = ask(found, task_weights={"counting": 1}, draw=False)
     assert [(question.text[29:-1], question.answer) for question in asked] == [("house", "1")]  # and nothing of all objects
     assert found["counts"]["counts that are no whole numbers"] == 1
 
@@ -276,7 +276,7 @@ def test_a_record_without_questions_is_a_bad_sample():
 
 def test_training_looks_for_regions_by_their_captions_too_unless_told_not_to():
     told = [
-        {question.text for seed in range(30) for question in ask(sample(HOUSE, seed=seed), weights={"text2box": 1}, **more)}
+        {question.text for seed in range(30) for question in ask(sample(HOUSE, seed=seed), task_weights={"text2box": 1}, **more)}
         for more in ({}, {"captions": False})
     ]
     assert [any("with a door" in text for text in texts) for texts in told] == [True, False]
@@ -311,7 +311,7 @@ def test_vowel_signs_tell_words_from_others():
 )
 def test_what_moves_boxes_cannot_come_after_what_writes_them(moved):
     found = sample(HOUSE, budget=ImageBudget(56 * 56))
-    found["asked"] = ask(found)
+    found["questions"] = ask(found)
     with pytest.raises(ValueError, match=f"transforms: {moved['type']} comes after the questions are asked; put it before"):
         TRANSFORMS.build(moved)(found)
     found = TRANSFORMS.build({"type": "Patchify"})(sample(HOUSE, budget=ImageBudget(56 * 56)))
@@ -320,7 +320,7 @@ def test_what_moves_boxes_cannot_come_after_what_writes_them(moved):
 
 
 def test_a_text_in_braces_is_asked_as_it_is():
-    found = ask(sample(replace(SIGN, text="see {box}")), weights={"ocr2box": 1}, draw=False)
+    found = ask(sample(replace(SIGN, text="see {box}")), task_weights={"ocr2box": 1}, draw=False)
     assert [question.text for question in found] == ["Where is the text “see {box}”?"]
 
 
@@ -333,7 +333,7 @@ def test_white_space_is_no_answer():
 def test_a_set_s_impossible_boxes_are_missing_questions():
     torn, fine = (Question("text2box", "dog", "", boxes=(box,)) for box in ((0.5, 0.1, 0.4, 0.5), HOUSE.box))
     found = recorded(torn, fine)
-    assert [question.boxes for question in found["asked"]] == [fine.boxes]
+    assert [question.boxes for question in found["questions"]] == [fine.boxes]
     assert found["counts"]["questions with impossible boxes"] == 1
 
 
@@ -342,7 +342,7 @@ def flipped(*regions: Region, **more: object) -> dict:
 
 
 def test_a_flip_moves_the_boxes_before_they_are_rendered():
-    asked = ask(flipped(HOUSE), weights={"text2box": 1})
+    asked = ask(flipped(HOUSE), task_weights={"text2box": 1})
     assert {question.answer for question in asked} == {"[500, 200, 900, 600]"}
 
 
@@ -428,49 +428,49 @@ def test_settings_of_a_crop_are_checked(setting, value):
 def test_answers_alone_are_learned_and_each_with_its_closing_token():
     chat = load_chat("scenes-chat")
     found = dialogue(sample(HOUSE, SIGN), draw=False)
-    batch = pack_dialogues([{**found, "skipped": []}], keys=["asked"])
+    batch = pack_dialogues([{**found, "skipped": []}], keys=["questions"])
     packed = batch["dialogues"]
     assert packed.visual == (4 * 8,)
     assert packed.tokens[:34].tolist() == [2, *[IMAGE_TOKEN] * 32, packed.tokens[33]]
-    assert packed.answers == (len(found["asked"]),)
-    for number, question in enumerate(found["asked"], start=1):
-        branch = packed.branches == number
-        said = [token for token in packed.labels[branch].tolist() if token != NOT_LEARNED]
+    assert packed.answers == (len(found["questions"]),)
+    for number, question in enumerate(found["questions"], start=1):
+        segment = packed.segment_ids == number
+        said = [token for token in packed.labels[segment].tolist() if token != IGNORE_INDEX]
         assert said == [*chat.encode(question.answer), 4]
-        asked = packed.tokens[branch & (packed.labels == NOT_LEARNED)].tolist()
+        asked = packed.tokens[segment & (packed.labels == IGNORE_INDEX)].tolist()
         assert asked == [*chat.encode(question.text), 4, 3]
-        assert packed.places[branch].tolist() == list(range(33, 33 + int(branch.sum())))
-    assert (packed.labels[packed.branches == 0] == NOT_LEARNED).all()
+        assert packed.position_ids[segment].tolist() == list(range(33, 33 + int(segment.sum())))
+    assert (packed.labels[packed.segment_ids == 0] == IGNORE_INDEX).all()
 
 
 def test_what_does_not_fit_is_left_out_whole_and_counted():
     whole = dialogue(sample(HOUSE, BIRD, SIGN, captions={"long": "word " * 5000}), draw=False)
     assert whole["counts"]["questions too long"] == 1
-    assert "global_caption" not in {question.task for question in whole["asked"]}
-    short = dialogue(sample(HOUSE, BIRD, SIGN, text_length=100), draw=False)
-    assert 0 < len(short["asked"]) < len(whole["asked"])
+    assert "global_caption" not in {question.task for question in whole["questions"]}
+    short = dialogue(sample(HOUSE, BIRD, SIGN, max_seq_len=100), draw=False)
+    assert 0 < len(short["questions"]) < len(whole["questions"])
     assert len(short["dialogue"][0]) <= 100
     with pytest.raises(BadSample, match="one: no question fits into 40 tokens, of which the image takes 33"):
-        dialogue(sample(HOUSE, text_length=40), draw=False)
+        dialogue(sample(HOUSE, max_seq_len=40), draw=False)
 
 
 def test_an_evaluation_keeps_every_question_that_fits_alone():
-    found = sample(HOUSE, BIRD, SIGN, captions={"long": "word " * 5000}, text_length=55)
+    found = sample(HOUSE, BIRD, SIGN, captions={"long": "word " * 5000}, max_seq_len=55)
     for transform in ({"type": "AskQuestions", "draw": False}, {"type": "Patchify"}):
         found = TRANSFORMS.build(transform)(found)
     kept = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat", "together": False})(found)
-    assert len(kept["asked"]) == 7
+    assert len(kept["questions"]) == 7
     assert kept["counts"]["questions too long"] == 3  # those that spell out a box
 
 
 def recorded(*questions: Question, style: str = "norm1000") -> dict:
-    found = sample(facts={"asked": questions})
+    found = sample(facts={"questions": questions})
     return {**TRANSFORMS.build({"type": "AskRecorded", "style": style})(found), "counts": found["counts"]}
 
 
 @pytest.mark.parametrize("text", ["What is it?", "<image>\nWhat is it?", "What is it?\n<image>"])
 def test_a_placeholder_is_taken_out_of_a_question_that_a_set_brings_along(text):
-    asked = recorded(Question("global_caption", text, "a house"), Question("text2box", text, "", boxes=(HOUSE.box,)))["asked"]
+    asked = recorded(Question("global_caption", text, "a house"), Question("text2box", text, "", boxes=(HOUSE.box,)))["questions"]
     assert [question.text for question in asked] == ["What is it?", "Where is What is it??"]
     with pytest.raises(BadSample, match="one: 2 times <image> in a question about one image"):
         recorded(Question("global_caption", "<image> or <image>?", "a house"))
@@ -478,9 +478,9 @@ def test_a_placeholder_is_taken_out_of_a_question_that_a_set_brings_along(text):
 
 def test_what_is_written_in_an_image_is_asked_as_it_is():
     found = sample(replace(SIGN, text="<image> <image>"), captions={}, facts={})
-    (asked,) = ask(found, weights={"ocr2box": 1}, draw=False)
+    (asked,) = ask(found, task_weights={"ocr2box": 1}, draw=False)
     tokenize = TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})
-    tokens = tokenize({**found, "shape": (4, 4), "asked": [asked]})["dialogue"][0]
+    tokens = tokenize({**found, "shape": (4, 4), "questions": [asked]})["dialogue"][0]
     assert (tokens == IMAGE_TOKEN).sum() == 4
     assert "<image> <image>" in load_chat("scenes-chat").decode([token for token in tokens[5:] if token > 4])
 
@@ -488,7 +488,7 @@ def test_what_is_written_in_an_image_is_asked_as_it_is():
 def test_a_set_s_boxes_that_the_style_cannot_write_are_missing_questions():
     thin, fine = (Question("text2box", "dog", "", boxes=(box,)) for box in ((0.1, 0.1, 0.1003, 0.5), HOUSE.box))
     found = recorded(thin, fine)
-    assert [question.boxes for question in found["asked"]] == [fine.boxes]
+    assert [question.boxes for question in found["questions"]] == [fine.boxes]
     assert found["counts"]["boxes too thin for the style"] == 1
     with pytest.raises(BadSample, match="one: brings no question along whose boxes norm1000 can write; they are impossible, or"):
         recorded(thin)
@@ -496,7 +496,7 @@ def test_a_set_s_boxes_that_the_style_cannot_write_are_missing_questions():
 
 def test_odd_sides_cannot_be_merged():
     with pytest.raises(ValueError, match="a grid of 3 x 4 patches cannot be merged 2 x 2; sides must be multiples of 28 pixels"):
-        TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})({**sample(), "shape": (3, 4), "asked": []})
+        TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})({**sample(), "shape": (3, 4), "questions": []})
 
 
 # --- through the dataset -----------------------------------------------------------------------------------------------------
@@ -528,7 +528,7 @@ def loader(weights: dict | None = None) -> tuple[object, NativeBatchSampler]:
     length = {"max_seq_len": {"type": "Constant", "value": 256}}
     batches = {
         "resolution": {"type": "ConstantResolution", "side": 112},
-        "schedules": {"TokenizeDialogue": length, "AskQuestions": {"weights": weights}},
+        "schedules": {"TokenizeDialogue": length, "AskQuestions": {"task_weights": weights}},
     }
     return dataset, DATA_SAMPLERS.build({"type": "NativeBatchSampler", "sampler": order, "batch_size": 3, **batches})
 
@@ -539,19 +539,19 @@ def test_batches_are_functions_of_the_step_and_follow_the_mixture():
     dataset, batches = loader({"global_caption": ramp, "text2box": rise})
     first, again, last = ([dataset[request] for request in batches.requests(step)] for step in (0, 0, 10))
     for one, two in zip(first, again, strict=True):
-        assert one["asked"] == two["asked"]
+        assert one["questions"] == two["questions"]
         assert all(np.array_equal(a, b) for a, b in zip(one["dialogue"], two["dialogue"], strict=True))
-    assert {question.task for found in first for question in found["asked"]} == {"global_caption"}
-    assert {question.task for found in last for question in found["asked"]} == {"text2box"}
-    assert batches.values(5)["AskQuestions"] == {"weights": {"global_caption": 0.5, "text2box": 0.5}}
+    assert {question.task for found in first for question in found["questions"]} == {"global_caption"}
+    assert {question.task for found in last for question in found["questions"]} == {"text2box"}
+    assert batches.values(5)["AskQuestions"] == {"task_weights": {"global_caption": 0.5, "text2box": 0.5}}
 
 
 def test_a_bad_sample_is_replaced_and_told():
     dataset, batches = loader()
     found = [dataset[request] for step in range(2) for request in batches.requests(step)]
     assert sum(("house 3 burnt down" in "".join(one["skipped"])) for one in found) == 1
-    packed = pack_dialogues(found, keys=["asked"])["dialogues"]
-    assert sum(packed.lengths) == len(packed.tokens) == packed.offsets[-1]
+    packed = pack_dialogues(found, keys=["questions"])["dialogues"]
+    assert sum(packed.seqlens) == len(packed.tokens) == packed.cu_seqlens[-1]
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------------------
@@ -560,19 +560,19 @@ def test_a_bad_sample_is_replaced_and_told():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"weights": {"text2bix": 1}}, r"AskQuestions.weights: 'text2bix' is no task \(did you mean 'text2box'"),
-        ({"weights": {"text2box": -1}}, "AskQuestions.weights=.*: give weights of at least 0, and one above 0"),
-        ({"weights": 3}, "AskQuestions.weights=3: give a weight for each task, as dict"),
-        ({"weights": ["counting"]}, r"AskQuestions.weights=\['counting'\]: give a weight for each task, as dict"),
-        ({"weights": True}, "AskQuestions.weights=True: give a weight for each task, as dict"),
-        ({"weights": {"text2box": True}}, "give weights of at least 0, and one above 0"),
-        ({"weights": {"text2box": 0}}, "give weights of at least 0, and one above 0"),
+        ({"task_weights": {"text2bix": 1}}, r"AskQuestions.task_weights: 'text2bix' is no task \(did you mean 'text2box'"),
+        ({"task_weights": {"text2box": -1}}, "AskQuestions.task_weights=.*: give weights of at least 0, and one above 0"),
+        ({"task_weights": 3}, "AskQuestions.task_weights=3: give a weight for each task, as dict"),
+        ({"task_weights": ["counting"]}, r"AskQuestions.task_weights=\['counting'\]: give a weight for each task, as dict"),
+        ({"task_weights": True}, "AskQuestions.task_weights=True: give a weight for each task, as dict"),
+        ({"task_weights": {"text2box": True}}, "give weights of at least 0, and one above 0"),
+        ({"task_weights": {"text2box": 0}}, "give weights of at least 0, and one above 0"),
         ({"style": "norm100"}, "box style 'norm100' is unknown"),
         ({"style": 3}, "AskQuestions.style=3: give a text"),
         ({"style": ["unit3"]}, r"AskQuestions.style=\['unit3'\]: give a text"),
         ({"ill_posed": "guess"}, "AskQuestions.ill_posed='guess': give 'drop' or 'answer'"),
-        ({"most": 0}, "AskQuestions.most=0: give a whole number of questions, at least 1"),
-        ({"most": True}, "AskQuestions.most=True: give a whole number of questions, at least 1"),
+        ({"max_questions": 0}, "AskQuestions.max_questions=0: give a whole number of questions, at least 1"),
+        ({"max_questions": True}, "AskQuestions.max_questions=True: give a whole number of questions, at least 1"),
     ],
 )
 def test_what_questions_refuse(options, said):
@@ -581,7 +581,7 @@ def test_what_questions_refuse(options, said):
 
 
 def test_weights_of_a_schedule_are_checked_before_the_run():
-    with pytest.raises(ValueError, match=r"batch_sampler.schedules.AskQuestions.weights.*'txt2box' is no task"):
+    with pytest.raises(ValueError, match=r"batch_sampler.schedules.AskQuestions.task_weights.*'txt2box' is no task"):
         loader({"txt2box": {"type": "Constant", "value": 1.0}})
     assert check_weights("x", {"counting": 2}) == {"counting": 2.0}
 
@@ -606,11 +606,11 @@ def test_what_the_language_model_cannot_read_is_refused_before_the_run():
         check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes"}), llm)
 
 
-def evaluated(text_length: int, tokenizer: str = "scenes-chat") -> SimpleNamespace:
+def evaluated(max_seq_len: int, tokenizer: str = "scenes-chat") -> SimpleNamespace:
     """A loader of questions for evaluation."""
     tokenize = {"type": "finevit.TokenizeDialogue", "tokenizer": tokenizer}
     return SimpleNamespace(
-        dataset=DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": [tokenize], "text_length": text_length})
+        dataset=DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": [tokenize], "max_seq_len": max_seq_len})
     )
 
 
@@ -621,9 +621,9 @@ def test_what_the_language_model_cannot_read_is_refused_before_evaluations(part)
     for loader, said in (
         (
             evaluated(129),
-            rf"{part}_dataloader.dataset.text_length.* is 129, but the language model reads 128 positions; set at most 128",
+            rf"{part}_dataloader.dataset.max_seq_len.* is 129, but the language model reads 128 positions; set at most 128",
         ),
-        (evaluated(0), rf"{part}_dataloader.dataset.text_length.* is not set, the most tokens of image and question"),
+        (evaluated(0), rf"{part}_dataloader.dataset.max_seq_len.* is not set, the most tokens of image and question"),
         (evaluated(64, "scenes"), "tokenizer='scenes', but the language model's is 'scenes-chat'"),
     ):
         runner = SimpleNamespace(model=SimpleNamespace(llm=llm), **{f"{part}_dataloader": loader})
@@ -637,11 +637,11 @@ def test_what_the_language_model_cannot_read_is_refused_before_evaluations(part)
 def test_a_training_refuses_its_validation_before_it_begins():
     llm = MODELS.build({"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 128})
     train = SimpleNamespace(dataset=loader()[0], batch_sampler=None)
-    train.dataset.text_length = 128
+    train.dataset.max_seq_len = 128
     runner = SimpleNamespace(
         model=SimpleNamespace(llm=llm), train_dataloader=train, max_iters=4, val_loop=object(), val_dataloader=evaluated(129)
     )
-    with pytest.raises(ValueError, match=r"val_dataloader\.dataset\.text_length is 129"):
+    with pytest.raises(ValueError, match=r"val_dataloader\.dataset\.max_seq_len is 129"):
         DialogueHook().before_train(runner)
     runner.val_loop = None
     DialogueHook().before_train(runner)

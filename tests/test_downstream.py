@@ -20,7 +20,7 @@ from finevit.scenes import Scenes
 from finevit.scenes.layouts import run_lengths, write_layouts
 from finevit.testing import fill
 
-SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
+SMALL = {"depth": 3, "dim": 48, "heads": 4, "mlp_dim": 80}
 
 
 def test_the_pyramid_has_vitdets_resolutions():

@@ -24,7 +24,7 @@ def _few_rows(monkeypatch):
 
 def make_block(dtype=torch.float32) -> Block:
     torch.manual_seed(0)
-    block = Block(dim=DIM, heads=HEADS, hidden=HIDDEN)
+    block = Block(dim=DIM, heads=HEADS, mlp_dim=HIDDEN)
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.2)
     return block.to(dtype)

@@ -136,7 +136,7 @@ def test_a_caption_that_cannot_be_decoded_is_none_and_the_image_stays(tmp_path):
         assert "save it as UTF-8" in said
         everything = {"type": "finevit.AllCaptions", "tokenizer": "scenes"}
         with pytest.raises(BadSample, match=r"has no caption; \S*a\.txt is not UTF-8"):
-            NativeImages(source=source, transforms=[*transforms, everything], text_length=8)._sample(
+            NativeImages(source=source, transforms=[*transforms, everything], max_seq_len=8)._sample(
                 source[0], SampleRequest(0, 0, ImageBudget(784))
             )
 

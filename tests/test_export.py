@@ -36,7 +36,7 @@ def read(tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("exports")
     pack = random_pack(GRIDS)
     pack = pack._replace(pixels=pack.pixels.float())
-    parts = pack.pixels.split(list(pack.lengths))
+    parts = pack.pixels.split(list(pack.seqlens))
     torch.save([unpatchify(part, grid, 14) for part, grid in zip(parts, GRIDS, strict=True)], folder / "images.pt")
     made = {stage: make_checkpoint(folder / f"stage{stage}", stage) for stage in (1, 2, 3)}
     for target in CODE:
@@ -188,7 +188,7 @@ def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     assert close(said["image"], image) < 1e-4
     assert close(said["text"], text) < 1e-4
     assert (said["raw"] - 1).abs().min() > 0.01, "as in open_clip, unit vectors only where they are asked for"
-    assert said["scale"] == (model.head.log_scale.item(), model.head.bias.item())
+    assert said["scale"] == (model.head.logit_scale.item(), model.head.logit_bias.item())
     *features, scale, bias = said["forward"]
     assert close(scale, model.head.scale.detach()) < 1e-5
     assert close(bias, model.head.bias.detach()[0]) == 0

@@ -22,8 +22,8 @@ def stage(**options: object):
     return MODELS.build(
         {
             "type": "LLMAlignment",
-            "backbone": {"type": "FineViT", "arch": {"depth": 2, "dim": 16, "heads": 2, "hidden": 24}, "drop_path": 0.9},
-            "connector": {"type": "MergeConnector", "hidden": 16},
+            "backbone": {"type": "FineViT", "arch": {"depth": 2, "dim": 16, "heads": 2, "mlp_dim": 24}, "drop_path": 0.9},
+            "connector": {"type": "MergeConnector", "mlp_dim": 16},
             "llm": {"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 24},
             **options,
         }
@@ -94,5 +94,5 @@ def test_answers_end_where_the_context_does(monkeypatch):
     assert model.answer([torch.zeros(20, 16), torch.zeros(3, 16)]) == ["[1, 4]", "[1, 21]"]
     model.answer_length = 5
     assert model.answer([torch.zeros(length, 16) for length in (20, 3, 19, 4)]) == ["[1, 4]", "[3, 5]", "[3, 5]", "[3, 5]"]
-    with pytest.raises(ValueError, match=r"a prompt of 24 tokens fills the language model's 24; lower dataset.text_length"):
+    with pytest.raises(ValueError, match=r"a prompt of 24 tokens fills the language model's 24; lower dataset.max_seq_len"):
         model.answer([torch.zeros(24, 16)])

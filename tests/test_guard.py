@@ -128,7 +128,7 @@ CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
 model = dict(
     type="MaskedDistillation",
-    backbone=dict(type="FineViT", arch=dict(depth=1, dim=16, heads=1, hidden=16)),
+    backbone=dict(type="FineViT", arch=dict(depth=1, dim=16, heads=1, mlp_dim=16)),
     teacher=dict(type="RandomFeatureTeacher", dim=8),
     head=dict(type="DistillationHead", target_norm="channel", visible_weight=0.5),
 )

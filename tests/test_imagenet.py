@@ -173,7 +173,7 @@ def test_the_hook_and_the_tool_hand_the_labels_on(tmp_path, monkeypatch):
         def finish(self) -> None: ...
 
     monkeypatch.setattr("finevit.engine.hooks.zero_shot_hook.PromptEncoder", Encoder)
-    dataset = SimpleNamespace(source=source, text_length=8)
+    dataset = SimpleNamespace(source=source, max_seq_len=8)
     loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric]), dataloader=SimpleNamespace(dataset=dataset))
     ZeroShotHook().before_test_epoch(SimpleNamespace(model=torch.nn.Identity(), logger=None, test_loop=loop))
     assert metric.protocol == "zero-shot/openai80-v1/real-labels-v1, zero-shot/siglip81-canonical-v1/real-labels-v1"

@@ -43,7 +43,7 @@ def qwen_tokens(tower: nn.Module, images: PackedImages) -> list[Tensor]:
 
     merged = [
         part.unflatten(0, (r // 2, 2, c // 2, 2)).permute(0, 2, 1, 3, 4).flatten(0, 3)
-        for part, (r, c) in zip(images.pixels.split(list(images.lengths)), images.shapes, strict=True)
+        for part, (r, c) in zip(images.pixels.split(list(images.seqlens)), images.shapes, strict=True)
     ]
     pixels = torch.cat(merged).unflatten(1, (3, 1, 14, 14)).expand(-1, -1, 2, -1, -1).flatten(1)
     grid = torch.tensor([(1, *shape) for shape in images.shapes])
@@ -51,7 +51,7 @@ def qwen_tokens(tower: nn.Module, images: PackedImages) -> list[Tensor]:
     config = tower.config
     order, _ = get_vision_window_index(grid, config.spatial_merge_size, config.window_size, config.patch_size)
     hidden = hidden.unflatten(0, (-1, 4))[order.argsort()].flatten(0, 1)
-    parts = zip(hidden.split(list(images.lengths)), images.shapes, strict=True)
+    parts = zip(hidden.split(list(images.seqlens)), images.shapes, strict=True)
     return [part.unflatten(0, (r // 2, c // 2, 2, 2)).permute(0, 2, 1, 3, 4).flatten(0, 3) for part, (r, c) in parts]
 
 
@@ -71,7 +71,7 @@ def test_a_qwen_tower_of_a_centred_stream_is_taken_over_exactly(blocks: list[int
     assert encoder.rope_theta == 10000.0
     save(encoder, found, tmp_path / "imported.pth", "qwen")
     content = torch.load(tmp_path / "imported.pth", weights_only=True)
-    assert content["meta"]["backbone"]["arch"] == {"depth": 3, "dim": 32, "heads": 2, "hidden": 48}
+    assert content["meta"]["backbone"]["arch"] == {"depth": 3, "dim": 32, "heads": 2, "mlp_dim": 48}
     assert torch.equal(content["state_dict"]["backbone.norm.weight"], tower.merger.ln_q.weight)
 
 

@@ -175,7 +175,7 @@ def test_every_task_by_hand():
         ("a dog", Question("global_caption", "Describe.", "a cat", strings=("a dog runs",))),
     ]  # fmt: skip
     said, asked = zip(*said_and_asked, strict=True)
-    values, _ = evaluated([{"id": "a", "asked": list(asked), "said": list(said)}])
+    values, _ = evaluated([{"id": "a", "questions": list(asked), "predictions": list(said)}])
     assert values == pytest.approx({
         "text2box_iou50": 1 / 3, "text2box_n": 3, "ocr2box_iou50": 1, "ocr2box_n": 1,
         "box2ocr_exact": 0.5, "box2ocr_anls": 1, "box2ocr_n": 2, "counting_exact": 0.5, "counting_n": 4,
@@ -187,7 +187,9 @@ def test_every_task_by_hand():
 @pytest.mark.parametrize("style", STYLES)
 def test_boxes_are_read_in_the_style_of_the_question(style):
     box = (0.1, 0.2, 0.6, 0.9)
-    values, metric = evaluated([{"id": "a", "asked": [where(box, style=style)], "said": [f"It is {render([box], style, SIZE)}."]}])
+    values, metric = evaluated(
+        [{"id": "a", "questions": [where(box, style=style)], "predictions": [f"It is {render([box], style, SIZE)}."]}]
+    )
     assert values == {"text2box_iou50": 1, "text2box_n": 1, "parse_failures": 0, "local": 1}
     assert metric.protocol == f"local/iou50-v2; boxes as {style}"
 
@@ -198,38 +200,38 @@ def test_benchmarks_of_documents():
         Question("ocrbench_formula", "q", "x y"), Question("docvqa", "q", "1/8/93", strings=("January 8",)),
         Question("docvqa", "q", "abcde", style="norm1000"),
     ]  # fmt: skip
-    values, metric = evaluated([{"id": "a", "asked": asked, "said": ["the CENTER", "xy", "xy", "january 8", "abcdx"]}])
+    values, metric = evaluated([{"id": "a", "questions": asked, "predictions": ["the CENTER", "xy", "xy", "january 8", "abcdx"]}])
     expected = {"ocrbench_share": 2 / 3, "ocrbench": 2, "ocrbench_n": 3, "docvqa_anls": 0.9, "docvqa_n": 2}
     assert values == pytest.approx(expected)
     assert metric.protocol == "local/ocrbench-substring-v1, local/anls50-v2"
 
 
 def test_images_that_come_twice_count_once_and_latest_keeps_what_was_said():
-    samples = [{"id": f"image-{i}", "asked": [count(i), where(LEFT)], "said": ["2", "[0, 0, 1, 1]"]} for i in range(4)]
+    samples = [{"id": f"image-{i}", "questions": [count(i), where(LEFT)], "predictions": ["2", "[0, 0, 1, 1]"]} for i in range(4)]
     values, metric = evaluated([*samples, samples[2], samples[2]], size=6)
     assert values["counting_exact"] == 0.25
     assert values["counting_n"] == 4
     assert [answer.id for answer in metric.latest[::2]] == [f"image-{i}" for i in range(4)]
     assert metric.latest[4].question == count(2)
-    assert (metric.latest[4].said, metric.latest[4].scores) == ("2", {"exact": 1.0, "unread": 0.0})
+    assert (metric.latest[4].prediction, metric.latest[4].scores) == ("2", {"exact": 1.0, "unread": 0.0})
     assert isinstance(metric.latest[5].question, Question)
     assert pickle.loads(pickle.dumps(samples)) == samples
 
 
 def test_nothing_asked_is_no_number():
-    assert evaluated([{"id": "a", "asked": [], "said": []}])[0] == {}
+    assert evaluated([{"id": "a", "questions": [], "predictions": []}])[0] == {}
 
 
 def test_misuse_is_named():
     metric = LocalTasks()
     with pytest.raises(ValueError, match="a: 1 answers to 2 questions"):
-        metric.process({}, [{"id": "a", "asked": [count(1), count(2)], "said": ["1"]}])
+        metric.process({}, [{"id": "a", "questions": [count(1), count(2)], "predictions": ["1"]}])
     with pytest.raises(ValueError, match=r"the task 'box2txt', which is unknown \(did you mean 'box2text'\?\); known are text2box"):
-        metric.process({}, [{"id": "a", "asked": [Question("box2txt", "q", "a")], "said": ["1"]}])
+        metric.process({}, [{"id": "a", "questions": [Question("box2txt", "q", "a")], "predictions": ["1"]}])
     with pytest.raises(ValueError, match="the text2box question 'q' has no true box"):
-        metric.process({}, [{"id": "a", "asked": [Question("text2box", "q", "")], "said": ["1"]}])
+        metric.process({}, [{"id": "a", "questions": [Question("text2box", "q", "")], "predictions": ["1"]}])
     with pytest.raises(ValueError, match="box style '' is unknown; choose one of norm1000"):
-        metric.process({}, [{"id": "a", "asked": [Question("text2box", "q", "", boxes=(LEFT,))], "said": ["1"]}])
+        metric.process({}, [{"id": "a", "questions": [Question("text2box", "q", "", boxes=(LEFT,))], "predictions": ["1"]}])
 
 
 def test_protocols_have_ids_of_their_own():
@@ -254,7 +256,7 @@ def test_a_benchmark_of_questions_replaces_what_is_asked_in_training():
         name, SimpleNamespace(task="questions"), {"dataset": {"transforms": [*before, ask, *after]}, "batch_size": 7}
     )
     assert loader["dataset"]["transforms"] == [before[0], {"type": "finevit.AskRecorded", "style": "unit3"}, *after]
-    assert loader["collate_fn"] == {"type": "finevit.pack_dialogues", "keys": ["asked"]}
+    assert loader["collate_fn"] == {"type": "finevit.pack_dialogues", "keys": ["questions"]}
     assert loader["batch_size"] == 7
     assert metrics == [{"type": "finevit.LocalTasks"}]
     with pytest.raises(ValueError, match="holds no AskQuestions; give the config of a model that answers questions"):

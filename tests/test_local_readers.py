@@ -44,7 +44,7 @@ def red(record) -> int:
 
 
 def asked(source, index: int) -> tuple[Question, ...]:
-    return source[index].facts["asked"]
+    return source[index].facts["questions"]
 
 
 # --- RefCOCO --------------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_expressions_are_worded_and_boxes_rendered_by_the_transform(tmp_path):
         "type": "NativeImages", "source": {"type": "RefCOCO", "data_root": str(refcoco(tmp_path)), "split": "testA"},
         "transforms": [{"type": "finevit.ResizeToBudget"}, {"type": "finevit.AskRecorded", "style": "abs_resized"}],
     }  # fmt: skip
-    first = DATASETS.build(dataset)[0]["asked"][0]
+    first = DATASETS.build(dataset)[0]["questions"][0]
     assert (first.text, first.style) == ("Where is left man?", "abs_resized")
     height, width = first.size
     assert first.answer == f"[{0.2 * width:.0f}, {0.25 * height:.0f}, {0.6 * width:.0f}, {0.75 * height:.0f}]"
@@ -233,7 +233,7 @@ def boxes_and_objects(root: Path):
     for source in (RefCOCO(data_root=root), CocoRegions(annotations=root / "instances.json", image_root=root)):
         for i in range(len(source)):
             record = source[i]
-            (told,) = [q.boxes[0] for q in record.facts.get("asked", ())] or [region.box for region in record.regions]
+            (told,) = [q.boxes[0] for q in record.facts.get("questions", ())] or [region.box for region in record.regions]
             yield record.id, told, object_in(decode(record.image, name=record.id))
 
 

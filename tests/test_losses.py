@@ -6,7 +6,8 @@ from torch.autograd import gradcheck
 
 from finevit.heads import DistillationHead
 from finevit.ops.losses import squared_distance
-from finevit.ops.masking import random_mask, repeat_pack
+from finevit.ops.masking import random_mask
+from finevit.packing.images import repeat_images
 from finevit.testing import random_pack
 
 
@@ -109,8 +110,8 @@ def test_masks_are_exact_shares_and_depend_on_the_generator_only():
 
 def test_repeating_a_pack():
     images = random_pack([(2, 2), (1, 3)])
-    twice = repeat_pack(images, 2)
-    assert twice.offsets.tolist() == [0, 4, 7, 11, 14]
-    assert twice.lengths == (4, 3, 4, 3)
+    twice = repeat_images(images, 2)
+    assert twice.cu_seqlens.tolist() == [0, 4, 7, 11, 14]
+    assert twice.seqlens == (4, 3, 4, 3)
     assert torch.equal(twice.pixels[7:], images.pixels)
-    assert repeat_pack(images, 1) is images
+    assert repeat_images(images, 1) is images

@@ -20,7 +20,7 @@ from finevit.testing import check_image_encoder, check_resolution_schedule, chec
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n# (my_\w+)\.py.*?\n(.*?)```", (ROOT / "docs/plugins.md").read_text(), re.DOTALL)
 STAGE1 = {"type": "MaskedDistillation", "head": {"type": "DistillationHead"}}
-SMALL = {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "hidden": 48}}
+SMALL = {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "mlp_dim": 48}}
 
 
 @pytest.fixture(scope="module", autouse=True)

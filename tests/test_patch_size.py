@@ -21,7 +21,7 @@ from finevit.scenes import Scenes
 from finevit.testing import fill, random_pack
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-SMALL = {"depth": 3, "dim": 48, "heads": 4, "hidden": 80}
+SMALL = {"depth": 3, "dim": 48, "heads": 4, "mlp_dim": 80}
 
 
 @pytest.mark.parametrize(("patch", "error"), [(16, 1e-5), (28, 1e-5), (8, 0.3)])
@@ -133,9 +133,9 @@ def test_images_go_from_the_loader_into_the_encoder_in_its_patches():
     batch = FUNCTIONS.get("pack_samples")([dataset[0], dataset[1]])
     assert batch["images"].pixels.shape[1] == 3 * 16 * 16
     assert all(rows % 2 == cols % 2 == 0 and rows * cols <= (224 // 16) ** 2 for rows, cols in batch["images"].shapes)
-    assert dataset.patches(0, ImageBudget(224 * 224)) in (None, batch["images"].lengths[0])
+    assert dataset.patches(0, ImageBudget(224 * 224)) in (None, batch["images"].seqlens[0])
     encoder = FineViT(arch=SMALL, patch=16)
-    assert encoder(batch["images"]._replace(pixels=batch["images"].pixels / 255)).tokens.shape == (sum(batch["images"].lengths), 48)
+    assert encoder(batch["images"]._replace(pixels=batch["images"].pixels / 255)).tokens.shape == (sum(batch["images"].seqlens), 48)
 
 
 def test_patches_told_without_pixels_are_those_of_the_transform():

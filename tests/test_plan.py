@@ -51,7 +51,7 @@ STAGE2 = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_captions.py"]
 model = dict(
     type="ContrastiveLearning",
-    backbone=dict(type="FineViT", arch=dict(depth=2, dim=32, heads=2, hidden=64)),
+    backbone=dict(type="FineViT", arch=dict(depth=2, dim=32, heads=2, mlp_dim=64)),
     text_encoder=dict(type="TextTransformer", tokenizer="scenes", depth=2, dim=32, heads=2, context=64),
     head=dict(type="SigmoidHead", embed_dim=16),
 )
@@ -62,7 +62,7 @@ train_dataloader = dict(
     batch_sampler=dict(
         resolution=dict(_delete_=True, type="StepResolution", milestones=[(0.0, 84), (0.5, 112)]),
         schedules=dict(
-            Tokenize=dict(max_length=dict(type="Milestones", milestones=[(0.0, 16), (0.5, 32)])),
+            Tokenize=dict(max_seq_len=dict(type="Milestones", milestones=[(0.0, 16), (0.5, 32)])),
             DropPatches=dict(share=dict(type="Milestones", milestones=[(0.0, 0.0), (0.75, 0.5)])),
         ),
     ),
@@ -76,7 +76,7 @@ STAGE1 = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
 model = dict(
     type="MaskedDistillation",
-    backbone=dict(type="FineViT", arch=dict(depth=1, dim=32, heads=2, hidden=64)),
+    backbone=dict(type="FineViT", arch=dict(depth=1, dim=32, heads=2, mlp_dim=64)),
     teacher=dict(type="RandomFeatureTeacher", dim=16),
     head=dict(type="DistillationHead"),
 )
@@ -171,7 +171,7 @@ def test_patches_and_tokens_are_those_of_the_loaders_batch(load, step):
     found = sample(loader, step)
     loader.batch_sampler.start_step = step
     batch = next(iter(loader))
-    assert (64 * found.patches, 64 * found.tokens) == (sum(batch["images"].lengths), sum(batch["texts"].lengths))
+    assert (64 * found.patches, 64 * found.tokens) == (sum(batch["images"].seqlens), sum(batch["texts"].seqlens))
     assert found.seconds > 0
 
 
@@ -200,7 +200,7 @@ def test_points_follow_the_schedules_together(plan):
     """Values at the jumps of all four schedules; costs move with them."""
     at = {point.step: point for point in plan.points}
     assert {0, 2, 3, 5, 6, 8, 9, 11} <= at.keys()
-    names = ("resolution", "Tokenize.max_length", "DropPatches.share", "text_frozen")
+    names = ("resolution", "Tokenize.max_seq_len", "DropPatches.share", "text_frozen")
     assert [tuple(at[step].values[name] for name in names) for step in (2, 3, 5, 6, 8, 9)] == [
         (84, 16, 0, True),
         (84, 16, 0, False),
@@ -246,7 +246,7 @@ def test_what_is_not_tried_is_extrapolated_and_said_so(load, monkeypatch):
 def test_one_step(load):
     found = make_plan(load(STAGE2, train_cfg__max_iters=1), name="", progress=quiet)
     (point,) = found.points
-    assert (point.step, point.values["resolution"], point.values["Tokenize.max_length"]) == (0, 112, 32)
+    assert (point.step, point.values["resolution"], point.values["Tokenize.max_seq_len"]) == (0, 112, 32)
     assert found.totals["images"] == 8
     assert found.totals["flops"] == point.flops
     assert "1 steps of 8 images" in text(found)
@@ -260,7 +260,7 @@ def test_a_stage_without_text(load):
     assert found.totals["tokens"] == 0
     header, *table = rows(found)
     assert "tokens" not in header
-    assert "Tokenize.max_length" not in header
+    assert "Tokenize.max_seq_len" not in header
     assert (table[0][header.index("mask_ratio")], len(table)) == ("0.5", len(found.points))
     assert found.at("patches", 3) == pytest.approx(4 * 64, rel=0.1)
     assert "text tokens" not in text(found)
@@ -305,7 +305,7 @@ def test_a_model_without_storage_is_counted_as_it_is_and_left_alone(load):
     frozen = step_flops(model, batch)
     model.text_frozen, model.micro_batch = False, 4
     twice = step_flops(model, batch)
-    pixels = 2 * sum(batch["images"].lengths) * 3 * 14 * 14 * 32  # of the pixels there is no gradient
+    pixels = 2 * sum(batch["images"].seqlens) * 3 * 14 * 14 * 32  # of the pixels there is no gradient
     assert whole == pytest.approx(3 * (twice - whole) - pixels, rel=1e-3)
     assert 0.4 * whole < frozen < 0.95 * whole
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -500,7 +500,7 @@ def test_the_page(plan):
     for title in (
         "Learning rate",
         "Resolution (side of a square)",
-        "Tokenize.max_length",
+        "Tokenize.max_seq_len",
         "DropPatches.share",
         "text_frozen",
         "Patches a step",
@@ -512,8 +512,8 @@ def test_the_page(plan):
     ):
         assert f"<h3>{title}</h3>" in html
     assert html.count("<svg") == 11
-    still = tuple(replace(point, values={**point.values, "Tokenize.max_length": 16}) for point in plan.points)
-    assert "<h3>Tokenize.max_length</h3>" not in render(page(replace(plan, points=still), ""))
+    still = tuple(replace(point, values={**point.values, "Tokenize.max_seq_len": 16}) for point in plan.points)
+    assert "<h3>Tokenize.max_seq_len</h3>" not in render(page(replace(plan, points=still), ""))
     assert all(f"{row[0]}</td>" in html for row in rows(plan)[1:])
 
 
@@ -543,7 +543,7 @@ def test_the_command_prints_and_trains_nothing(command, capsys):
     assert header_of(out) == [
         "step",
         "resolution",
-        "Tokenize.max_length",
+        "Tokenize.max_seq_len",
         "DropPatches.share",
         "text_frozen",
         "lr",
@@ -553,7 +553,7 @@ def test_the_command_prints_and_trains_nothing(command, capsys):
     assert f"plan: {work_dir / 'plan.json'} and {work_dir / 'plan.html'}" in out
     assert "planning: a real step of 8 images" in progress
     assert Plan.load(work_dir).steps == 12
-    assert "<h3>Tokenize.max_length</h3>" in (work_dir / "plan.html").read_text()
+    assert "<h3>Tokenize.max_seq_len</h3>" in (work_dir / "plan.html").read_text()
 
 
 def header_of(out: str) -> list[str]:
@@ -615,7 +615,7 @@ def test_stage_three_can_be_planned(tmp_path):
             "type": "Milestones",
             "milestones": [(0.0, 0.0), (0.4, 1.0), (0.6, 0.1)],
         },
-        "train_dataloader.batch_sampler.schedules.AskQuestions.weights": {
+        "train_dataloader.batch_sampler.schedules.AskQuestions.task_weights": {
             task: {"type": "Milestones", "milestones": [(0.0, weight), (0.4, first.get(task, 0.0)), (0.6, weight)]}
             for task, weight in asked.items()
         },
@@ -629,11 +629,14 @@ def test_stage_three_can_be_planned(tmp_path):
     assert last.flops > 6 * last.tokens * 0.8e6  # a block of width 256 and the output, forward and backward
     reading = next(point for point in plan.points if point.values["CropToRegion.probability"] == 1.0)
     assert [point.values["backbone_frozen"] for point in (first, last)] == [True, False]
-    assert reading.values["AskQuestions.weights.box2ocr"] == pytest.approx(1 / 1.05)  # before it looks far
-    assert (last.values["CropToRegion.probability"], last.values["AskQuestions.weights.box2ocr"]) == (0.1, pytest.approx(2 / 7.62))
-    assert sum(value for name, value in last.values.items() if name.startswith("AskQuestions.weights.")) == pytest.approx(1)
+    assert reading.values["AskQuestions.task_weights.box2ocr"] == pytest.approx(1 / 1.05)  # before it looks far
+    assert (last.values["CropToRegion.probability"], last.values["AskQuestions.task_weights.box2ocr"]) == (
+        0.1,
+        pytest.approx(2 / 7.62),
+    )
+    assert sum(value for name, value in last.values.items() if name.startswith("AskQuestions.task_weights.")) == pytest.approx(1)
     assert reading.tokens < 0.7 * last.tokens  # a question about a close-up, not three about a scene
     assert all(task in text(plan).splitlines()[2] for task in ("CropToRegion.probability", "box2ocr", "text2box"))
     titles = [chart.title for chart in scheduled_charts(plan)]
-    assert titles[-1] == "AskQuestions.weights: shares"
+    assert titles[-1] == "AskQuestions.task_weights: shares"
     assert "CropToRegion.probability" in titles

@@ -21,7 +21,7 @@ CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
 model = dict(
     type="MaskedDistillation",
-    backbone=dict(type="FineViT", arch=dict(depth=2, dim=32, heads=2, hidden=48)),
+    backbone=dict(type="FineViT", arch=dict(depth=2, dim=32, heads=2, mlp_dim=48)),
     teacher=dict(type="PackagedDinov2Small"),
     head=dict(type="DistillationHead"),
 )

@@ -263,7 +263,7 @@ def test_an_impossible_region_leaves_no_question_that_it_might_answer(tmp_path):
     source = {"type": "JsonLines", "data_root": str(tmp_path / "x.jsonl"), "split": "all"}
     ask = {"type": "finevit.AskQuestions", "draw": False, "weights": {"text2box": 1.0}}
     sample = DATASETS.build({"type": "NativeImages", "source": source, "transforms": [ask]})[0]
-    assert [question.text for question in sample["asked"]] == ["Where is cat?"]
+    assert [question.text for question in sample["questions"]] == ["Where is cat?"]
     assert sample["counts"]["impossible boxes"] == 1
     assert sample["counts"]["text2box of an impossible box"] == 1
 

@@ -24,7 +24,7 @@ def odd(tmp_path):
     return found | {"Is a directory": tmp_path / "folder"}
 
 
-@pytest.mark.parametrize("read", [check_regular, open_regular, lambda path: read_regular(path, most=8)])
+@pytest.mark.parametrize("read", [check_regular, open_regular, lambda path: read_regular(path, max_bytes=8)])
 def test_what_is_no_regular_file_is_told_at_once(odd, read, tmp_path):
     begin = time.monotonic()
     for number, (said, path) in enumerate(odd.items()):
@@ -40,10 +40,10 @@ def test_a_file_is_read_as_it_was_when_it_was_opened(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"12345678")
     assert check_regular(file) == 8
-    assert read_regular(file, most=8) == b"12345678"
+    assert read_regular(file, max_bytes=8) == b"12345678"
     with pytest.raises(OSError, match=r"8 bytes, more than the limit of 7"):
-        read_regular(file, most=7)
-    assert read_regular("/proc/self/maps", most=8) == b""  # of the system's own, without a size
+        read_regular(file, max_bytes=7)
+    assert read_regular("/proc/self/maps", max_bytes=8) == b""  # of the system's own, without a size
 
 
 def test_a_file_that_grows_is_read_to_an_end(tmp_path):
@@ -59,7 +59,7 @@ def test_a_file_that_grows_is_read_to_an_end(tmp_path):
     writer = threading.Thread(target=grow)
     writer.start()
     try:
-        sizes = [len(read_regular(file, most=2**20)) for _ in range(200)]
+        sizes = [len(read_regular(file, max_bytes=2**20)) for _ in range(200)]
     finally:
         end.set()
         writer.join()

@@ -18,7 +18,7 @@ from finevit.contracts import BadSample, Record, Source
 from finevit.engine.hooks.report_hook import check_told
 from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
-from finevit.packing.collate import pack
+from finevit.packing.images import pack_images
 from finevit.plugins import load_plugins
 from finevit.visualization.gallery import GREY, columns, masked, views
 from finevit.visualization.pca import colour_basis, colour_maps
@@ -104,10 +104,10 @@ def test_views_are_the_first_images_of_a_batch():
     images = [
         np.random.default_rng(i).integers(0, 256, (28, 14 * columns, 3), dtype=np.uint8) for i, columns in enumerate((2, 4, 6))
     ]
-    packed = pack([patchify(image, 14) for image in images], [(2, 2), (2, 4), (2, 6)])
+    packed = pack_images([patchify(image, 14) for image in images], [(2, 2), (2, 4), (2, 6)])
     predictions = [
         {"target": random(n, 3), "prediction": random(n, 3), "tokens": random(n, 5), "mask": torch.ones(n).bool()}
-        for n in packed.lengths
+        for n in packed.seqlens
     ]
     found = views(packed, predictions, 2)
     assert len(found) == 2

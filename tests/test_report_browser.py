@@ -133,7 +133,7 @@ def test_boxes_lie_over_their_image(browser, answers, width):
     page, faults = opened(browser, answers, width=width)
     wrong = page.locator("article.answer", has_text="Where is the sun?").first
     (true, left, top, right, wide), said = wrong.evaluate(LINES)
-    assert (true, said[0]) == ("true", "said")
+    assert (true, said[0]) == ("true", "predicted")
     assert (left, top, right / wide) == pytest.approx((0.25, 0.1, 0.55), abs=0.01)
     assert said[1:3] == pytest.approx([0.25, 0.5], abs=0.01)
     whole = page.locator(".whole").first
@@ -161,7 +161,7 @@ def test_tasks_unfold_and_a_question_shows_its_boxes_alone(browser, answers, wid
     whole.locator("li", has_text="What is written in").first.focus()
     assert (everything > 1, whole.locator(".frame.over").evaluate_all(shown)) == (True, 1)
     whole.locator("li", has_text="Where is the sun?").evaluate("element => element.focus()")
-    assert whole.locator("li:focus rect.said.over").count() == 1
+    assert whole.locator("li:focus rect.predicted.over").count() == 1
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(FAINT) == []
     assert faults == []

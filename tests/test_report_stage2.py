@@ -14,7 +14,7 @@ from test_report import config, decoded
 
 from finevit.contracts import Record, Source
 from finevit.ops.patches import patchify
-from finevit.packing.collate import pack
+from finevit.packing.images import pack_images
 from finevit.plugins import load_plugins
 from finevit.registry import REPORT_PAGES
 from finevit.visualization import stage2
@@ -71,13 +71,15 @@ def test_views_keep_thumbnails_and_the_first_of_several_captions():
     several = {"captions_list": ["one two", "three"], "truncated": [True, False]}
     values = {"image": random(4), "text": random(4), "tokens": random(100, 2)}
     views: list = []
-    collect(views, pack([patchify(wide, 14)] * 2, [(2, 50)] * 2), [{**values, **several}, {**values, "caption": "x " * 5000}], 1)
+    collect(
+        views, pack_images([patchify(wide, 14)] * 2, [(2, 50)] * 2), [{**values, **several}, {**values, "caption": "x " * 5000}], 1
+    )
     assert decoded(views[0].picture).shape == (6, 144, 3)
     assert (views[0].caption, views[0].words, views[0].truncated) == ("one two", 2, True)
     assert (views[1].words, len(views[1].caption), views[1].truncated) == (5000, LEGIBLE + 2, False)
     assert (views[0].tokens is None, views[1].tokens is None) == (False, True)
     for _ in range(POOL):
-        collect(views, pack([patchify(wide, 14)], [(2, 50)]), [values], 1)
+        collect(views, pack_images([patchify(wide, 14)], [(2, 50)]), [values], 1)
     assert len(views) == POOL
 
 
@@ -195,7 +197,7 @@ class Colours(Source):
 
 def contrastive(folder: Path) -> dict:
     settings = config(folder, report=True, steps=6)
-    arch = {"depth": 1, "dim": 32, "heads": 2, "hidden": 64}
+    arch = {"depth": 1, "dim": 32, "heads": 2, "mlp_dim": 64}
     settings["model"] = {
         "type": "ContrastiveLearning",
         "backbone": {"type": "FineViT", "arch": arch},
@@ -209,9 +211,9 @@ def contrastive(folder: Path) -> dict:
             {"type": "Patchify"},
             {"type": "Tokenize", "tokenizer": "scenes"},
         ]
-        settings[name]["dataset"] = {"type": "NativeImages", "source": Colours(), "transforms": steps, "text_length": 32}
+        settings[name]["dataset"] = {"type": "NativeImages", "source": Colours(), "transforms": steps, "max_seq_len": 32}
         settings[name]["collate_fn"] = {"type": "finevit.pack_samples", "keys": ["id", "caption", "truncated"]}
-    settings["train_dataloader"]["batch_sampler"]["schedules"] = {"Tokenize": {"max_length": {"type": "Constant", "value": 32}}}
+    settings["train_dataloader"]["batch_sampler"]["schedules"] = {"Tokenize": {"max_seq_len": {"type": "Constant", "value": 32}}}
     settings["train_dataloader"]["batch_size"] = 8
     settings["val_evaluator"] = [{"type": "Retrieval"}]
     return settings

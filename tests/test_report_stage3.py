@@ -14,7 +14,7 @@ from test_report import config, decoded
 from finevit.contracts import Question, Record, Region, Source
 from finevit.evaluation.local_metrics import LocalTasks
 from finevit.ops.patches import patchify
-from finevit.packing.collate import pack
+from finevit.packing.images import pack_images
 from finevit.plugins import load_plugins
 from finevit.tasks.task import all_tasks
 from finevit.visualization import stage3
@@ -38,13 +38,15 @@ def count(said: str) -> tuple[Question, str]:
 def test_answers_are_judged_as_the_metric_judges():
     pairs = questions()
     metric = LocalTasks()
-    metric.process({}, [{"id": "scene", "asked": [question for question, _ in pairs], "said": [said for _, said in pairs]}])
+    metric.process(
+        {}, [{"id": "scene", "questions": [question for question, _ in pairs], "predictions": [said for _, said in pairs]}]
+    )
     measured = metric.compute_metrics(metric.results)
     answers = judged([view(*pairs)])
     for answer, same in zip(answers, metric.latest, strict=True):
         assert answer.value == same.scores[answer.score]
         assert answer.unread == bool(same.scores.get("unread"))
-        assert (answer.question, answer.said) == (same.question, same.said)
+        assert (answer.question, answer.prediction) == (same.question, same.prediction)
     for group in groups(answers, {}, {}):
         assert group.share == measured[f"{group.name}_{group.answers[0].score}"]
         assert group.questions == measured[f"{group.name}_n"]
@@ -61,8 +63,8 @@ def test_verdicts_mark_what_could_not_be_read():
 def test_boxes_are_drawn_where_they_are():
     right, wrong, unread, several = judged([view(*questions())])[:4]
     assert wrong.drawn[0] == Drawn("true", 25, 10, *map(pytest.approx, (30, 50)))
-    assert wrong.drawn[1] == Drawn("said", 25, 50, *map(pytest.approx, (30, 50)))
-    assert [box.kind for box in several.drawn] == ["true", "true", "said", "said"]
+    assert wrong.drawn[1] == Drawn("predicted", 25, 50, *map(pytest.approx, (30, 50)))
+    assert [box.kind for box in several.drawn] == ["true", "true", "predicted", "predicted"]
     assert (right.overlap, unread.overlap, several.overlap) == (pytest.approx(1), None, None)
     assert wrong.overlap == pytest.approx(0.1 / 0.9)
     named, counted = judged([view(questions()[6], questions()[8])])
@@ -75,14 +77,14 @@ def test_boxes_are_drawn_where_they_are():
 def test_a_box_in_the_page_has_its_percentages():
     html = sections([], [view((where("text2box", "it", BELOW), "[700, 600, 950, 900]"))], {}, {})[0].html
     assert 'class="true over" x="25.0%" y="50.0%" width="30.0%" height="50.0%"' in html
-    assert 'class="said over" x="70.0%" y="60.0%" width="25.0%" height="30.0%"' in html
+    assert 'class="predicted over" x="70.0%" y="60.0%" width="25.0%" height="30.0%"' in html
 
 
 def test_failures_come_first_and_of_them_the_unread():
-    order = [answer.said for answer in ranked(judged([view(*map(count, ("3", "2", "many", "three", "4")))]))]
+    order = [answer.prediction for answer in ranked(judged([view(*map(count, ("3", "2", "many", "three", "4")))]))]
     assert order == ["many", "2", "4", "3", "three"]
     halves = Question("global_caption", "What is it?", "a red house")
-    order = [answer.said for answer in ranked(judged([view(*((halves, said) for said in ("a house", "red", "sea")))]))]
+    order = [answer.prediction for answer in ranked(judged([view(*((halves, said) for said in ("a house", "red", "sea")))]))]
     assert order == ["sea", "red", "a house"]
 
 
@@ -98,13 +100,13 @@ def test_both_failures_and_successes_are_shown(failed, right, shown):
 
 def test_shown_failures_are_spread_over_all():
     shown = chosen(judged([view(*(count(f"{i} of them") for i in range(10, 50)))]), 4)
-    assert [answer.said for answer in shown] == [f"{i} of them" for i in (10, 20, 30, 40)]
+    assert [answer.prediction for answer in shown] == [f"{i} of them" for i in (10, 20, 30, 40)]
 
 
 def test_images_are_ordered_by_their_mean_and_only_the_first_are_shown_whole():
     views = [view(count("3"), name="good"), view(count("1"), count("3"), name="half"), view(count("2"), name="bad")]
     assert [asked[0].view.id for asked in whole(judged(views))] == ["bad", "half", "good"]
-    assert [answer.said for answer in whole(judged(views))[1]] == ["1", "3"]
+    assert [answer.prediction for answer in whole(judged(views))[1]] == ["1", "3"]
     assert whole(judged([views[0]._replace(whole=False)])) == []
 
 
@@ -123,17 +125,17 @@ def test_every_task_of_the_metric_has_a_title():
 def test_views_hold_plain_values_and_small_pictures(tmp_path):
     views: list[View] = []
     question = where("text2box", "it", NEAR)._replace(boxes=(tuple(np.float64(value) for value in NEAR),), size=(np.int64(2), 3))
-    batch = pack([patchify(np.zeros((28, 700, 3), np.uint8), 14)], [(2, 50)])
+    batch = pack_images([patchify(np.zeros((28, 700, 3), np.uint8), 14)], [(2, 50)])
     for index in range(POOL + 2):
-        collect(views, batch, [{"id": index, "asked": [tuple(question)], "said": ["x"]}], 2)
+        collect(views, batch, [{"id": index, "questions": [tuple(question)], "predictions": ["x"]}], 2)
     assert len(views) == POOL
     assert [shown.whole for shown in views[:4]] == [True, True, False, False]
     assert decoded(views[0].picture).shape == (13, SIDE, 3)
-    assert (views[0].ratio, views[0].said) == (25, ["x"])
+    assert (views[0].ratio, views[0].predictions) == (25, ["x"])
     torch.save([shown._asdict() for shown in views], tmp_path / "views.pt")
     restored = [View(**values) for values in torch.load(tmp_path / "views.pt")]
     assert restored == views
-    assert judged(restored, [restored[0]._replace(said=["once"])])[0].untrained == "once"
+    assert judged(restored, [restored[0]._replace(predictions=["once"])])[0].untrained == "once"
 
 
 # page
@@ -211,16 +213,16 @@ def test_a_run_of_stage_three_makes_its_page(tmp_path):
     llama = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
     settings["model"] = {
         "type": "LLMAlignment",
-        "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "hidden": 64}},
-        "connector": {"type": "MergeConnector", "hidden": 32},
+        "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "mlp_dim": 64}},
+        "connector": {"type": "MergeConnector", "mlp_dim": 32},
         "llm": {"type": "HuggingFaceLLM", "tokenizer": "scenes-chat", "config": {**llama, "max_position_embeddings": 512}},
         "answer_length": 8,
     }
     for name in ("train_dataloader", "val_dataloader"):
         steps = [{"type": "ResizeToBudget"}, {"type": "AskQuestions", "draw": False}, {"type": "Patchify"}]
         steps.append({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"})
-        settings[name]["dataset"] = {"type": "NativeImages", "source": Colours(), "transforms": steps, "text_length": 256}
-        settings[name]["collate_fn"] = {"type": "finevit.pack_dialogues", "keys": ["asked"]}
+        settings[name]["dataset"] = {"type": "NativeImages", "source": Colours(), "transforms": steps, "max_seq_len": 256}
+        settings[name]["collate_fn"] = {"type": "finevit.pack_dialogues", "keys": ["questions"]}
     length = {"type": "Constant", "value": 256}
     settings["train_dataloader"]["batch_sampler"]["schedules"] = {"TokenizeDialogue": {"max_seq_len": length}}
     settings["val_evaluator"] = [{"type": "LocalTasks"}]

@@ -24,7 +24,7 @@ STEPS = 12
 CONFIG = f"""
 _base_ = ["{ROOT}/configs/finevit_tiny_stage2.py"]
 model = dict(
-    backbone=dict(_delete_=True, type="FineViT", arch=dict(depth=2, dim=32, heads=2, hidden=64), drop_path=0.2),
+    backbone=dict(_delete_=True, type="FineViT", arch=dict(depth=2, dim=32, heads=2, mlp_dim=64), drop_path=0.2),
     text_encoder=dict(depth=1, dim=24, heads=1),
     head=dict(embed_dim=16),
 )
@@ -112,7 +112,7 @@ def saved(**options: object) -> dict:
 
 FREED = {
     "train_dataloader__batch_sampler__resolution": {"_delete_": True, "type": "ConstantResolution", "side": 84},
-    "train_dataloader__batch_sampler__schedules__Tokenize__max_length": {"type": "Milestones", "milestones": [(0, 48), (60, 80)]},
+    "train_dataloader__batch_sampler__schedules__Tokenize__max_seq_len": {"type": "Milestones", "milestones": [(0, 48), (60, 80)]},
 }
 """Schedules in steps, or constant."""
 
@@ -121,9 +121,9 @@ FREED = {
     ("option", "value", "said"),
     [
         (
-            "train_dataloader__batch_sampler__schedules__Tokenize__max_length__milestones",
+            "train_dataloader__batch_sampler__schedules__Tokenize__max_seq_len__milestones",
             [(0, 32)],
-            "train_dataloader.batch_sampler.schedules.Tokenize.max_length: {",
+            "train_dataloader.batch_sampler.schedules.Tokenize.max_seq_len: {",
         ),
         ("train_dataloader__batch_sampler__resolution__milestones", [(0, 84), (70, 112)], "(60, 112)"),
         (
@@ -163,8 +163,8 @@ def test_the_config_that_a_run_saved_resumes_it(tmp_path):
     again.cfg = load_config(tmp_path / "saved.py")
     assert ExactResumeHook._facts(again) != ExactResumeHook._facts(run)
     ExactResumeHook().after_load_checkpoint(again, saved())
-    again.cfg.train_dataloader.batch_sampler.schedules.Tokenize.max_length.milestones[0] = (0, 32)
-    with pytest.raises(ValueError, match=r"Changed:\n  train_dataloader\.batch_sampler\.schedules\.Tokenize\.max_length: .* now$"):
+    again.cfg.train_dataloader.batch_sampler.schedules.Tokenize.max_seq_len.milestones[0] = (0, 32)
+    with pytest.raises(ValueError, match=r"Changed:\n  train_dataloader\.batch_sampler\.schedules\.Tokenize\.max_seq_len: .* now$"):
         ExactResumeHook().after_load_checkpoint(again, saved())
 
 

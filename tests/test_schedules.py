@@ -168,7 +168,7 @@ def batch_sampler(schedules: dict) -> NativeBatchSampler:
 @pytest.mark.parametrize(
     ("batches", "hook", "message"),
     [
-        ({"Tokenize": {"max_length": spike(0.4, 64)}}, {}, r"schedules\.Tokenize\.max_length is 0 at step 777777"),
+        ({"Tokenize": {"max_seq_len": spike(0.4, 64)}}, {}, r"schedules\.Tokenize\.max_seq_len is 0 at step 777777"),
         ({"DropPatches": {"share": spike(1.0, 0.5)}}, {}, r"schedules\.DropPatches\.share is 1\.0 at step 777777"),
         ({"AskQuestions": {"weights": {"counting": spike(-1, 1)}}}, {}, r"AskQuestions\.weights is .* at step 777777"),
         ({"AskQuestions": {"weights": {"counting": spike(0, 1)}}}, {}, r"AskQuestions\.weights is .* at step 777777.*one above 0"),

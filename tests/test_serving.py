@@ -898,8 +898,8 @@ def answerer(context: int):
     model = MODELS.build(
         {
             "type": "LLMAlignment",
-            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "hidden": 48}},
-            "connector": {"type": "MergeConnector", "hidden": 16},
+            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "mlp_dim": 48}},
+            "connector": {"type": "MergeConnector", "mlp_dim": 16},
             "llm": {"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": context},
         }
     )

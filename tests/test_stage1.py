@@ -12,7 +12,7 @@ from finevit.registry import MODELS
 from finevit.stages import MaskedDistillation
 from finevit.testing import random_pack
 
-ARCH = {"depth": 2, "dim": 32, "heads": 2, "hidden": 48}
+ARCH = {"depth": 2, "dim": 32, "heads": 2, "mlp_dim": 48}
 
 
 @MODELS.register_module()
@@ -72,10 +72,10 @@ def test_the_teacher_is_frozen_and_stays_out_of_checkpoints():
 def test_targets_sit_on_the_students_grid():
     stage, images = make_stage(teacher={"type": "finevit.MeanColour"}), make_images(((2, 4), (6, 2), (2, 4)))
     flat = images._replace(pixels=torch.zeros_like(images.pixels))
-    parts = list(flat.pixels.split(list(flat.lengths)))
+    parts = list(flat.pixels.split(list(flat.seqlens)))
     parts[1] = parts[1].clone()
     parts[1][5] = 2.0  # one bright patch: row 2, column 1
-    targets = stage.targets(flat._replace(pixels=torch.cat(parts))).split(list(flat.lengths))
+    targets = stage.targets(flat._replace(pixels=torch.cat(parts))).split(list(flat.seqlens))
     assert stage.teacher.seen == [(2, 3, 32, 64), (1, 3, 96, 32)]
     assert targets[1].sum(1).argmax() == 5
     assert targets[0].std(0).max() < 1e-6
@@ -115,7 +115,7 @@ def test_the_loss_is_the_mean_over_masked_patches_by_hand():
     torch.manual_seed(7)
     loss = stage.loss(images)["loss_masked"]
     torch.manual_seed(7)
-    mask = random_mask(images.lengths, 0.75)
+    mask = random_mask(images.seqlens, 0.75)
     tokens = stage.backbone(images, replace=(mask, stage.mask_token)).tokens
     prediction = stage.head.predict(tokens)
     expected = sum(((prediction[i] - stage.targets(images)[i]) ** 2).sum() for i in range(28) if mask[i]) / mask.sum()
@@ -130,9 +130,9 @@ def test_masked_patches_can_be_left_out():
     losses = stage.loss(images)
     torch.manual_seed(7)
     torch.randperm(8), torch.randperm(12), torch.randperm(8)  # the copy that shows all
-    kept = ~random_mask(images.lengths, 0.75)
+    kept = ~random_mask(images.seqlens, 0.75)
     seen = images._replace(
-        pixels=images.pixels[kept], positions=images.positions[kept], offsets=torch.tensor([0, 2, 5, 7]).int(), lengths=(2, 3, 2)
+        pixels=images.pixels[kept], positions=images.positions[kept], cu_seqlens=torch.tensor([0, 2, 5, 7]).int(), lengths=(2, 3, 2)
     )
     prediction = stage.head.predict(torch.cat((stage.backbone(images).tokens, stage.backbone(seen).tokens)))
     target = torch.cat((stage.targets(images), stage.targets(images)[kept]))

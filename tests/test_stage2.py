@@ -10,17 +10,17 @@ from finevit.stages.contrastive import ContrastiveLearning
 from finevit.testing import random_pack, random_texts
 
 GRIDS = ((2, 3), (4, 2), (1, 1), (3, 3), (2, 2))
-ARCH = {"depth": 2, "dim": 32, "heads": 2, "hidden": 48}
+ARCH = {"depth": 2, "dim": 32, "heads": 2, "mlp_dim": 48}
 
 
-def stage(head: str = "SigmoidHead", scale: float = 4.0, **options: object) -> ContrastiveLearning:
+def stage(head: str = "SigmoidHead", logit_scale: float = 4.0, **options: object) -> ContrastiveLearning:
     torch.manual_seed(0)
     return MODELS.build(
         {
             "type": "finevit.ContrastiveLearning",
             "backbone": {"type": "FineViT", "arch": ARCH},
             "text_encoder": {"type": "TextTransformer", "tokenizer": "scenes", "depth": 1, "dim": 16, "heads": 2, "context": 32},
-            "head": {"type": head, "embed_dim": 8, "scale": scale},
+            "head": {"type": head, "embed_dim": 8, "logit_scale": logit_scale},
             "_scope_": "finevit",
             **options,
         }
@@ -28,7 +28,7 @@ def stage(head: str = "SigmoidHead", scale: float = 4.0, **options: object) -> C
 
 
 def texts(lengths: tuple[int, ...] = (3, 7, 1, 4, 2)) -> PackedTexts:
-    return random_texts(lengths, limit=8)
+    return random_texts(lengths, max_seq_len=8)
 
 
 def gradients(model: ContrastiveLearning) -> dict[str, torch.Tensor]:
@@ -87,13 +87,16 @@ def test_a_frozen_encoder_keeps_still(size):
 def test_the_value_is_siglips():
     """``-1/n sum log sigmoid`` of all pairs, from the stage's own embeddings."""
     model = stage()
-    z = model.head.scale * model.embed_images(random_pack(GRIDS)).double() @ model.embed_texts(texts()).double().T + model.head.bias
+    z = (
+        model.head.tau * model.embed_images(random_pack(GRIDS)).double() @ model.embed_texts(texts()).double().T
+        + model.head.logit_bias
+    )
     sign = 2 * torch.eye(len(GRIDS), dtype=torch.float64) - 1
     expected = -torch.nn.functional.logsigmoid(sign * z).sum() / len(GRIDS)
     found = model(random_pack(GRIDS), texts(), mode="loss")
     torch.testing.assert_close(found["loss_sigmoid"].double(), expected, rtol=1e-6, atol=0)
     torch.testing.assert_close(found["temperature"].double(), torch.tensor(0.25, dtype=torch.float64))
-    assert found["bias"].item() == -10
+    assert found["logit_bias"].item() == -10
 
 
 def test_predictions_of_an_image():
@@ -116,8 +119,8 @@ def test_bad_settings_are_named():
         stage(micro_batch=0)
     with pytest.raises(ValueError, match="is no text encoder"):
         stage(text_encoder={"type": "FineViT", "arch": ARCH})
-    with pytest.raises(ValueError, match=r"SigmoidHead\.scale=0: give a number above 0, at most 100"):
-        stage("SigmoidHead", scale=0)
+    with pytest.raises(ValueError, match=r"SigmoidHead\.logit_scale=0: give a number above 0, at most 100"):
+        stage("SigmoidHead", logit_scale=0)
 
 
 def test_the_recorded_loss_curve():
@@ -134,15 +137,15 @@ def test_the_recorded_loss_curve():
 
 def test_temperature_comes_back_from_its_bound():
     """The inverse temperature is held at 100, where its gradient is that of the loss and not nothing."""
-    head = MODELS.build({"type": "SigmoidHead", "image_dim": 8, "text_dim": 8, "embed_dim": 8, "scale": 100.0}).double()
+    head = MODELS.build({"type": "SigmoidHead", "image_dim": 8, "text_dim": 8, "embed_dim": 8, "logit_scale": 100.0}).double()
     with torch.no_grad():
-        head.log_scale.add_(1)
+        head.logit_scale.add_(1)
     image, text = torch.eye(4, 8, dtype=torch.float64), torch.eye(4, 8, dtype=torch.float64).flip(0)
     head.loss(image, text)["loss_sigmoid"].backward()
-    assert head.scale.item() == pytest.approx(100.0, rel=1e-6)
-    assert head.log_scale.grad.item() > 10
-    torch.optim.SGD([head.log_scale], lr=1e-3).step()
-    assert head.scale.item() < 99.0
+    assert head.tau.item() == pytest.approx(100.0, rel=1e-6)
+    assert head.logit_scale.grad.item() > 10
+    torch.optim.SGD([head.logit_scale], lr=1e-3).step()
+    assert head.tau.item() < 99.0
 
 
 @pytest.mark.parametrize("kind", ["SigmoidHead", "SoftmaxHead"])

@@ -12,7 +12,7 @@ from torch import nn
 from finevit.engine.hooks.strides_hook import StrideHook, check_strides
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of mmdet and what it imports
-SMALL = {"depth": 2, "dim": 48, "heads": 4, "hidden": 80}
+SMALL = {"depth": 2, "dim": 48, "heads": 4, "mlp_dim": 80}
 MASK_RCNN = "_base_/models/mask-rcnn_r50_fpn.py"
 
 

@@ -32,8 +32,8 @@ class Side(Task):
         for region in material.objects:
             yield Draft(self.name, about=region.phrase, answer="left" if region.box[0] + region.box[2] < 1 else "right")
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return {"exact": said == question.answer, "unread": said not in ("left", "right")}
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        return {"exact": prediction == question.answer, "unread": prediction not in ("left", "right")}
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def sample(**facts: object) -> dict:
 
 
 def asked(**options: object) -> list[Question]:
-    return TRANSFORMS.build({"type": "AskQuestions", **options})(sample(counts={"house": 1}))["asked"]
+    return TRANSFORMS.build({"type": "AskQuestions", **options})(sample(counts={"house": 1}))["questions"]
 
 
 @pytest.mark.usefixtures("side")
 def test_a_new_task_is_asked_in_training_and_validation():
-    found = asked(weights={"side": 1.0})
+    found = asked(task_weights={"side": 1.0})
     assert {(question.task, question.answer) for question in found} == {("side", "left"), ("side", "right")}
     assert {question.text for question in found} <= {each.format(about=o.phrase) for each in Side.templates for o in (HOUSE, BIRD)}
-    assert [question.text for question in asked(weights={"side": 1.0}, draw=False)] == [
+    assert [question.text for question in asked(task_weights={"side": 1.0}, draw=False)] == [
         "On which side is red house?",
         "On which side is bird?",
     ]
@@ -87,7 +87,7 @@ def test_what_a_new_task_needs_is_looked_up_and_told():
     from finevit.contracts import Record
 
     record = Record(id="x", image=np.zeros((8, 8, 3), np.uint8), regions=(HOUSE,))
-    ask = TRANSFORMS.build({"type": "AskQuestions", "weights": {"side": 1.0}})
+    ask = TRANSFORMS.build({"type": "AskQuestions", "task_weights": {"side": 1.0}})
     seen = look(One([record]), ask, [{"side"}])
     assert "side" in seen.tasks[0]
     assert "regions with a phrase: 1" in seen.told()
@@ -95,9 +95,9 @@ def test_what_a_new_task_needs_is_looked_up_and_told():
 
 @pytest.mark.usefixtures("side")
 def test_a_new_task_is_scored_and_shown():
-    questions = asked(weights={"side": 1.0}, draw=False)
+    questions = asked(task_weights={"side": 1.0}, draw=False)
     metric = LocalTasks()
-    metric.process(None, [{"id": "x", "asked": questions, "said": ["left", "up"]}])
+    metric.process(None, [{"id": "x", "questions": questions, "predictions": ["left", "up"]}])
     found = metric.compute_metrics(metric.results)
     assert found == {"side_exact": 0.5, "side_n": 2.0, "parse_failures": 0.5, "local": 0.5}
     assert metric.protocol == "test/side-v1"

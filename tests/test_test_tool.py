@@ -18,7 +18,7 @@ from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudge
 from finevit.evaluation.benchmarks import parse
 from finevit.evaluation.prompts import prompts, protocols
 from finevit.hub.tokenizers import load_tokenizer
-from finevit.packing.collate import pack
+from finevit.packing.images import pack_images
 from finevit.packing.texts import pack_texts
 from finevit.plugins import load_plugins
 from finevit.registry import BENCHMARKS, MODELS
@@ -31,12 +31,13 @@ CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_captions.py"]
 model = dict(
     type="ContrastiveLearning",
-    backbone=dict(type="FineViT", arch=dict(depth=1, dim=32, heads=2, hidden=48)),
+    backbone=dict(type="FineViT", arch=dict(depth=1, dim=32, heads=2, mlp_dim=48)),
     text_encoder=dict(type="TextTransformer", tokenizer="scenes", depth=1, dim=16, heads=2, context=32),
     head=dict(type="SigmoidHead", embed_dim=8),
 )
-train_dataloader = dict(batch_size=4, batch_sampler=dict(schedules=dict(Tokenize=dict(max_length=dict(type="Constant", value=32)))))
-val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=84 * 84, text_length=24))
+_length = dict(type="Constant", value=32)
+train_dataloader = dict(batch_size=4, batch_sampler=dict(schedules=dict(Tokenize=dict(max_seq_len=_length))))
+val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=84 * 84, max_seq_len=24))
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=4)
 val_cfg = dict(type="ValLoop")
@@ -47,14 +48,14 @@ QUESTIONS = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_dialogues.py"]
 model = dict(
     type="LLMAlignment",
-    backbone=dict(type="FineViT", arch=dict(depth=1, dim=32, heads=2, hidden=48)),
-    connector=dict(type="MergeConnector", hidden=16),
+    backbone=dict(type="FineViT", arch=dict(depth=1, dim=32, heads=2, mlp_dim=48)),
+    connector=dict(type="MergeConnector", mlp_dim=16),
     llm=dict(type="PlainLLM", tokenizer="scenes-chat", depth=1, dim=16, heads=2, context=128),
     answer_length=2,
 )
 _length = dict(max_seq_len=dict(type="Constant", value=64))
 train_dataloader = dict(batch_size=4, batch_sampler=dict(schedules=dict(TokenizeDialogue=_length)))
-val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=84 * 84, text_length=28))
+val_dataloader = dict(batch_size=4, dataset=dict(source=dict(length=8), pixels=84 * 84, max_seq_len=28))
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 train_cfg = dict(type="StatelessTrainLoop", max_iters=4)
 val_cfg = dict(type="ValLoop")
@@ -88,7 +89,7 @@ class Trained:
 
     def pooled(self, pixels: np.ndarray) -> torch.Tensor:
         sample = Patchify()(ResizeToBudget()({"image": pixels, "budget": ImageBudget(84 * 84), "label_map": None}))
-        batch = self.model.data_preprocessor({"images": pack([sample["patches"]], [sample["shape"]])})
+        batch = self.model.data_preprocessor({"images": pack_images([sample["patches"]], [sample["shape"]])})
         return self.model.backbone(batch["images"]).pooled[0]
 
     def vector(self, text: str) -> torch.Tensor:
@@ -251,7 +252,7 @@ def test_questions_that_were_not_asked_are_told(tool, tmp_path):
     config.write_text(QUESTIONS)
     model = MODELS.build({**Config.fromfile(config).model, "_scope_": "finevit"})
     torch.save({"meta": {"iter": 4}, "state_dict": model.state_dict()}, checkpoint)
-    whole = tool("--cfg-options", "val_dataloader.dataset.text_length=128", config=config, checkpoint=checkpoint)
+    whole = tool("--cfg-options", "val_dataloader.dataset.max_seq_len=128", config=config, checkpoint=checkpoint)
     cut = tool(config=config, checkpoint=checkpoint)
     asked, left = (
         sum(int(value) for key, value in results["benchmarks"]["val"]["metrics"].items() if key.endswith("_n"))
@@ -261,10 +262,10 @@ def test_questions_that_were_not_asked_are_told(tool, tmp_path):
     assert "INCOMPLETE" not in whole[2]["benchmarks"]["val"]["data"]["description"]
     description = cut[2]["benchmarks"]["val"]["data"]["description"]
     assert description.endswith(f"; INCOMPLETE: {asked - left} questions too long left out")
-    output, status, _ = tool("--cfg-options", "val_dataloader.dataset.text_length=129", config=config, checkpoint=checkpoint)
+    output, status, _ = tool("--cfg-options", "val_dataloader.dataset.max_seq_len=129", config=config, checkpoint=checkpoint)
     assert status, output
     assert (
-        "test_dataloader.dataset.text_length (where not given, val_dataloader's) is 129, but the language model reads 128" in output
+        "test_dataloader.dataset.max_seq_len (where not given, val_dataloader's) is 129, but the language model reads 128" in output
     )
 
 

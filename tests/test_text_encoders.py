@@ -41,7 +41,7 @@ def gradients(encoder, texts) -> dict[str, float]:
 def train(encoder, texts, *, steps: int, lr: float) -> list[float]:
     """Losses while the encoder learns one random vector for each text."""
     encoder.train()
-    goal = torch.randn(len(texts.lengths), encoder.dim, generator=torch.Generator().manual_seed(3))
+    goal = torch.randn(len(texts.seqlens), encoder.dim, generator=torch.Generator().manual_seed(3))
     optimizer, losses = torch.optim.AdamW(encoder.parameters(), lr=lr), []
     for _ in range(steps):
         loss = (encoder(texts) - goal).square().mean()
@@ -147,9 +147,9 @@ def naive(encoder: TextTransformer, ids: np.ndarray) -> np.ndarray:
 def test_each_text_alone_equals_the_pack(pool):
     encoder = TextTransformer(vocab=50, depth=2, dim=16, heads=2, pool=pool).double()
     fill(encoder)
-    texts = random_texts([5, 1, 17, 3], limit=64, vocab=50)
+    texts = random_texts([5, 1, 17, 3], max_seq_len=64, vocab=50)
     packed = encoder(texts)
-    parts = texts.tokens.split(list(texts.lengths))
+    parts = texts.tokens.split(list(texts.seqlens))
     alone = torch.cat([encoder(pack_texts([part.tolist()], 64)) for part in parts])
     torch.testing.assert_close(packed, alone, atol=1e-6, rtol=0)
     order = [2, 0, 3, 1]
@@ -166,7 +166,7 @@ def test_word_order_and_every_parameter_matter(pool):
     fill(encoder)
     there, back = encoder(pack_texts([[4, 5, 6], [6, 5, 4]], 8))
     assert (there - back).abs().max() > 1e-3
-    assert min(gradients(encoder, random_texts([5, 1, 17, 3], limit=64, vocab=50)).values()) > 1e-6
+    assert min(gradients(encoder, random_texts([5, 1, 17, 3], max_seq_len=64, vocab=50)).values()) > 1e-6
 
 
 def test_transformer_overfits():
@@ -186,8 +186,8 @@ def test_transformer_starts_calm():
 
 
 def test_transformer_refuses():
-    with pytest.raises(ValueError, match=r"text_length=300: .*context=300"):
-        TextTransformer(vocab=9, depth=1, dim=8, heads=1)(random_texts([3], limit=300, vocab=9))
+    with pytest.raises(ValueError, match=r"max_seq_len=300: .*context=300"):
+        TextTransformer(vocab=9, depth=1, dim=8, heads=1)(random_texts([3], max_seq_len=300, vocab=9))
     with pytest.raises(ValueError, match=r"model.text_encoder.dim=10: give a multiple of 4 \* heads \(8\)"):
         TextTransformer(vocab=9, dim=10, heads=2)
     with pytest.raises(ValueError, match=r"TextTransformer\.pool='max': give 'mean' or 'attention'"):
@@ -336,10 +336,10 @@ def test_stretching_leaves_short_texts_alone(towers):
     short = read(towers["clip"], ["A Red ball.", ""], 32)
     assert torch.equal(plain(short), longer(short))
     long = read(towers["clip"], ["ball " * 5000, "cup"], 256)
-    assert long.lengths[0] == 256
+    assert long.seqlens[0] == 256
     assert longer(long).isfinite().all()
     with pytest.raises(
-        ValueError, match=r"text_length=256: .*reads 32 tokens; set model.text_encoder.context=256, or allow no more"
+        ValueError, match=r"max_seq_len=256: .*reads 32 tokens; set model.text_encoder.context=256, or allow no more"
     ):
         plain(long)
     assert HuggingFaceText(model=towers["siglip2"], context=64)(read(towers["siglip2"], CAPTIONS, 64)).shape == (3, 32)

@@ -35,7 +35,7 @@ CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
 model = dict(
     type="MaskedDistillation",
-    backbone=dict(type="FineViT", arch=dict(depth=2, dim=32, heads=2, hidden=64), drop_path=0.2),
+    backbone=dict(type="FineViT", arch=dict(depth=2, dim=32, heads=2, mlp_dim=64), drop_path=0.2),
     teacher=dict(type="RandomFeatureTeacher", dim=16),
     head=dict(type="DistillationHead", target_norm="channel", visible_weight=0.5),
     mask_ratio=0.75,

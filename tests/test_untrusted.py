@@ -154,7 +154,7 @@ def test_what_fails_inside_is_a_fault_of_the_file() -> None:
 
 def test_exported_safetensors_are_checkpoints_of_the_encoder(tmp_path: Path) -> None:
     load_plugins()
-    arch = {"depth": 1, "dim": 16, "heads": 1, "hidden": 16}
+    arch = {"depth": 1, "dim": 16, "heads": 1, "mlp_dim": 16}
     encoder = FineViT(arch=arch)
     image = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "pixels": 3136, "snap": 28}
     settings = {**arch, "patch": 14, "pool": "mean", "rope_theta": 100.0}

@@ -58,7 +58,7 @@ def stage1(darken: dict, schedules: dict, **options: object) -> Config:
     small = {"train_dataloader.batch_size": 2, "train_dataloader.num_workers": 0, "train_cfg.max_iters": 8}
     sizes = {f"{SAMPLER}.resolution.side": 56, "log_level": "ERROR"}
     cfg = load_config("configs/finevit_tiny_stage1.py", {**small, **sizes, f"{SAMPLER}.schedules": schedules, **options})
-    cfg.model.backbone.arch = {"depth": 1, "dim": 16, "heads": 1, "hidden": 16}
+    cfg.model.backbone.arch = {"depth": 1, "dim": 16, "heads": 1, "mlp_dim": 16}
     cfg.model.teacher = {"type": "RandomFeatureTeacher", "dim": 16}
     cfg.train_dataloader.dataset.transforms.insert(0, darken)
     return cfg
@@ -131,13 +131,13 @@ def warned(monkeypatch) -> list[str]:
 def test_a_config_of_before_loads_with_a_warning_for_each_name(tmp_path, warned):
     new = load_config("configs/finevit_tiny_stage2.py")
     old = Config(new.to_dict())
-    length = old.train_dataloader.batch_sampler.pop("schedules").Tokenize.max_length
+    length = old.train_dataloader.batch_sampler.pop("schedules").Tokenize.max_seq_len
     old.train_dataloader.batch_sampler.text_length = length
     old.dump(tmp_path / "old.py")
     loaded = load_config(tmp_path / "old.py")
     check_config(loaded)
     assert loaded.to_dict() == new.to_dict()
-    assert warned == [f"{SAMPLER}.text_length is called {SAMPLER}.schedules.Tokenize.max_length now: rename it"]
+    assert warned == [f"{SAMPLER}.text_length is called {SAMPLER}.schedules.Tokenize.max_seq_len now: rename it"]
 
 
 def test_what_a_name_means_may_depend_on_the_transforms_beside_it(warned):
@@ -146,20 +146,20 @@ def test_what_a_name_means_may_depend_on_the_transforms_beside_it(warned):
         for name, kind in {"train": "Tokenize", "val": "TokenizeDialogue"}.items()
     }
     rename_settings(loaders)
-    rest = {"DropPatches": {"share": OLD["patch_drop"]}, "AskQuestions": {"weights": None}}
-    assert loaders["train_dataloader"]["batch_sampler"] == {"schedules": {"Tokenize": {"max_length": CONSTANT}, **rest}}
+    rest = {"DropPatches": {"share": OLD["patch_drop"]}, "AskQuestions": {"task_weights": None}}
+    assert loaders["train_dataloader"]["batch_sampler"] == {"schedules": {"Tokenize": {"max_seq_len": CONSTANT}, **rest}}
     assert loaders["val_dataloader"]["batch_sampler"] == {"schedules": {"TokenizeDialogue": {"max_seq_len": CONSTANT}, **rest}}
     assert len(warned) == 6
 
 
 def test_an_option_of_before_is_the_one_of_today(warned):
     cfg = load_config("configs/finevit_tiny_stage2.py", {f"{SAMPLER}.text_length.milestones": [(0, 33)]})
-    assert cfg.train_dataloader.batch_sampler.schedules.Tokenize.max_length.milestones == [(0, 33)]
+    assert cfg.train_dataloader.batch_sampler.schedules.Tokenize.max_seq_len.milestones == [(0, 33)]
     assert len(warned) == 1
 
 
 def test_both_names_are_refused(tmp_path):
-    new = f"{SAMPLER}.schedules.Tokenize.max_length"
+    new = f"{SAMPLER}.schedules.Tokenize.max_seq_len"
     with pytest.raises(ValueError, match=rf"{SAMPLER}.text_length is called {new} now, and both are set; take .*text_length out"):
         load_config("configs/finevit_tiny_stage2.py", {SAMPLER: {"text_length": CONSTANT}})
     both = {f"{SAMPLER}.text_length.type": "Constant", f"{new}.type": "Constant"}
@@ -176,12 +176,12 @@ def resumed(cfg: Config) -> SimpleNamespace:
 def test_a_checkpoint_of_before_resumes_exactly_and_only_as_it_was():
     cfg = load_config("configs/finevit_tiny_stage2.py", {"train_cfg.max_iters": 100})
     facts = ExactResumeHook._facts(resumed(cfg))
-    length = facts.pop(f"{SAMPLER}.schedules.Tokenize.max_length")
+    length = facts.pop(f"{SAMPLER}.schedules.Tokenize.max_seq_len")
     before = {f"{SAMPLER}.{name}": "None" for name in ("patch_drop", "mixture", "close_up", "painted")}
     before |= {f"{SAMPLER}.text_length": length}
     ExactResumeHook().after_load_checkpoint(resumed(cfg), {"meta": {"data_order": {**facts, **before}}})
     for name, value, said in (
-        ("text_length", str(CONSTANT), r"schedules.Tokenize.max_length: \{'type': 'Constant', 'value': 64\} then, "),
+        ("text_length", str(CONSTANT), r"schedules.Tokenize.max_seq_len: \{'type': 'Constant', 'value': 64\} then, "),
         ("patch_drop", str(OLD["patch_drop"]), r"schedules.DropPatches.share: \{.*\} then, None now"),
     ):
         order = {**facts, **before, f"{SAMPLER}.{name}": value}

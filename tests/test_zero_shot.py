@@ -194,13 +194,13 @@ def scenes_run(folder: Path) -> Runner:
         "source": {"type": "Scenes", "split": "val", "length": 24, "max_side": 64},
         "transforms": [{"type": "ResizeToBudget"}, {"type": "Patchify"}, {"type": "Label"}],
         "pixels": 56 * 56,
-        "text_length": 16,
+        "max_seq_len": 16,
     }
     torch.manual_seed(0)
     return Runner(
         model={
             "type": "ContrastiveLearning",
-            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "hidden": 48}},
+            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "mlp_dim": 48}},
             "text_encoder": {"type": "TextTransformer", "depth": 1, "dim": 16, "heads": 2, "context": 32},
             "head": {"type": "SigmoidHead", "embed_dim": 8},
         },

@@ -42,7 +42,7 @@ class PatchEmbedding(FineViT):
         assert not layers
         assert replace is None
         tokens = self.embed(images.pixels)
-        return EncoderOutput(tokens, tokens.new_zeros(len(images.lengths), self.dim))
+        return EncoderOutput(tokens, tokens.new_zeros(len(images.seqlens), self.dim))
 
 
 COARSE = 4

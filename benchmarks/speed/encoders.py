@@ -110,7 +110,7 @@ def qwen25(size: Size, grids: Sequence[Grid]) -> Encoder:
 
     config = Qwen2_5_VLVisionConfig(
         **_qwen_settings(size),
-        intermediate_size=size.hidden,
+        intermediate_size=size.mlp_dim,
         fullatt_block_indexes=list(range(size.depth)),
     )
     return _qwen(Qwen2_5_VisionTransformerPretrainedModel(config), size, grids)

@@ -114,7 +114,7 @@ def _steps(runner: Runner, steps: int) -> tuple[list[dict], Size, int, int]:
         begin = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - begin)
-        lengths = batch["images"].lengths
+        lengths = batch["images"].seqlens
         counts.append((len(lengths), sum(lengths)))
         totals.append(waits[-1] + timed(lambda batch=batch: model.train_step(batch, wrapper), device))
     images, patches = (sum(column) for column in zip(*counts[WARM:], strict=True))
@@ -135,5 +135,5 @@ def _steps(runner: Runner, steps: int) -> tuple[list[dict], Size, int, int]:
 
 
 def _size(backbone: nn.Module) -> Size:
-    hidden = backbone.blocks[0].feed_forward.down.in_features
-    return Size(depth=backbone.depth, dim=backbone.dim, heads=backbone.heads, hidden=hidden, patch=backbone.patch)
+    mlp_dim = backbone.blocks[0].feed_forward.down.in_features
+    return Size(depth=backbone.depth, dim=backbone.dim, heads=backbone.heads, mlp_dim=mlp_dim, patch=backbone.patch)

@@ -12,24 +12,24 @@ Grid = tuple[int, int]
 
 
 class Size(NamedTuple):
-    """An encoder's size: ``hidden`` is the width of a SwiGLU of three matrices, ``patch`` the side of a patch in pixels."""
+    """An encoder's size: ``mlp_dim`` is the width of a SwiGLU of three matrices, ``patch`` the side of a patch in pixels."""
 
     depth: int
     dim: int
     heads: int
-    hidden: int
+    mlp_dim: int
     patch: int = 14
 
     @property
     def plain_hidden(self) -> int:
         """The width of a feed-forward of two matrices with as many weights."""
-        return self.hidden * 3 // 2
+        return self.mlp_dim * 3 // 2
 
 
 SIZES = {
-    "quick": Size(depth=2, dim=64, heads=4, hidden=128),
-    "peers": Size(depth=6, dim=384, heads=4, hidden=1152),
-    "large": Size(depth=28, dim=1536, heads=16, hidden=4608),
+    "quick": Size(depth=2, dim=64, heads=4, mlp_dim=128),
+    "peers": Size(depth=6, dim=384, heads=4, mlp_dim=1152),
+    "large": Size(depth=28, dim=1536, heads=16, mlp_dim=4608),
 }
 """``peers`` is small enough for two cores; ``large`` is the paper's."""
 
@@ -65,6 +65,6 @@ def _embedding(size: Size, grids: Sequence[Grid]) -> int:
 
 
 def _blocks(size: Size, grids: Sequence[Grid]) -> int:
-    matrices = 4 * size.dim**2 + 3 * size.dim * size.hidden
+    matrices = 4 * size.dim**2 + 3 * size.dim * size.mlp_dim
     attention = sum(2 * 2 * (rows * cols) ** 2 * size.dim for rows, cols in grids)
     return size.depth * (2 * patches(grids) * matrices + attention)

@@ -17,10 +17,10 @@ val_dataloader = dict(
     dataset=dict(
         transforms=[
             dict(type="ResizeToBudget"),
-            dict(type="AskQuestions", draw=False, most=4),
+            dict(type="AskQuestions", draw=False, max_questions=4),
             dict(type="Patchify"),
             dict(type="TokenizeDialogue", together=False),
         ]
     ),
-    collate_fn=dict(type="finevit.pack_dialogues", keys=["asked"]),
+    collate_fn=dict(type="finevit.pack_dialogues", keys=["questions"]),
 )

@@ -3,7 +3,7 @@
 _base_ = "_base_/imagenet.py"
 
 model = dict(
-    backbone=dict(drop_path=0.2, recompute=True),
+    backbone=dict(drop_path=0.2, activation_checkpointing=True),
     head=dict(loss=dict(_delete_=True, type="LabelSmoothLoss", label_smooth_val=0.1, mode="original")),
 )
 optim_wrapper = dict(

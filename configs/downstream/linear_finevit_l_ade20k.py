@@ -3,7 +3,7 @@
 _base_ = ["upernet_finevit_l_ade20k.py", "_base_/linear_head.py"]
 
 model = dict(
-    backbone=dict(frozen=True, drop_path=0.0, recompute=False, out_layers=[-1]),
+    backbone=dict(frozen=True, drop_path=0.0, activation_checkpointing=False, out_layers=[-1]),
     neck=None,
     decode_head=dict(_base_._linear_head, in_channels=1536, channels=1536, num_classes=150),
     auxiliary_head=None,

@@ -13,7 +13,7 @@ from annotated_types import Ge, Lt
 from mmengine.model import BaseModule
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils.checkpoint import checkpoint
 
 from finevit.backbones.padding import Watch
 from finevit.backbones.whole import whole_maps
@@ -23,17 +23,17 @@ from finevit.hub.origins import changes, mark, note, say, share, warn_if_frozen
 from finevit.hub.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
 from finevit.layers import Block, Pool, make_pool
 from finevit.ops.attention import Pack
-from finevit.ops.patches import check_whole
 from finevit.ops.rope2d import rope_table
 from finevit.packing.dense import pack_dense, unpack_dense, window_order
+from finevit.packing.images import check_whole
 from finevit.precision import float8_linears
 from finevit.registry import MODELS
 
 ARCHITECTURES: dict[str, dict[str, int]] = {
-    "tiny": {"depth": 6, "dim": 256, "heads": 4, "hidden": 768},
-    "small": {"depth": 12, "dim": 384, "heads": 6, "hidden": 1152},
-    "base": {"depth": 12, "dim": 768, "heads": 12, "hidden": 2304},
-    "large": {"depth": 28, "dim": 1536, "heads": 16, "hidden": 4608},
+    "tiny": {"depth": 6, "dim": 256, "heads": 4, "mlp_dim": 768},
+    "small": {"depth": 12, "dim": 384, "heads": 6, "mlp_dim": 1152},
+    "base": {"depth": 12, "dim": 768, "heads": 12, "mlp_dim": 2304},
+    "large": {"depth": 28, "dim": 1536, "heads": 16, "mlp_dim": 4608},
 }
 """``large`` is the one size that the paper publishes (0.86 B); the others keep its proportions."""
 THETA = 100.0
@@ -44,13 +44,13 @@ class FineViT(BaseModule, ImageEncoder):
     """Vision transformer with 2D RoPE and SwiGLU over packs of images of any size.
 
     Args:
-        arch: a name of ``ARCHITECTURES`` or a dict with ``depth``, ``dim``, ``heads`` and ``hidden``.
+        arch: a name of ``ARCHITECTURES`` or a dict with ``depth``, ``dim``, ``heads`` and ``mlp_dim``.
         patch: side of a patch in pixels; None: 14, as in the paper. Where it is set, the patch embedding of a checkpoint that was
             trained with patches of another size is resampled, which the log says. The loaders cut images alike (``share_patch``).
         pool: ``mean`` (no parameters) or ``attention`` (a learned query).
         rope_theta: base of the rotary wavelengths, in patches.
         drop_path: stochastic depth of the last block; grows linearly from 0.
-        recompute: trade compute for memory by recomputing every block in the backward pass.
+        activation_checkpointing: trade compute for memory by recomputing every block in the backward pass.
         compile: ``torch.compile`` fuses what surrounds the matrix products and attention of a block. One graph serves all blocks
             and packs of any number of patches and images; the first step waits for it.
         float8: compute the products of blocks in 8 bits, on GPUs that can, with ``compile``; weights stay as they are.
@@ -83,7 +83,7 @@ class FineViT(BaseModule, ImageEncoder):
         pool: Pool = "mean",
         rope_theta: PositiveFloat = THETA,
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
         compile: bool = False,
         float8: bool = False,
         locality: NonNegativeFloat = 0.0,
@@ -94,20 +94,20 @@ class FineViT(BaseModule, ImageEncoder):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        depth, dim, heads, hidden = _dimensions(arch)
+        depth, dim, heads, mlp_dim = _dimensions(arch)
         self.resamples, self.patch = patch is not None, patch or PATCH
-        self.depth, self.dim, self.recompute = depth, dim, recompute
+        self.depth, self.dim, self.activation_checkpointing = depth, dim, activation_checkpointing
         self.heads, self.head_dim, self.rope_theta = heads, dim // heads, rope_theta
-        self.pair_cost = 2 / (4 * dim + 3 * hidden)
+        self.pair_cost = 2 / (4 * dim + 3 * mlp_dim)
         self.embed = nn.Linear(3 * self.patch**2, dim)
         rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
-        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden, drop_path=rate) for rate in rates)
+        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, mlp_dim=mlp_dim, drop_path=rate) for rate in rates)
         if float8:
             float8_linears(self.blocks)
         for block in self.blocks if compile else ():
             block.compile(dynamic=True)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)
+        self.pool = make_pool(pool, dim=dim, heads=heads, mlp_dim=mlp_dim)
         self._fill(locality)
         self.window, self.global_blocks = window, {self._block_index(block, "global_blocks") for block in global_blocks}
         self.out_layers = tuple(self._block_index(layer, "out_layers") for layer in out_layers)
@@ -185,9 +185,10 @@ class FineViT(BaseModule, ImageEncoder):
         whole, near, order = self._packs(images, x.dtype)
         x = x if order is None else x[order]
         kept: dict[int, Tensor] = {}
+        recomputes = self.activation_checkpointing and self.training
         for index, block in enumerate(self.blocks):
             pack = whole if index in self.global_blocks else near
-            x = recompute(block, x, pack, use_reentrant=False) if self.recompute and self.training else block(x, pack)
+            x = checkpoint(block, x, pack, use_reentrant=False) if recomputes else block(x, pack)
             if index in wanted:
                 kept[index] = x
         tokens, *outputs = (self._finish(y, order) for y in (x, *(kept[index] for index in wanted)))
@@ -222,7 +223,7 @@ class FineViT(BaseModule, ImageEncoder):
             check_whole(images)
             order, offsets, lengths = window_order(images, self.window)
             positions = positions[order]
-        whole = Pack(images.offsets, images.lengths, rope_table(positions, self.head_dim, self.rope_theta, dtype))
+        whole = Pack(images.cu_seqlens, images.seqlens, rope_table(positions, self.head_dim, self.rope_theta, dtype))
         return whole, whole if order is None else Pack(offsets, lengths, whole.table), order
 
     def _finish(self, x: Tensor, order: Tensor | None) -> Tensor:
@@ -233,7 +234,7 @@ class FineViT(BaseModule, ImageEncoder):
     def maps(self, tokens: Tensor, images: PackedImages) -> list[Tensor]:
         """``[patches, dim]`` -> one feature map ``[dim, rows, cols]`` per image; no patch may have been dropped."""
         check_whole(images)
-        return [part.T.unflatten(1, shape) for part, shape in zip(tokens.split(list(images.lengths)), images.shapes, strict=True)]
+        return [part.T.unflatten(1, shape) for part, shape in zip(tokens.split(list(images.seqlens)), images.shapes, strict=True)]
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
         """Layer id of a parameter and the number of layers, for layer-wise learning-rate decay (0 is the embedding)."""
@@ -278,8 +279,8 @@ def _dimensions(arch: str | Mapping[str, int]) -> tuple[int, int, int, int]:
         if arch not in ARCHITECTURES:
             raise ValueError(f"arch: {arch!r} is unknown; choose one of {', '.join(ARCHITECTURES)}, or give a dict")
         arch = ARCHITECTURES[arch]
-    if missing := {"depth", "dim", "heads", "hidden"} - set(arch):
+    if missing := {"depth", "dim", "heads", "mlp_dim"} - set(arch):
         raise ValueError(f"arch: {dict(arch)} lacks {', '.join(sorted(missing))}")
     if arch["dim"] % (4 * arch["heads"]):
         raise ValueError(f"arch: dim {arch['dim']} must be a multiple of 4 * heads ({4 * arch['heads']}) for 2D RoPE")
-    return arch["depth"], arch["dim"], arch["heads"], arch["hidden"]
+    return arch["depth"], arch["dim"], arch["heads"], arch["mlp_dim"]

@@ -49,7 +49,7 @@ def write(options: argparse.Namespace) -> None:
 def _noted(note: Path) -> object:
     """The settings that a finished folder was made with."""
     try:
-        return json.loads(read_regular(note, most=1 << 20))["settings"]
+        return json.loads(read_regular(note, max_bytes=1 << 20))["settings"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

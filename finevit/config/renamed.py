@@ -1,11 +1,11 @@
-"""Names of before: one table of what settings were called and are called now, for configs, options and checkpoints.
+"""Names of before: what settings and weights were called and are called now, for configs, options and checkpoints.
 
-A config file, an option and the config in a checkpoint are read through it, with one warning for each old name. Names stand in the
-table for good: what somebody trained with an old name must load with it.
+A config file, an option and a checkpoint are read through these tables, with one warning for each old name. Names stand in them
+for good: what somebody trained with an old name must load with it.
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, MutableMapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ class Renamed(NamedTuple):
     """A setting that has another name now.
 
     ``where`` is the type of the component that has it, or the path of what holds it (``*`` for any part); ``old`` and ``new`` are
-    dotted names from there. ``beside`` is the type of a component that must be there too: for one old name, the first row counts.
+    dotted names from there; the last part may be an entry of a list. ``beside`` is the type of a component that must be there too:
+    for one old name, the first row counts.
     """
 
     where: str
@@ -30,11 +31,40 @@ class Renamed(NamedTuple):
 _SCHEDULES = "batch_sampler.schedules"
 TABLE = (
     Renamed("*_dataloader", "batch_sampler.text_length", f"{_SCHEDULES}.TokenizeDialogue.max_seq_len", beside="TokenizeDialogue"),
-    Renamed("*_dataloader", "batch_sampler.text_length", f"{_SCHEDULES}.Tokenize.max_length"),
+    Renamed("*_dataloader", "batch_sampler.text_length", f"{_SCHEDULES}.Tokenize.max_seq_len"),
+    Renamed("*_dataloader", f"{_SCHEDULES}.Tokenize.max_length", f"{_SCHEDULES}.Tokenize.max_seq_len"),
     Renamed("*_dataloader", "batch_sampler.patch_drop", f"{_SCHEDULES}.DropPatches.share"),
-    Renamed("*_dataloader", "batch_sampler.mixture", f"{_SCHEDULES}.AskQuestions.weights"),
+    Renamed("*_dataloader", "batch_sampler.mixture", f"{_SCHEDULES}.AskQuestions.task_weights"),
+    Renamed("*_dataloader", f"{_SCHEDULES}.AskQuestions.weights", f"{_SCHEDULES}.AskQuestions.task_weights"),
     Renamed("*_dataloader", "batch_sampler.close_up", f"{_SCHEDULES}.CropToRegion.probability"),
+    Renamed("*_dataloader", "dataset.text_length", "dataset.max_seq_len"),
+    Renamed("Tokenize", "max_length", "max_seq_len"),
+    Renamed("AllCaptions", "max_length", "max_seq_len"),
+    Renamed("AskQuestions", "weights", "task_weights"),
+    Renamed("AskQuestions", "most", "max_questions"),
+    Renamed("pack_dialogues", "keys.asked", "keys.questions"),
+    Renamed("FineViT", "arch.hidden", "arch.mlp_dim"),
+    Renamed("FineViT", "recompute", "activation_checkpointing"),
+    Renamed("HuggingFaceLLM", "recompute", "activation_checkpointing"),
+    Renamed("TextTransformer", "hidden", "mlp_dim"),
+    Renamed("MergeConnector", "hidden", "mlp_dim"),
+    Renamed("PlainLLM", "hidden", "mlp_dim"),
+    Renamed("SigmoidHead", "scale", "logit_scale"),
+    Renamed("SigmoidHead", "bias", "logit_bias"),
+    Renamed("SoftmaxHead", "scale", "logit_scale"),
 )
+WEIGHTS = {"head.log_scale": {"head.log_scale": "head.logit_scale", "head.bias": "head.logit_bias"}}
+"""Where a checkpoint has the first weight, what it has under these names is called otherwise now."""
+
+
+def rename_weights(weights: MutableMapping[str, Any]) -> None:
+    """Gives the weights of a checkpoint their names of today, in place and in their order."""
+    prefixes = {name.removesuffix(first): first for name in weights for first in WEIGHTS if str(name).endswith(first)}
+    names = {f"{prefix}{old}": f"{prefix}{new}" for prefix, first in prefixes.items() for old, new in WEIGHTS[first].items()}
+    if names:
+        items = [(names.get(name, name), value) for name, value in weights.items()]
+        weights.clear()
+        weights.update(items)
 
 
 def rename_settings(settings: Any, *, quiet: bool = False) -> None:
@@ -43,13 +73,17 @@ def rename_settings(settings: Any, *, quiet: bool = False) -> None:
         for row in TABLE:
             *parents, name = row.old.split(".")
             holder = _at(node, parents)
-            if not isinstance(holder, dict) or name not in holder or not _fits(row, path, node):
+            if not isinstance(holder, dict | list) or name not in holder or not _fits(row, path, node):
                 continue
             old, new = f"{path}.{row.old}".lstrip("."), f"{path}.{row.new}".lstrip(".")
             *parents, last = row.new.split(".")
-            if last in (place := _made(node, parents)):
+            place: Any = _made(node, parents) if isinstance(holder, dict) else holder
+            if last in place:
                 raise ConfigError(f"{old} is called {new} now, and both are set; take {old} out")
-            place[last] = holder.pop(name)
+            if isinstance(holder, list):
+                holder[holder.index(name)] = last
+            else:
+                place[last] = holder.pop(name)
             if not quiet:
                 _warn(old, new)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from finevit.contracts import MERGE, Connector, PackedImages
 from finevit.hub.origins import mark
 from finevit.ops.patch_merge import cell_centres, merge_neighbours
-from finevit.ops.patches import check_whole
+from finevit.packing.images import check_whole
 from finevit.registry import MODELS
 
 FINEST = 16
@@ -26,7 +26,7 @@ class MergeConnector(BaseModule, Connector):
     Args:
         dim: width of the encoder; the stage gives it.
         llm_dim: width of the language model's embeddings; the stage gives it.
-        hidden: width of the MLP; None is that of four joined patches.
+        mlp_dim: width of the MLP; None is that of four joined patches.
         frequencies: how many sines and cosines of a token's place in its image are added, per axis; 0, the paper's, for none. The
             encoder's RoPE tells where patches lie to each other, not where in the image, which a box is about: with few images to
             learn from, it helps to say so.
@@ -37,15 +37,15 @@ class MergeConnector(BaseModule, Connector):
         *,
         dim: PositiveInt,
         llm_dim: PositiveInt,
-        hidden: PositiveInt | None = None,
+        mlp_dim: PositiveInt | None = None,
         frequencies: Annotated[int, Ge(0), Le(FINEST)] = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         joined = MERGE * MERGE * dim
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.first = nn.Linear(joined, hidden or joined)
-        self.second = nn.Linear(hidden or joined, llm_dim)
+        self.first = nn.Linear(joined, mlp_dim or joined)
+        self.second = nn.Linear(mlp_dim or joined, llm_dim)
         self.place = nn.Linear(4 * frequencies, llm_dim, bias=False) if frequencies else None
         self.frequencies = frequencies
         mark(self)

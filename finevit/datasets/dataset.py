@@ -58,7 +58,7 @@ class NativeImages(Dataset):
         transforms: configs of the transforms, or transforms, applied in order.
         pixels: area in pixels for requests without a budget.
         square: whether those requests ignore the aspect ratio.
-        text_length: the most tokens of a text where the transform that tokenises says no number; 0 for none.
+        max_seq_len: the most tokens of a text where the transform that tokenises says no number; 0 for none.
         seed: randomness of the transforms, together with the position.
     """
 
@@ -69,7 +69,7 @@ class NativeImages(Dataset):
         transforms: Sequence[dict | Annotated[Any, Predicate(callable), "a transform"]],
         pixels: PositiveInt = PIXELS,
         square: bool = False,
-        text_length: Annotated[int, Ge(0), "the most tokens of a caption"] = 0,
+        max_seq_len: Annotated[int, Ge(0), "the most tokens of a caption"] = 0,
         seed: int = 0,
     ) -> None:
         self.source: Source = DATASETS.build(source) if isinstance(source, dict) else source
@@ -79,7 +79,7 @@ class NativeImages(Dataset):
         for transform in self.transforms.transforms:
             if isinstance(transform, ChoosesCaptions):
                 transform.check(self.source)
-        self.budget, self.text_length = ImageBudget(pixels, square), text_length
+        self.budget, self.max_seq_len = ImageBudget(pixels, square), max_seq_len
         self.seed = seed
 
     @cached_property
@@ -170,7 +170,7 @@ class NativeImages(Dataset):
                 "label_map": record.label_map,
                 "facts": record.facts,
                 "budget": request.budget,
-                "text_length": self.text_length,
+                "max_seq_len": self.max_seq_len,
                 "counts": +Counter({"unreadable captions": len(record.unread), "shared captions": len(record.shared)}),
                 "rng": np.random.default_rng(seed_of(self.seed, request.position)),
             }

@@ -62,8 +62,8 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         sampler: a :class:`StatelessSampler`.
         batch_size: images of a batch on one rank.
         resolution: a resolution schedule's config.
-        schedules: transform -> argument -> a schedule's config, such as ``dict(Tokenize=dict(max_length=dict(type="Linear")))``; of
-            an argument that is a mapping, each item has its own (:mod:`finevit.datasets.schedules`).
+        schedules: transform -> argument -> a schedule's config, such as ``dict(Tokenize=dict(max_seq_len=dict(type="Linear")))``;
+            of an argument that is a mapping, each item has its own (:mod:`finevit.datasets.schedules`).
         balance: so many neighbours in the training order, rounded down to whole steps, are shared out to their steps and ranks by
             size, so that packs are equally full and ranks equally busy (:mod:`finevit.packing.length_balancing`). A batch still has
             ``batch_size`` images on every rank. 0 takes images as they come; where sizes are not known, anything else is an error.

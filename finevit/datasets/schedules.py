@@ -21,7 +21,7 @@ Schedule = Callable[[int], Any]
 
 
 def build_schedules(config: Any, name: str = "") -> dict[str, Schedule]:
-    """Dotted name (``Tokenize.max_length``, ``AskQuestions.weights.counting``) -> schedule; None in the config is none."""
+    """Dotted name (``Tokenize.max_seq_len``, ``AskQuestions.task_weights.counting``) -> schedule; None in the config is none."""
     if config is None:
         return {}
     if isinstance(config, Mapping) and "type" not in config:

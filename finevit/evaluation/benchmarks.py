@@ -86,7 +86,7 @@ def _questions(source: Source, kept: list[dict]) -> tuple[list[dict], dict, dict
             "val_dataloader.dataset.transforms holds no AskQuestions; give the config of a model that answers questions"
         )
     transforms = [_recorded(transform) if _name(transform) == "AskQuestions" else transform for transform in kept]
-    return transforms, {"type": "finevit.pack_dialogues", "keys": ["asked"]}, {"type": "finevit.LocalTasks"}
+    return transforms, {"type": "finevit.pack_dialogues", "keys": ["questions"]}, {"type": "finevit.LocalTasks"}
 
 
 def _recorded(ask: Mapping[str, Any]) -> dict:

@@ -18,7 +18,7 @@ ANLS_PROTOCOL = "local/anls50-v2"
 """Average normalised Levenshtein similarity, as DocVQA's own script computes it: edits in lower case, runs of white space as one
 space, over the length of the longer text as it is; the best of the accepted answers, below 0.5 nothing."""
 OCRBENCH_PROTOCOL = "local/ocrbench-substring-v1"
-"""As OCRBench's own script: one of the answers is a part of what is said, in lower case; formulas without spaces, case kept."""
+"""As OCRBench's own script: one of the answers is a part of the prediction, in lower case; formulas without spaces, case kept."""
 COUNTING_PROTOCOL = "local/count-first-number-v1"
 """The first number of the answer, in digits or as a word from zero to twenty, is the true one."""
 CAPTION_PROTOCOL = "local/rouge-l-f1-v1"
@@ -43,10 +43,10 @@ def iou(one: Box, other: Box) -> float:
     return both / (_area(one) + _area(other) - both)
 
 
-def grounded(said: Sequence[Box], true: Sequence[Box]) -> bool:
+def grounded(predicted: Sequence[Box], true: Sequence[Box]) -> bool:
     """Whether the first boxes of an answer, as many as are true (at least one), match these one to one, the best pair first."""
     assert true, "a question about boxes has a true one"
-    left, missing = list(said[: len(true)]), list(true)
+    left, missing = list(predicted[: len(true)]), list(true)
     while left and missing:
         best, i, j = max((iou(one, other), i, j) for i, one in enumerate(left) for j, other in enumerate(missing))
         if best < THRESHOLD - _ROUNDING:
@@ -55,20 +55,20 @@ def grounded(said: Sequence[Box], true: Sequence[Box]) -> bool:
     return not missing
 
 
-def exact(said: str, accepted: Sequence[str]) -> bool:
+def exact(prediction: str, accepted: Sequence[str]) -> bool:
     """Whether a text is one of the accepted, case included, after NFKC and without white space around it."""
-    return _normal(said) in {_normal(each) for each in accepted}
+    return _normal(prediction) in {_normal(each) for each in accepted}
 
 
-def anls(said: str, accepted: Sequence[str]) -> float:
+def anls(prediction: str, accepted: Sequence[str]) -> float:
     """1 - edits / length of the longer text, for the best of the accepted; 0 below one half."""
-    best = max(_similarity(said, each) for each in accepted)
+    best = max(_similarity(prediction, each) for each in accepted)
     return best if best >= THRESHOLD else 0.0
 
 
-def contains(said: str, accepted: Sequence[str], *, formula: bool = False) -> bool:
-    """Whether one of the accepted is a part of what is said: in any case, or for a formula with any spaces."""
-    found = _part(said, formula)
+def contains(prediction: str, accepted: Sequence[str], *, formula: bool = False) -> bool:
+    """Whether one of the accepted is a part of the prediction: in any case, or for a formula with any spaces."""
+    found = _part(prediction, formula)
     return any(_part(each, formula) in found for each in accepted)
 
 
@@ -83,9 +83,9 @@ def number(text: str) -> float | None:
     return float(WORDS.index(found["word"].lower()) if found["word"] else found["digits"].replace(",", ""))
 
 
-def rouge_l(said: str, accepted: Sequence[str]) -> float:
+def rouge_l(prediction: str, accepted: Sequence[str]) -> float:
     """F1 of the longest common subsequence of words, for the best of the accepted; 0 where one has no words."""
-    return max(_f1(_words(said), _words(each)) for each in accepted)
+    return max(_f1(_words(prediction), _words(each)) for each in accepted)
 
 
 def levenshtein(one: str, other: str) -> int:
@@ -136,5 +136,5 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", text.lower())
 
 
-def _f1(said: Sequence[str], true: Sequence[str]) -> float:
-    return 2 * common(true, said) / (len(said) + len(true)) if said and true else 0.0
+def _f1(prediction: Sequence[str], true: Sequence[str]) -> float:
+    return 2 * common(true, prediction) / (len(prediction) + len(true)) if prediction and true else 0.0

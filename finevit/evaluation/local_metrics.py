@@ -12,11 +12,11 @@ from finevit.tasks.task import all_tasks, task_of
 
 
 class Judged(NamedTuple):
-    """An answer: which image, the question with its truth, what was ``said``, and its ``scores`` by name, each in [0, 1]."""
+    """An answer: which image, the question with its truth, the ``prediction``, and its ``scores`` by name, each in [0, 1]."""
 
     id: str
     question: Question
-    said: str
+    prediction: str
     scores: Mapping[str, float]
 
 
@@ -29,8 +29,8 @@ class LocalTasks(BaseMetric):
     tasks that are ``local`` (``text2box``, ``ocr2box``, ``box2ocr``, ``counting``); ``parse_failures``: the share of answers that
     should hold a box or a number and hold none, which count as wrong too.
 
-    Reads ``id``, ``asked`` (list of :class:`~finevit.contracts.Question`) and ``said`` (the answers, as texts) of each prediction.
-    Images that come twice count once. Afterwards ``latest`` holds every answer in the main process, for pages, and ``protocol``
+    Reads ``id``, ``questions`` (list of :class:`~finevit.contracts.Question`) and ``predictions`` (texts) of each image. Images
+    that come twice count once. Afterwards ``latest`` holds every answer in the main process, for pages, and ``protocol``
     names what was used, with the style of the boxes.
     """
 
@@ -43,11 +43,13 @@ class LocalTasks(BaseMetric):
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
-            asked, said = list(sample["asked"]), list(sample["said"])
-            if len(asked) != len(said):
-                raise ValueError(f"{sample['id']}: {len(said)} answers to {len(asked)} questions; the stage must answer each")
-            scores = [_judge(*pair) for pair in zip(asked, said, strict=True)]
-            self.results.append({"id": sample["id"], "asked": asked, "said": said, "scores": scores})
+            questions, predictions = list(sample["questions"]), list(sample["predictions"])
+            if len(questions) != len(predictions):
+                raise ValueError(
+                    f"{sample['id']}: {len(predictions)} answers to {len(questions)} questions; the stage must answer each"
+                )
+            scores = [_judge(*pair) for pair in zip(questions, predictions, strict=True)]
+            self.results.append({"id": sample["id"], "questions": questions, "predictions": predictions, "scores": scores})
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         self.latest = [answer for result in {result["id"]: result for result in results}.values() for answer in _answers(result)]
@@ -65,14 +67,14 @@ def local_keys() -> list[str]:
     return [task.headline for task in all_tasks().values() if task.local]
 
 
-def _judge(question: Question, said: str) -> dict[str, float]:
-    return {name: float(score) for name, score in task_of(question).score(question, said).items()}
+def _judge(question: Question, prediction: str) -> dict[str, float]:
+    return {name: float(score) for name, score in task_of(question).score(question, prediction).items()}
 
 
 def _answers(result: Mapping) -> list[Judged]:
     """The answers about an image; MMEngine has made plain tuples of the questions."""
-    triples = zip(result["asked"], result["said"], result["scores"], strict=True)
-    return [Judged(result["id"], Question(*asked), said, scores) for asked, said, scores in triples]
+    triples = zip(result["questions"], result["predictions"], result["scores"], strict=True)
+    return [Judged(result["id"], Question(*question), prediction, scores) for question, prediction, scores in triples]
 
 
 def _means(answers: Sequence[Judged]) -> dict[str, float]:

@@ -45,9 +45,9 @@ class Reader:
         return [name for name in self.weights if name not in self.seen]
 
 
-def common(config: Any, hidden: int) -> Foreign:
+def common(config: Any, mlp_dim: int) -> Foreign:
     """The sizes that most configs name alike."""
-    sizes = {"depth": config.num_hidden_layers, "dim": config.hidden_size, "heads": config.num_attention_heads, "hidden": hidden}
+    sizes = {"depth": config.num_hidden_layers, "dim": config.hidden_size, "heads": config.num_attention_heads, "mlp_dim": mlp_dim}
     found = Foreign({"arch": sizes, "patch": config.patch_size})
     if config.layer_norm_eps != EPSILON:
         found.differences.append(f"its norms' epsilon is {config.layer_norm_eps:g}, ours {EPSILON:g}")

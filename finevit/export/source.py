@@ -121,9 +121,9 @@ def _backbone(cfg: Config) -> FineViT:
 
 def _arguments(backbone: FineViT) -> dict[str, Any]:
     """The arguments of ``finevit.export.templates.encoder_finevit.Encoder``."""
-    hidden = backbone.state_dict()["blocks.0.feed_forward.down.weight"].shape[1]
+    mlp_dim = backbone.state_dict()["blocks.0.feed_forward.down.weight"].shape[1]
     pool = "attention" if any(True for _ in backbone.pool.parameters()) else "mean"
-    sizes = {"depth": backbone.depth, "dim": backbone.dim, "heads": backbone.heads, "hidden": hidden}
+    sizes = {"depth": backbone.depth, "dim": backbone.dim, "heads": backbone.heads, "mlp_dim": mlp_dim}
     return {**sizes, "patch": backbone.patch, "pool": pool, "rope_theta": float(backbone.rope_theta)}
 
 

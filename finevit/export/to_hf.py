@@ -62,7 +62,7 @@ def _config(encoder: dict[str, Any]) -> dict[str, Any]:
         "num_hidden_layers": encoder["depth"],
         "hidden_size": encoder["dim"],
         "num_attention_heads": encoder["heads"],
-        "intermediate_size": encoder["hidden"],
+        "intermediate_size": encoder["mlp_dim"],
         "patch_size": encoder["patch"],
         "pool": encoder["pool"],
         "rope_base": encoder["rope_theta"],

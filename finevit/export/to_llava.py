@@ -50,6 +50,6 @@ The folder is also one of Transformers: `AutoModel.from_pretrained(FOLDER, trust
         super().write(source, folder)
         merge_code(folder, "llava_finevit")
         sizes = {"dim": source.encoder["dim"], "llm_dim": wide}
-        sizes |= {"hidden": model.first.out_features, "frequencies": model.frequencies}
+        sizes |= {"mlp_dim": model.first.out_features, "frequencies": model.frequencies}
         save_json(folder / "projector.json", sizes)
         save_weights(folder / "projector.safetensors", weights, metadata(source))

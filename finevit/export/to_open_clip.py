@@ -47,7 +47,7 @@ and `encode_image` then takes a list. `logit_bias` is a number, or None for a so
     def write(self, source: Source, folder: Path) -> None:
         text, head = _parts(source)
         settings = _tokenizer(text, folder)
-        context = (source.cfg.get("val_dataloader") or {}).get("dataset", {}).get("text_length") or text.context
+        context = (source.cfg.get("val_dataloader") or {}).get("dataset", {}).get("max_seq_len") or text.context
         settings["context_length"] = min(context, text.context)
         model = {
             "encoder": source.encoder,
@@ -83,8 +83,8 @@ def _weights(source: Source) -> dict[str, Tensor]:
     weights = {f"visual.encoder.{name}": value for name, value in source.part("backbone").items()}
     weights |= {f"text.{name}": value for name, value in source.part("text_encoder").items()}
     weights |= {"visual.projection.weight": head["image.weight"], "text_projection.weight": head["text.weight"]}
-    weights |= {"logit_scale": head["log_scale"][0].clone()}
-    return weights | ({"logit_bias": head["bias"][0].clone()} if "bias" in head else {})
+    weights |= {"logit_scale": head["logit_scale"][0].clone()}
+    return weights | ({"logit_bias": head["logit_bias"][0].clone()} if "logit_bias" in head else {})
 
 
 def _transformer(text: TextTransformer, pad: int) -> dict[str, Any]:
@@ -92,8 +92,8 @@ def _transformer(text: TextTransformer, pad: int) -> dict[str, Any]:
     shapes = {name: value.shape for name, value in text.state_dict().items()}
     sizes = {"vocab": text.vocab, "depth": len(text.blocks), "dim": text.dim, "heads": text.dim // text.head_dim}
     pool = "attention" if "pool.query" in shapes else "mean"
-    hidden = shapes["blocks.0.feed_forward.down.weight"][1]
-    return {**sizes, "hidden": hidden, "pool": pool, "rope_theta": float(text.rope_theta), "pad": pad}
+    mlp_dim = shapes["blocks.0.feed_forward.down.weight"][1]
+    return {**sizes, "mlp_dim": mlp_dim, "pool": pool, "rope_theta": float(text.rope_theta), "pad": pad}
 
 
 def _tower(text: HuggingFaceText, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:

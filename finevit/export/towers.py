@@ -33,7 +33,7 @@ def read_tower(tower: Any) -> Foreign:
 
 def _qwen(config: Any, read: Reader) -> Foreign:
     """Qwen2.5-VL: RoPE, SwiGLU and windows are ours; the norms are not, unless the residual stream has mean 0."""
-    sizes = {"depth": config.depth, "dim": config.hidden_size, "heads": config.num_heads, "hidden": config.intermediate_size}
+    sizes = {"depth": config.depth, "dim": config.hidden_size, "heads": config.num_heads, "mlp_dim": config.intermediate_size}
     wide = config.window_size // config.spatial_merge_size // config.patch_size * config.spatial_merge_size
     windows = {"window": wide, "global_blocks": sorted(config.fullatt_block_indexes)}
     whole = len(windows["global_blocks"]) == config.depth
@@ -88,10 +88,10 @@ def _siglip(config: Any, read: Reader) -> Foreign:
 
 def _dinov2(config: Any, read: Reader) -> Foreign:
     """DINOv2: as SigLIP, with a class token; its giant has a gated feed-forward layer."""
-    hidden = next(
+    mlp_dim = next(
         value.shape[0] for name, value in read.weights.items() if name.endswith(("mlp.fc1.weight", "mlp.gate_proj.weight"))
     )
-    found = common(config, hidden)
+    found = common(config, mlp_dim)
     found.differences += ["learned positions, where ours are rotary", "a class token takes part in attention"]
     return _dino(found, config, read, "encoder.layer", "embeddings.patch_embeddings.projection", "layernorm", config.use_swiglu_ffn)
 

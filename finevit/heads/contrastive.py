@@ -27,7 +27,7 @@ class ContrastiveHead(BaseModule, Head):
         image_dim: width of the image tower.
         text_dim: width of the text tower.
         embed_dim: width of the shared space.
-        scale: initial inverse temperature ``tau``; it is learned as its logarithm.
+        logit_scale: initial inverse temperature ``tau``; the parameter ``logit_scale`` is its logarithm, as in CLIP and open_clip.
         chunk: the loss looks at blocks of ``chunk x chunk`` pairs at a time, which bounds its memory.
         weight: weight of the loss; a schedule can set it.
     """
@@ -38,7 +38,7 @@ class ContrastiveHead(BaseModule, Head):
         image_dim: PositiveInt,
         text_dim: PositiveInt,
         embed_dim: PositiveInt = 256,
-        scale: Scale = 10.0,
+        logit_scale: Scale = 10.0,
         chunk: PositiveInt = 1024,
         weight: NonNegativeFloat = 1.0,
         init_cfg: dict | None = None,
@@ -49,15 +49,17 @@ class ContrastiveHead(BaseModule, Head):
         self.text = nn.Linear(text_dim, embed_dim, bias=False)
         for projection in (self.image, self.text):
             nn.init.trunc_normal_(projection.weight, std=projection.in_features**-0.5)
-        self.log_scale = nn.Parameter(torch.tensor([math.log(scale)]))  # a vector: exempt from weight decay like all of them
+        self.logit_scale = nn.Parameter(
+            torch.tensor([math.log(logit_scale)])
+        )  # a vector: exempt from weight decay like all of them
 
     @property
-    def scale(self) -> Float[Tensor, ""]:
+    def tau(self) -> Float[Tensor, ""]:
         """The inverse temperature ``tau``. The parameter is held down, not its exponential, whose gradient would be lost there."""
         if self.training:
             with torch.no_grad():
-                self.log_scale.clamp_(max=math.log(HIGHEST_SCALE))
-        return self.log_scale[0].exp()
+                self.logit_scale.clamp_(max=math.log(HIGHEST_SCALE))
+        return self.logit_scale[0].exp()
 
     def embed_images(self, vectors: Float[Tensor, "images dim"]) -> Float[Tensor, "images embed"]:
         """Unit vectors of the shared space."""
@@ -76,7 +78,7 @@ class SigmoidHead(ContrastiveHead):
     (A summary of the paper prints ``tau * (x.y + b)``; SigLIP's own form is used.)
 
     Args:
-        bias: initial ``b``; about minus the logarithm of the batch, or less, so that the start is not all false alarms.
+        logit_bias: initial ``b``; about minus the logarithm of the batch, or less, so that the start is not all false alarms.
         options: see :class:`ContrastiveHead`.
     """
 
@@ -86,8 +88,8 @@ class SigmoidHead(ContrastiveHead):
         image_dim: PositiveInt,
         text_dim: PositiveInt,
         embed_dim: PositiveInt = 256,
-        scale: Scale = 10.0,
-        bias: FiniteFloat = -10.0,
+        logit_scale: Scale = 10.0,
+        logit_bias: FiniteFloat = -10.0,
         chunk: PositiveInt = 1024,
         weight: NonNegativeFloat = 1.0,
         init_cfg: dict | None = None,
@@ -96,17 +98,17 @@ class SigmoidHead(ContrastiveHead):
             image_dim=image_dim,
             text_dim=text_dim,
             embed_dim=embed_dim,
-            scale=scale,
+            logit_scale=logit_scale,
             chunk=chunk,
             weight=weight,
             init_cfg=init_cfg,
         )
-        self.bias = nn.Parameter(torch.tensor([float(bias)]))
+        self.logit_bias = nn.Parameter(torch.tensor([float(logit_bias)]))
 
     def loss(self, image: Float[Tensor, "images embed"], text: Float[Tensor, "images embed"]) -> dict[str, Tensor]:
-        """``loss_sigmoid`` over the pairs of all ranks, the current ``temperature`` (``1 / tau``) and ``bias``."""
-        loss = sigmoid_loss(image, text, self.scale, self.bias[0], chunk=self.chunk)
-        return {"loss_sigmoid": self.weight * loss, "temperature": 1 / self.scale.detach(), "bias": self.bias.detach()[0]}
+        """``loss_sigmoid`` over the pairs of all ranks, the current ``temperature`` (``1 / tau``) and ``logit_bias``."""
+        loss = sigmoid_loss(image, text, self.tau, self.logit_bias[0], chunk=self.chunk)
+        return {"loss_sigmoid": self.weight * loss, "temperature": 1 / self.tau.detach(), "logit_bias": self.logit_bias.detach()[0]}
 
 
 @MODELS.register_module()
@@ -115,8 +117,8 @@ class SoftmaxHead(ContrastiveHead):
 
     def loss(self, image: Float[Tensor, "images embed"], text: Float[Tensor, "images embed"]) -> dict[str, Tensor]:
         """``loss_softmax`` over the pairs of all ranks and the current ``temperature``."""
-        loss = softmax_loss(image, text, self.scale, chunk=self.chunk)
-        return {"loss_softmax": self.weight * loss, "temperature": 1 / self.scale.detach()}
+        loss = softmax_loss(image, text, self.tau, chunk=self.chunk)
+        return {"loss_softmax": self.weight * loss, "temperature": 1 / self.tau.detach()}
 
 
 def _unit(vectors: Float[Tensor, "n embed"]) -> Float[Tensor, "n embed"]:

@@ -3,10 +3,10 @@
 from mmengine.model import BaseModule
 from pydantic import NonNegativeFloat
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils.checkpoint import checkpoint
 
 from finevit.contracts import AlignmentLLM, Head, PackedDialogues
-from finevit.packing.dialogues import answer_loss, learned
+from finevit.packing.dialogues import answer_loss, supervised
 from finevit.registry import MODELS
 
 
@@ -26,9 +26,9 @@ class LanguageHead(BaseModule, Head):
 
     def loss(self, hidden: Tensor, dialogues: PackedDialogues, llm: AlignmentLLM) -> dict[str, Tensor]:
         """``loss_language``, and ``token_accuracy``: the share of learned tokens that would be written as they are."""
-        index, answer = learned(dialogues)
+        index, answer = supervised(dialogues)
         labels = dialogues.tokens[index]
-        loss, right = recompute(_predict, llm, hidden[index - 1], labels, answer, sum(dialogues.answers), use_reentrant=False)
+        loss, right = checkpoint(_predict, llm, hidden[index - 1], labels, answer, sum(dialogues.answers), use_reentrant=False)
         return {"loss_language": self.weight * loss, "token_accuracy": right}
 
 

@@ -27,7 +27,8 @@ def config_of_encoder(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The settings of model and images, as the config of a run has them; empty where the metadata do not give them."""
     try:
         encoder, image = dict(json.loads(metadata["config"])), dict(json.loads(metadata["image"]))
-        sizes = {name: int(encoder.pop(name)) for name in ("depth", "dim", "heads", "hidden")}
+        encoder |= {"mlp_dim": encoder.pop("hidden")} if "hidden" in encoder else {}  # as exports of before have it
+        sizes = {name: int(encoder.pop(name)) for name in ("depth", "dim", "heads", "mlp_dim")}
         prepare = {"type": "PackedPreprocessor", **{name: [float(value) for value in image[name]] for name in ("mean", "std")}}
         resize = {"type": "ResizeToBudget", "snap": int(image["snap"])}
         settings = {"patch": int(encoder["patch"]), "pool": str(encoder["pool"]), "rope_theta": float(encoder["rope_theta"])}

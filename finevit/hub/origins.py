@@ -6,12 +6,14 @@ decides its output without a trace in the shapes of its tensors, and ``function_
 
 import logging
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from finevit.config.plain import parse
+from finevit.config.renamed import rename_settings
 
 LEARNED = 0.5
 """A part of which less than this share of the parameters is trained counts as frozen: adapters leave it so."""
@@ -80,9 +82,11 @@ def changes(part: Any, checkpoint: Mapping[str, Any], name: str) -> list[str]:
 def _config(checkpoint: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     text = (checkpoint.get("meta") or {}).get("cfg")
     try:
-        node = (text if isinstance(text, Mapping) else parse(text)).get("model") if text else None
+        settings = deepcopy(dict(text)) if isinstance(text, Mapping) else parse(text or "")
+        rename_settings(settings, quiet=True)
     except ValueError:  # of other programs: anything
         return {}
+    node = settings.get("model")
     for key in filter(None, name.split(".")):
         node = node.get(key) if isinstance(node, Mapping) else None
     return node if isinstance(node, Mapping) else {}

@@ -9,7 +9,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlparse
@@ -18,6 +18,7 @@ import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import safe_open
 
+from finevit.config.renamed import rename_weights
 from finevit.hub.exported import MARK, config_of_encoder, in_model
 from finevit.hub.kinds import wrong_kind
 from finevit.hub.locate import first_line
@@ -44,6 +45,8 @@ def load(file: str | Path | IO[bytes], *, map_location: Any = "cpu", mmap: bool 
     content = _read(file, map_location, mmap=mmap)
     if wrong := wrong_kind(content):
         raise Refused(wrong)
+    if isinstance(content, dict) and isinstance(weights := content.get("state_dict", content), MutableMapping):
+        rename_weights(weights)
     if isinstance(content, dict) and "meta" in content:
         content["meta"] = content["meta"] or {}
         if isinstance(content["meta"], dict) and not trusted():

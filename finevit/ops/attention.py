@@ -40,29 +40,29 @@ def _in_blocks(device: torch.device, dtype: torch.dtype) -> bool:
 
 @dataclass(eq=False)
 class Pack:
-    """What attention needs to know of a pack: ``offsets [images + 1]``, ``lengths`` on the host, RoPE ``table``.
+    """What attention needs to know of a pack: ``cu_seqlens [images + 1]``, ``seqlens`` on the host, RoPE ``table``.
 
     No tuple, for ``torch.compile`` would make a graph for each number of images of one.
     """
 
-    offsets: Int[Tensor, " starts"]
-    lengths: Sequence[int]
+    cu_seqlens: Int[Tensor, " starts"]
+    seqlens: Sequence[int]
     table: tuple[Float[Tensor, "patches 1 half"], Float[Tensor, "patches 1 half"]]
-    longest: int = field(init=False)
-    """The largest of the lengths."""
+    max_seqlen: int = field(init=False)
+    """The largest of the ``seqlens``."""
     mask: BlockMask | None = field(init=False)
     """Which blocks of attention hold anything, for FlexAttention; None where another way is taken."""
 
     def __post_init__(self) -> None:
-        self.longest = max(self.lengths)
-        device = self.offsets.device
+        self.max_seqlen = max(self.seqlens)
+        device = self.cu_seqlens.device
         autocast = device.type == "cuda" and torch.is_autocast_enabled("cuda")  # some devices cannot be asked
         dtype = torch.get_autocast_dtype("cuda") if autocast else self.table[0].dtype
         self.mask = self._blocks() if _in_blocks(device, dtype) else None
 
     def _blocks(self) -> BlockMask:
-        patches, device = len(self.table[0]), self.offsets.device
-        owners = torch.bucketize(torch.arange(patches, device=device), self.offsets[1:], right=True)
+        patches, device = len(self.table[0]), self.cu_seqlens.device
+        owners = torch.bucketize(torch.arange(patches, device=device), self.cu_seqlens[1:], right=True)
 
         def alike(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return owners[query] == owners[key]
@@ -84,7 +84,7 @@ def ragged_attention(
     if _in_one_kernel(query.device, query.dtype):
         from torch.nn.attention.varlen import varlen_attn
 
-        output = varlen_attn(query, key, value, pack.offsets, pack.offsets, pack.longest, pack.longest)
+        output = varlen_attn(query, key, value, pack.cu_seqlens, pack.cu_seqlens, pack.max_seqlen, pack.max_seqlen)
         assert isinstance(output, Tensor)  # a tuple only where the log-sum-exp is asked for
         return output
     if pack.mask is not None:
@@ -101,8 +101,8 @@ def _one_by_one(query: Tensor, key: Tensor, value: Tensor, pack: Pack) -> Tensor
     There, in bfloat16, the fused kernel's backward pass is slow: for images of up to ``FEW`` patches, whose scores are small, two
     products and a softmax take half of its time.
     """
-    lengths = list(pack.lengths)
-    parts = zip(*(t.transpose(0, 1).split(lengths, dim=1) for t in (query, key, value)), strict=True)
+    seqlens = list(pack.seqlens)
+    parts = zip(*(t.transpose(0, 1).split(seqlens, dim=1) for t in (query, key, value)), strict=True)
     plain = FEW if query.device.type == "cpu" and query.dtype == torch.bfloat16 else 0
     return torch.cat([_attend(*part, plain=part[0].shape[1] <= plain) for part in parts], dim=1).transpose(0, 1)
 

@@ -115,7 +115,7 @@ class _Attention(Function):
             output[rows].unflatten(0, shape).copy_(result.transpose(1, 2))
             sums.append(total)
         ctx.save_for_backward(x, weight, qkv, output, cos, sin, *sums)
-        ctx.lengths = lengths
+        ctx.seqlens = lengths
         return output.flatten(1)
 
     @staticmethod
@@ -123,7 +123,7 @@ class _Attention(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, qkv, output, cos, sin, *sums = ctx.saved_tensors
         grad, qkv_grad = grad.reshape(output.shape), torch.empty_like(qkv)
-        for (rows, shape), total in zip(_alike(ctx.lengths), sums, strict=True):
+        for (rows, shape), total in zip(_alike(ctx.seqlens), sums, strict=True):
             upper, out = (each[rows].unflatten(0, shape).transpose(1, 2) for each in (grad, output))
             three = _by_head(qkv[rows].unflatten(0, shape))
             slow = upper.dtype == torch.bfloat16 and shape[1] <= FEW

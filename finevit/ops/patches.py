@@ -6,8 +6,6 @@ import numpy as np
 from einops import rearrange
 from torch import Tensor
 
-from finevit.contracts import PackedImages
-
 
 def snapped_size(height: int, width: int, *, pixels: int, square: bool = False, snap: int = 28) -> tuple[int, int]:
     """The ``(height, width)``, in pixels, to which an image is resized: multiples of ``snap``, area at most about ``pixels``.
@@ -33,12 +31,3 @@ def patchify(image: np.ndarray, patch: int) -> np.ndarray:
 def unpatchify(pixels: Tensor, shape: tuple[int, int], patch: int) -> Tensor:
     """``[rows * cols, 3 * patch * patch]`` -> ``[3, rows * patch, cols * patch]``, the inverse of :func:`patchify`."""
     return rearrange(pixels, "(r s) (c p q) -> c (r p) (s q)", r=shape[0], p=patch, q=patch)
-
-
-def check_whole(images: PackedImages) -> None:
-    """Raises ``ValueError`` where patches were dropped, for what needs every image's full grid."""
-    for (rows, cols), length in zip(images.shapes, images.lengths, strict=True):
-        if length != rows * cols:
-            raise ValueError(
-                f"{length} of an image's {rows} x {cols} patches are left, where whole images are needed: leave DropPatches out"
-            )

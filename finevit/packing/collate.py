@@ -1,4 +1,4 @@
-"""Packs a batch into one sequence of patches and one of tokens, in the worker, so that no forward pass asks the GPU a question."""
+"""Collate functions: a batch becomes one sequence of patches and one of tokens in the worker, so that no step waits for the GPU."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,29 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from finevit.contracts import PackedImages
+from finevit.contracts import IGNORE_INDEX, IMAGE_TOKEN, PackedDialogues
+from finevit.packing.images import cu_seqlens, pack_images
 from finevit.packing.texts import pack_texts
 from finevit.registry import FUNCTIONS
-
-
-def pack(
-    patches: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]], positions: Sequence[np.ndarray] | None = None
-) -> PackedImages:
-    """Images as ``uint8 [rows * cols, pixels]`` and their grids -> one :class:`PackedImages`.
-
-    Where patches were dropped, ``positions`` are row and column of those that are left, ``[kept, 2]`` per image.
-    """
-    if positions is None:
-        positions = [np.indices((rows, cols)).reshape(2, -1).T for rows, cols in shapes]
-    lengths = tuple(len(image) for image in patches)
-    assert lengths == tuple(len(place) for place in positions), "as many positions as patches"
-    return PackedImages(
-        pixels=torch.from_numpy(np.concatenate(patches)),
-        positions=torch.from_numpy(np.concatenate(positions).astype(np.int32)),
-        offsets=torch.from_numpy(np.cumsum((0, *lengths)).astype(np.int32)),
-        shapes=tuple((int(rows), int(cols)) for rows, cols in shapes),
-        lengths=lengths,
-    )
 
 
 @FUNCTIONS.register_module()
@@ -39,17 +20,40 @@ def pack_samples(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
     ``labels`` become one tensor ``[patches]`` over the pack, -1 where a sample has none; any other key stays a list with one
     entry an image.
     """
-    places = [sample["positions"] for sample in samples if "positions" in sample]
+    positions = [sample["positions"] for sample in samples if "positions" in sample]
     batch: dict = {
-        "images": pack([sample["patches"] for sample in samples], [sample["shape"] for sample in samples], places or None),
+        "images": pack_images(
+            [sample["patches"] for sample in samples], [sample["shape"] for sample in samples], positions or None
+        ),
         "id": [sample["id"] for sample in samples],
         "skipped": [message for sample in samples for message in sample["skipped"]],
         "counts": dict(sum((sample["counts"] for sample in samples), Counter())),
     }
     if "tokens" in samples[0]:
-        batch["texts"] = pack_texts([sample["tokens"] for sample in samples], limit=samples[0]["text_length"])
+        batch["texts"] = pack_texts([sample["tokens"] for sample in samples], max_seq_len=samples[0]["max_seq_len"])
     for key in keys:
         batch[key] = _labels(samples) if key == "labels" else [sample[key] for sample in samples]
+    return batch
+
+
+@FUNCTIONS.register_module()
+def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
+    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`)."""
+    batch = pack_samples(samples, keys=keys)
+    parts = [sample["dialogue"] for sample in samples]
+    tokens, labels, position_ids, segment_ids = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
+    seqlens = tuple(len(part[0]) for part in parts)
+    batch["dialogues"] = PackedDialogues(
+        tokens=tokens,
+        labels=labels,
+        position_ids=position_ids,
+        segment_ids=segment_ids,
+        cu_seqlens=cu_seqlens(seqlens),
+        seqlens=seqlens,
+        visual=tuple(int((part[0] == IMAGE_TOKEN).sum()) for part in parts),
+        answers=tuple(int(part[3].max()) for part in parts),
+        supervised=int((labels != IGNORE_INDEX).sum()),
+    )
     return batch
 
 

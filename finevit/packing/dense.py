@@ -92,7 +92,7 @@ def window_order(images: PackedImages, window: int) -> tuple[Tensor, Tensor, tup
         highs, wides = ([min(window, side - start) for start in range(0, side, window)] for side in (rows, cols))
         lengths += [high * wide for high in highs for wide in wides]
     device = images.positions.device
-    owner = torch.repeat_interleave(torch.diff(images.offsets), output_size=len(images.positions))
+    owner = torch.repeat_interleave(torch.diff(images.cu_seqlens), output_size=len(images.positions))
     most = 1 + max(max(shape) for shape in images.shapes) // window
     row, col = (images.positions.long() // window).unbind(1)
     order = torch.argsort((owner * most + row) * most + col, stable=True)

@@ -44,10 +44,10 @@ def check_asked(path: str, loader: DataLoader, *, steps: int = 1) -> None:
     over, source = transforms_over(loader, steps), getattr(loader.dataset, "source", cast(Source, None))
     for index, ask in enumerate(over.get(0, ())):
         if isinstance(ask, AskQuestions):
-            asked = dict(_asked({step: transforms[index].weights for step, transforms in over.items()}))
+            asked = dict(_asked({step: transforms[index].task_weights for step, transforms in over.items()}))
             seen = look(source, ask, list(asked.values()))
             if seen.tasks:
-                _judge(f"{path}.dataset.transforms.{index}.weights", source, asked, seen)
+                _judge(f"{path}.dataset.transforms.{index}.task_weights", source, asked, seen)
 
 
 def look(source: Source, ask: AskQuestions, asked: list[Set[str]]) -> Seen:

@@ -20,8 +20,8 @@ def schedule_hooks(runner: Runner) -> list[ScheduleHook]:
 def scheduled(runner: Runner) -> dict[str, Schedule]:
     """Everything that is a function of the step, by its name in the plan.
 
-    The resolution is the side of a square; of an argument that is a mapping of weights, such as ``AskQuestions.weights``, each item
-    is there with its share of them all.
+    The resolution is the side of a square; of an argument that is a mapping of weights, such as ``AskQuestions.task_weights``, each
+    item is there with its share of them all.
     """
     batches = runner.train_dataloader.batch_sampler
     found: dict[str, Schedule] = {"resolution": lambda step: round(batches.resolution(step).pixels ** 0.5, 1)}
@@ -32,7 +32,7 @@ def scheduled(runner: Runner) -> dict[str, Schedule]:
 
 
 def group_of(name: str) -> str:
-    """The mapping to which a scheduled weight belongs, such as ``AskQuestions.weights``; empty for any other schedule's name."""
+    """The mapping to which a scheduled weight belongs, such as ``AskQuestions.task_weights``; empty for other schedules."""
     return name.rpartition(".")[0] if name.count(".") == 2 else ""
 
 

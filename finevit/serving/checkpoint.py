@@ -14,9 +14,10 @@ from finevit.config.recorded import check_answers
 from finevit.config.refusals import refusals
 from finevit.contracts import BadSample, ImageBudget, Question
 from finevit.datasets.dataset import PIXELS
-from finevit.datasets.transforms.dialogue_transforms import TokenizeDialogue, pack_dialogues
+from finevit.datasets.transforms.dialogue_transforms import TokenizeDialogue
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.hub.weights import check_fit, read_checkpoint, weights_of
+from finevit.packing.collate import pack_dialogues
 from finevit.packing.dialogues import prompts
 from finevit.precision import bfloat16_helps
 from finevit.registry import MODELS, TRANSFORMS
@@ -47,18 +48,18 @@ class CheckpointAnswerer:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16_helps()):
             (asked,) = prompts(self.model.embed(batch["images"], batch["dialogues"]), batch["dialogues"])
             most = min(max_tokens, self.model.llm.context - len(asked))
-            (ids,) = self.model.llm.generate([asked], most=most, stop=self.model.llm.chat.closing)
+            (ids,) = self.model.llm.generate([asked], max_new_tokens=most, stop=self.model.llm.chat.closing)
         return Answer(self.model.llm.chat.decode(ids), len(asked), len(ids), "length" if len(ids) == most else "stop")
 
     def _batch(self, image: np.ndarray, prompt: str) -> dict[str, Any]:
         sample: dict[str, Any] = {
-            "id": "the request", "image": image, "label_map": None, "budget": self.budget, "text_length": self.limit,
+            "id": "the request", "image": image, "label_map": None, "budget": self.budget, "max_seq_len": self.limit,
             "counts": Counter(), "skipped": [],
         }  # fmt: skip
         if not prompt.strip():
             raise BadSample("the request asks nothing: give a text part")
         seen = Patchify(patch=self.model.backbone.patch)(self.resize(sample))
-        return pack_dialogues([self.tokenize({**seen, "asked": [Question("global_caption", prompt, "")]})])
+        return pack_dialogues([self.tokenize({**seen, "questions": [Question("global_caption", prompt, "")]})])
 
 
 def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
@@ -86,5 +87,5 @@ def load_answerer(config: str, checkpoint: str) -> CheckpointAnswerer:
         name=Path(checkpoint).stem,
         budget=ImageBudget(dataset.get("pixels", PIXELS), dataset.get("square", False)),
         resize=TRANSFORMS.build(steps[0]) if steps else ResizeToBudget(snap=2 * model.backbone.patch),
-        limit=min(dataset.get("text_length") or model.llm.context, model.llm.context),
+        limit=min(dataset.get("max_seq_len") or model.llm.context, model.llm.context),
     )

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils.checkpoint import checkpoint
 
 from finevit.contracts import EncoderOutput, Head, PackedImages, PackedTexts, TextEncoder
-from finevit.packing.cutting import split_images, split_texts
+from finevit.packing.images import split_images
+from finevit.packing.texts import split_texts
 from finevit.registry import MODELS
 from finevit.stages.base import Stage, build_part
 
@@ -65,10 +66,10 @@ class ContrastiveLearning(Stage):
     def loss(self, images: PackedImages, texts: PackedTexts) -> dict[str, Tensor]:
         """Losses of one batch, whose texts are the images' captions in the same order."""
         self.freeze()
-        if self.micro_batch is None or self.micro_batch >= len(images.lengths):
+        if self.micro_batch is None or self.micro_batch >= len(images.seqlens):
             return self.head.loss(self.embed_images(images), self.embed_texts(texts))
-        image = [recompute(self.embed_images, part, use_reentrant=False) for part in split_images(images, self.micro_batch)]
-        text = [recompute(self.embed_texts, part, use_reentrant=False) for part in split_texts(texts, self.micro_batch)]
+        image = [checkpoint(self.embed_images, part, use_reentrant=False) for part in split_images(images, self.micro_batch)]
+        text = [checkpoint(self.embed_texts, part, use_reentrant=False) for part in split_texts(texts, self.micro_batch)]
         return self.head.loss(torch.cat(image), torch.cat(text))
 
     def embed_images(self, images: PackedImages) -> Tensor:
@@ -92,13 +93,13 @@ class ContrastiveLearning(Stage):
         found = [
             {"image": image, "tokens": tokens, "shape": shape, **{key: value[i] for key, value in extra.items()}}
             for i, (image, tokens, shape) in enumerate(
-                zip(self.head.embed_images(output.pooled), output.tokens.split(list(images.lengths)), images.shapes, strict=True)
+                zip(self.head.embed_images(output.pooled), output.tokens.split(list(images.seqlens)), images.shapes, strict=True)
             )
         ]
         if texts is None:
             return found
         vectors, counts = self.embed_texts(texts), list(caption_counts) or [1] * len(found)
-        lengths = torch.tensor(texts.lengths).split(counts)
+        lengths = torch.tensor(texts.seqlens).split(counts)
         for sample, own, length in zip(found, vectors.split(counts), lengths, strict=True):
             sample |= {"texts": own, "lengths": length.tolist(), "text": own[0], "length": int(length[0])}
         return found

@@ -91,11 +91,11 @@ class LLMAlignment(Stage):
 
     @torch.no_grad()
     def predict(self, images: PackedImages, dialogues: PackedDialogues, **extra: Any) -> list[dict]:
-        """Per image: ``said``, a generated answer to each of its questions, and the batch's further entries."""
+        """Per image: ``predictions``, a generated answer to each of its questions, and the batch's further entries."""
         asked = prompts(self.embed(images, dialogues), dialogues)
-        said = iter(self.answer(asked))
+        predictions = iter(self.answer(asked))
         return [
-            {"said": [next(said) for _ in range(answers)], **{key: value[i] for key, value in extra.items()}}
+            {"predictions": [next(predictions) for _ in range(answers)], **{key: value[i] for key, value in extra.items()}}
             for i, answers in enumerate(dialogues.answers)
         ]
 
@@ -111,7 +111,9 @@ class LLMAlignment(Stage):
         groups += [[index] for index, room in enumerate(rooms) if room < self.answer_length]
         said: dict[int, str] = {}
         for group in groups:
-            answers = self.llm.generate([prompts[index] for index in group], most=rooms[group[0]], stop=self.llm.chat.closing)
+            answers = self.llm.generate(
+                [prompts[index] for index in group], max_new_tokens=rooms[group[0]], stop=self.llm.chat.closing
+            )
             said.update(zip(group, map(self.llm.chat.decode, answers), strict=True))
         return [said[index] for index in range(len(prompts))]
 
@@ -120,7 +122,7 @@ class LLMAlignment(Stage):
         room = self.llm.context - len(prompt)
         if room < 1:
             raise ValueError(
-                f"a prompt of {len(prompt)} tokens fills the language model's {self.llm.context}; lower dataset.text_length"
+                f"a prompt of {len(prompt)} tokens fills the language model's {self.llm.context}; lower dataset.max_seq_len"
             )
         return room
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from finevit.contracts import EncoderOutput, Head, PackedImages, Teacher
-from finevit.ops.masking import random_mask, repeat_pack
-from finevit.ops.patches import check_whole, unpatchify
-from finevit.packing.cutting import keep_patches
+from finevit.ops.masking import random_mask
+from finevit.ops.patches import unpatchify
+from finevit.packing.images import check_whole, keep_patches, repeat_images
 from finevit.registry import MODELS
 from finevit.signatures import Fraction
 from finevit.stages.base import Stage, build_part
@@ -67,8 +67,8 @@ class MaskedDistillation(Stage):
     def loss(self, images: PackedImages) -> dict[str, Tensor]:
         """Losses of one batch; masks come from torch's CPU generator, which the training loop seeds at every step."""
         ratios = shares(self.mask_ratio)
-        target, views = self.targets(images).repeat(len(ratios), 1), repeat_pack(images, len(ratios))
-        mask = torch.cat([random_mask(images.lengths, ratio) for ratio in ratios])
+        target, views = self.targets(images).repeat(len(ratios), 1), repeat_images(images, len(ratios))
+        mask = torch.cat([random_mask(images.seqlens, ratio) for ratio in ratios])
         if self.drop_masked:
             views, kept = keep_patches(views, ~mask)
             return self.head.loss(self.backbone(views).tokens, target[kept], None)
@@ -79,8 +79,8 @@ class MaskedDistillation(Stage):
     def predict(self, images: PackedImages, labels: Tensor | None = None, **extra: Any) -> list[dict]:
         """Per image: ``target`` and ``prediction`` ``[patches, features]``, ``mask``, ``tokens`` of the whole image, ``labels``."""
         ratio = max(shares(self.mask_ratio))
-        generator = torch.Generator().manual_seed(sum(images.lengths))
-        mask = random_mask(images.lengths, ratio, generator).to(images.pixels.device)
+        generator = torch.Generator().manual_seed(sum(images.seqlens))
+        mask = random_mask(images.seqlens, ratio, generator).to(images.pixels.device)
         values = {
             "target": self.head.observed(self.targets(images)),
             "prediction": self.head.features(self.backbone(images, replace=(mask, self.mask_token)).tokens),
@@ -89,7 +89,7 @@ class MaskedDistillation(Stage):
         }
         if labels is not None:
             values["labels"] = labels
-        parts = {name: value.split(list(images.lengths)) for name, value in values.items()}
+        parts = {name: value.split(list(images.seqlens)) for name, value in values.items()}
         return [
             {
                 **{name: part[i] for name, part in parts.items()},
@@ -104,7 +104,7 @@ class MaskedDistillation(Stage):
         """The teacher's features ``[patches, features]`` on the student's grid: images are resized where the patch sizes differ."""
         check_whole(images)
         features: list[Tensor] = [torch.empty(0)] * len(images.shapes)
-        pixels = self.data_preprocessor.unnormalise(images.pixels).split(list(images.lengths))
+        pixels = self.data_preprocessor.unnormalise(images.pixels).split(list(images.seqlens))
         for shape in dict.fromkeys(images.shapes):
             same = [i for i, other in enumerate(images.shapes) if other == shape]
             batch = torch.stack([unpatchify(pixels[i], shape, self.backbone.patch) for i in same])

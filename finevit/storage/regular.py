@@ -29,15 +29,15 @@ def open_regular(path: str | Path) -> BinaryIO:
     return open(path, "rb", opener=_open)
 
 
-def read_regular(path: str | Path, *, most: int) -> bytes:
+def read_regular(path: str | Path, *, max_bytes: int) -> bytes:
     """All that a regular file held when it was opened: of one that grows, or of the system's own that say no size, no more.
 
-    ``OSError`` for anything else, and for a file of more than ``most`` bytes.
+    ``OSError`` for anything else, and for a file of more than ``max_bytes`` bytes.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise OSError(errno.EFBIG, f"{size:,} bytes, more than the limit of {most:,}", str(path))
+        if size > max_bytes:
+            raise OSError(errno.EFBIG, f"{size:,} bytes, more than the limit of {max_bytes:,}", str(path))
         return file.read(size) or b""
 
 

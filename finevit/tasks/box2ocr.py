@@ -22,5 +22,5 @@ class Box2Ocr(Task):
         for region in material.lines:
             yield Draft(self.name, boxes=(region.box,), answer=region.text)
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return {"exact": measures.exact(said, accepted(question)), "anls": measures.anls(said, accepted(question))}
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        return {"exact": measures.exact(prediction, accepted(question)), "anls": measures.anls(prediction, accepted(question))}

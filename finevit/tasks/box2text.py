@@ -22,5 +22,5 @@ class Box2Text(Task):
         for region in material.objects:
             yield Draft(self.name, boxes=(region.box,), answer=region.caption.strip() or region.phrase)
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return {"score": measures.rouge_l(said, accepted(question))}
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        return {"score": measures.rouge_l(prediction, accepted(question))}

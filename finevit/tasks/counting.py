@@ -33,8 +33,8 @@ class Counting(Task):
         for name, count in {**counts, **whole, **({missing: 0} if missing else {})}.items():
             yield Draft(self.name, about=name, answer=str(count))
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        found = measures.number(said)
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        found = measures.number(prediction)
         return {"exact": found is not None and found == measures.number(question.answer), "unread": found is None}
 
 

@@ -15,5 +15,5 @@ class DocVQA(Task):
     title, measure = "What does the document say?", "ANLS against the accepted answers"
     figure, chart, between = ("DocVQA", "ANLS"), "Documents", "ANLS"
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return {"anls": measures.anls(said, accepted(question))}
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        return {"anls": measures.anls(prediction, accepted(question))}

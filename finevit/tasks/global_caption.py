@@ -22,5 +22,5 @@ class GlobalCaption(Task):
         if material.caption.strip():
             yield Draft(self.name, answer=material.caption)
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return {"score": measures.rouge_l(said, accepted(question))}
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        return {"score": measures.rouge_l(prediction, accepted(question))}

@@ -8,15 +8,15 @@ from finevit.tasks.task import Places, Task, accepted
 
 @TASKS.register_module("ocrbench")
 class OCRBench(Task):
-    """Right where an accepted answer is a part of what is said; the number of right answers, out of 1,000, is the set's score."""
+    """Right where an accepted answer is a part of the prediction; the number of right answers, out of 1,000, is the set's score."""
 
     key, places = "ocrbench", Places(shown=7)
     scores, protocols, total = ("share",), (measures.OCRBENCH_PROTOCOL,), "ocrbench"
     title, measure = "OCRBench", "right where an accepted answer is part of it"
     figure, chart = ("OCRBench", "share right"), "Documents"
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return {"share": measures.contains(said, accepted(question))}
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        return {"share": measures.contains(prediction, accepted(question))}
 
 
 @TASKS.register_module("ocrbench_formula")
@@ -25,5 +25,5 @@ class OCRBenchFormula(OCRBench):
 
     places = Places(shown=8)
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
-        return {"share": measures.contains(said, accepted(question), formula=True)}
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
+        return {"share": measures.contains(prediction, accepted(question), formula=True)}

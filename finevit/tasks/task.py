@@ -91,20 +91,20 @@ class Material:
 class Task(ABC):
     """A kind of question: how it is asked, what of, how answers are scored, and how results are shown.
 
-    ``name`` is the registered one, which ``weights`` and ``Question.task`` hold.
+    ``name`` is the registered one, which ``task_weights`` and ``Question.task`` hold.
     """
 
     templates: tuple[str, ...] = ()
     """Ways to ask, with ``{about}`` and ``{box}``, the first of which serves evaluations; none where a set brings its questions."""
     weight: float = 0.0
-    """How much it is asked where no weights are given; 0: only where it is named in ``weights``."""
+    """How much it is asked where no weights are given; 0: only where it is named in ``task_weights``."""
     need: Need = CAPTIONS
     """What a record has to have."""
     places: Places = Places()
     scores: tuple[str, ...]
     """Names of the scores, the first of which is shown; metrics are ``KEY_SCORE``."""
     key: str = ""
-    """What metrics begin with; the name, where nothing is said."""
+    """What metrics begin with; the name, where none is given."""
     protocols: tuple[str, ...]
     """Ids of how is scored."""
     local: bool = False
@@ -139,7 +139,7 @@ class Task(ABC):
         return ()
 
     @abstractmethod
-    def score(self, question: Question, said: str) -> dict[str, float]:
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
         """The scores of an answer in [0, 1], in the order of ``scores``; then ``unread``, where there was nothing to judge."""
 
 
@@ -155,10 +155,10 @@ class GroundingTask(Task):
     measure, chart = "right from IoU 0.5 on", "Boxes, texts and numbers"
     answers_boxes, wanted = True, "valid box"
 
-    def score(self, question: Question, said: str) -> dict[str, float]:
+    def score(self, question: Question, prediction: str) -> dict[str, float]:
         if not question.boxes:
             raise ValueError(f"the {question.task} question {question.text!r} has no true box; give Question.boxes")
-        found = parse(said, question.style, question.size)
+        found = parse(prediction, question.style, question.size)
         return {"iou50": grounded(found, question.boxes), "unread": not found}
 
 
@@ -189,7 +189,7 @@ def asked_tasks() -> dict[str, Task]:
 
 
 def default_weights() -> dict[str, float]:
-    """How much each task is asked where nothing is said."""
+    """How much each task is asked where no weights are given."""
     return {name: task.weight for name, task in asked_tasks().items() if task.weight}
 
 

@@ -66,9 +66,9 @@ class HuggingFaceText(TextEncoder):
 
     def forward(self, texts: PackedTexts) -> Tensor:
         """``[texts, dim]``: the tower's own vector for each text, or the mean of its tokens."""
-        if texts.limit > self.context:
-            remedy = f"set model.text_encoder.context={texts.limit}, or allow no more than {self.context} tokens"
-            raise ValueError(f"text_length={texts.limit}: {self.model!r} reads {self.context} tokens; {remedy}")
+        if texts.max_seq_len > self.context:
+            remedy = f"set model.text_encoder.context={texts.max_seq_len}, or allow no more than {self.context} tokens"
+            raise ValueError(f"max_seq_len={texts.max_seq_len}: {self.model!r} reads {self.context} tokens; {remedy}")
         ids, mask = self._pad(texts)
         output = self.tower(input_ids=ids, attention_mask=None if self.padded else mask.long())
         if self.pooled:
@@ -86,8 +86,8 @@ class HuggingFaceText(TextEncoder):
 
     def _pad(self, texts: PackedTexts) -> tuple[Tensor, Tensor]:
         """Ids and mask ``[texts, width]``: as wide as the limit where the tower was trained so, else as the longest text."""
-        width = texts.limit if self.padded else max(texts.lengths)
-        lengths = torch.diff(texts.offsets)[:, None]
+        width = texts.max_seq_len if self.padded else max(texts.seqlens)
+        lengths = torch.diff(texts.cu_seqlens)[:, None]
         place = torch.arange(width, device=lengths.device)
         mask = place >= width - lengths if self.pad_left else place < lengths
         return texts.tokens.new_full(mask.shape, self.pad_id).masked_scatter(mask, texts.tokens), mask

@@ -31,7 +31,7 @@ class TextTransformer(BaseModule, TextEncoder):
         depth: number of blocks.
         dim: width.
         heads: attention heads.
-        hidden: width of the feed-forward layers; None is three times ``dim``.
+        mlp_dim: width of the feed-forward layers; None is three times ``dim``.
         context: the most tokens of a text.
         pool: ``mean`` (no parameters) or ``attention`` (a learned query).
         rope_theta: base of the rotary wavelengths, in tokens.
@@ -46,7 +46,7 @@ class TextTransformer(BaseModule, TextEncoder):
         depth: PositiveInt = 3,
         dim: PositiveInt = 192,
         heads: PositiveInt = HEADS,
-        hidden: PositiveInt | None = None,
+        mlp_dim: PositiveInt | None = None,
         context: PositiveInt = 256,
         pool: Pool = "mean",
         rope_theta: PositiveFloat = THETA,
@@ -55,15 +55,15 @@ class TextTransformer(BaseModule, TextEncoder):
         super().__init__(init_cfg)
         if dim % (4 * heads):
             raise ValueError(f"model.text_encoder.dim={dim}: give a multiple of 4 * heads ({4 * heads})")
-        hidden = hidden or 3 * dim
+        mlp_dim = mlp_dim or 3 * dim
         self.tokenizer, self.dim, self.context = tokenizer, dim, context
         self.head_dim, self.rope_theta = dim // heads, rope_theta
         self.function = {"heads": heads, "rope_theta": rope_theta}
         self.vocab = vocab or load_tokenizer(tokenizer).size
         self.embed = nn.Embedding(self.vocab, dim)
-        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, mlp_dim=mlp_dim) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pool = make_pool(pool, dim=dim, heads=heads, hidden=hidden)
+        self.pool = make_pool(pool, dim=dim, heads=heads, mlp_dim=mlp_dim)
         self._fill()
         mark(self)
 
@@ -74,12 +74,12 @@ class TextTransformer(BaseModule, TextEncoder):
 
     def forward(self, texts: PackedTexts) -> Tensor:
         """``[texts, dim]``: one vector for each text of the pack."""
-        if texts.limit > self.context:
-            remedy = f"set model.text_encoder.context={texts.limit}, or allow no more than {self.context} tokens"
-            raise ValueError(f"text_length={texts.limit}: this text encoder reads {self.context} tokens; {remedy}")
+        if texts.max_seq_len > self.context:
+            remedy = f"set model.text_encoder.context={texts.max_seq_len}, or allow no more than {self.context} tokens"
+            raise ValueError(f"max_seq_len={texts.max_seq_len}: this text encoder reads {self.context} tokens; {remedy}")
         x = self.embed(texts.tokens)
         table = rope_table(_places(texts)[:, None].expand(-1, 2), self.head_dim, self.rope_theta, x.dtype)
-        pack = Pack(texts.offsets, texts.lengths, table)
+        pack = Pack(texts.cu_seqlens, texts.seqlens, table)
         for block in self.blocks:
             x = block(x, pack)
         return self.pool(self.norm(x), pack)
@@ -105,5 +105,5 @@ class TextTransformer(BaseModule, TextEncoder):
 def _places(texts: PackedTexts) -> Tensor:
     """``[text]``: where each token stands in its text, from 0."""
     total = len(texts.tokens)
-    starts = texts.offsets[:-1].repeat_interleave(torch.diff(texts.offsets), output_size=total)
+    starts = texts.cu_seqlens[:-1].repeat_interleave(torch.diff(texts.cu_seqlens), output_size=total)
     return torch.arange(total, device=texts.tokens.device) - starts

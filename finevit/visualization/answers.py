@@ -19,19 +19,19 @@ DRAWN = 12
 
 
 class View(NamedTuple):
-    """An image with its questions and answers, as plain values: ``picture`` (data URI), ``ratio`` (width / height), ``asked`` (the
-    fields of each :class:`~finevit.contracts.Question`), ``said``, and ``whole``: whether the page shows all of its questions."""
+    """An image with its questions and answers, as plain values: ``picture`` (data URI), ``ratio`` (width / height), ``questions``
+    (the fields of each :class:`~finevit.contracts.Question`), ``predictions``, and ``whole``: whether all of them are shown."""
 
     id: str
     picture: str
     ratio: float
     whole: bool
-    asked: list[tuple]
-    said: list[str]
+    questions: list[tuple]
+    predictions: list[str]
 
 
 class Drawn(NamedTuple):
-    """A box over an image, in percent of its sides: ``kind`` is ``true``, ``said``, or ``named`` (by the question)."""
+    """A box over an image, in percent of its sides: ``kind`` is ``true``, ``predicted``, or ``named`` (by the question)."""
 
     kind: str
     x: float
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
     view: View
     question: Question
-    said: str
+    prediction: str
     score: str
     value: float
     unread: bool
@@ -82,34 +82,42 @@ class Answer(NamedTuple):
 
     @property
     def overlap(self) -> float | None:
-        """IoU of the first box, where one box is true and one was said."""
+        """IoU of the first box, where one box is true and one predicted."""
         return iou(self.found[0], self.question.boxes[0]) if self.found and len(self.question.boxes) == 1 else None
 
     @property
     def drawn(self) -> list[Drawn]:
         """The question's boxes, then the answer's."""
         kind = "true" if self.task.answers_boxes else "named"
-        return [*(_drawn(kind, box) for box in self.question.boxes), *(_drawn("said", box) for box in self.found[:DRAWN])]
+        return [*(_drawn(kind, box) for box in self.question.boxes), *(_drawn("predicted", box) for box in self.found[:DRAWN])]
 
 
 def collect(views: list[View], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
     """Adds a loader's batch (pixels still uint8) to the views, until there are ``POOL``; the first ``count`` are shown whole."""
     patch = round((images.pixels.shape[1] / 3) ** 0.5)
-    for pixels, shape, values in zip(images.pixels.split(list(images.lengths)), images.shapes, predictions, strict=True):
+    for pixels, shape, values in zip(images.pixels.split(list(images.seqlens)), images.shapes, predictions, strict=True):
         if len(views) == POOL or len(pixels) != shape[0] * shape[1]:
             continue
         picture = jpeg(unpatchify(pixels, shape, patch).permute(1, 2, 0).cpu(), side=SIDE)
-        asked = [tuple(_plain(Question(*question))) for question in values["asked"]]
-        views.append(View(str(values.get("id", "")), picture, shape[1] / shape[0], len(views) < count, asked, list(values["said"])))
+        questions = [tuple(_plain(Question(*question))) for question in values["questions"]]
+        views.append(
+            View(
+                str(values.get("id", "")), picture, shape[1] / shape[0], len(views) < count, questions, list(values["predictions"])
+            )
+        )
 
 
 def judged(views: Sequence[View], before: Sequence[View] = ()) -> list[Answer]:
     """Every answer of the views, in their order, next to that of the untrained model."""
-    first = {(view.id, asked): said for view in before for asked, said in zip(view.asked, view.said, strict=True)}
+    first = {
+        (view.id, question): prediction
+        for view in before
+        for question, prediction in zip(view.questions, view.predictions, strict=True)
+    }
     return [
-        _judged(view, asked, said, first.get((view.id, asked)))
+        _judged(view, question, prediction, first.get((view.id, question)))
         for view in views
-        for asked, said in zip(view.asked, view.said, strict=True)
+        for question, prediction in zip(view.questions, view.predictions, strict=True)
     ]
 
 
@@ -127,13 +135,13 @@ def chosen(answers: Iterable[Answer], count: int) -> list[Answer]:
     return [*_spread(failed, wanted), *_spread(others, count - wanted)]
 
 
-def _judged(view: View, asked: tuple, said: str, untrained: str | None) -> Answer:
-    question = Question(*asked)
+def _judged(view: View, fields: tuple, prediction: str, untrained: str | None) -> Answer:
+    question = Question(*fields)
     task = task_of(question)
-    scores = task.score(question, said)
+    scores = task.score(question, prediction)
     score, value = next(iter(scores.items()))
-    found = parse(said, question.style, question.size) if task.answers_boxes else []
-    return Answer(view, question, said, score, float(value), bool(scores.get("unread")), found, untrained)
+    found = parse(prediction, question.style, question.size) if task.answers_boxes else []
+    return Answer(view, question, prediction, score, float(value), bool(scores.get("unread")), found, untrained)
 
 
 def _plain(question: Question) -> Question:

@@ -45,7 +45,7 @@ def views(images: PackedImages, predictions: Sequence[dict], count: int) -> list
     """The first ``count`` images of a loader's batch (pixels still uint8) with the model's predictions for them."""
     patch = round((images.pixels.shape[1] / 3) ** 0.5)
     found: list[View] = []
-    for pixels, shape, values in zip(images.pixels.split(list(images.lengths)), images.shapes, predictions, strict=True):
+    for pixels, shape, values in zip(images.pixels.split(list(images.seqlens)), images.shapes, predictions, strict=True):
         if len(found) == count:
             break
         features = (values[name].detach().half().cpu() for name in ("target", "prediction", "tokens"))

@@ -58,7 +58,7 @@ class Query(NamedTuple):
 def collect(views: list[View], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
     """Adds a loader's batch (pixels still uint8) to the views, until there are ``POOL``; the first ``count`` keep their tokens."""
     patch = round((images.pixels.shape[1] / 3) ** 0.5)
-    for pixels, shape, values in zip(images.pixels.split(list(images.lengths)), images.shapes, predictions, strict=True):
+    for pixels, shape, values in zip(images.pixels.split(list(images.seqlens)), images.shapes, predictions, strict=True):
         if len(views) == POOL or len(pixels) != shape[0] * shape[1]:
             continue
         tokens = values["tokens"].half().cpu() if len(views) < count else None

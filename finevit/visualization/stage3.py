@@ -24,7 +24,7 @@ OVERALL = {
 class LLMAlignmentPage(ReportPage):
     """What a run of Stage III shows."""
 
-    reads = frozenset({"asked", "said"})
+    reads = frozenset({"questions", "predictions"})
     view = answers.View
 
     def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:

@@ -12,10 +12,10 @@ from finevit.hub.chat_templates import load_chat
 from finevit.hub.locate import find_model, first_line
 from finevit.hub.origins import mark, note, say
 from finevit.hub.tokenizers import load_backend
-from finevit.packing.dialogues import packed, padded, readable
+from finevit.packing.dialogues import attention_mask, packed, padded
 from finevit.suggest import did_you_mean
 
-from .probe import check_branches, check_layers, check_text
+from .probe import check_layers, check_segments, check_text
 
 Trained = Literal["full", "lora", "frozen"]
 OLDER_NAMES = ("rope_theta", "rope_scaling", "partial_rotary_factor", "attn_implementation")
@@ -32,7 +32,7 @@ class HuggingFaceLLM(AlignmentLLM):
         train: what of it is trained: ``full``, ``lora`` (adapters alone) or ``frozen``.
         lora: arguments of peft's ``LoraConfig``; by default rank 16 on all linear layers.
         context: the most positions of a dialogue; None is what the model was made for.
-        recompute: trade compute for memory by recomputing every block in the backward pass.
+        activation_checkpointing: trade compute for memory by recomputing every block in the backward pass.
     """
 
     random: bool
@@ -46,7 +46,7 @@ class HuggingFaceLLM(AlignmentLLM):
         train: Trained = "full",
         lora: Annotated[Mapping[str, Any], "a dict, such as dict(r=16)"] | None = None,
         context: PositiveInt | None = None,
-        recompute: bool = False,
+        activation_checkpointing: bool = False,
     ) -> None:
         from transformers import GenerationConfig
 
@@ -73,8 +73,8 @@ class HuggingFaceLLM(AlignmentLLM):
         self.dim = int(self.model.get_input_embeddings().embedding_dim)
         self.context = self._positions(context)
         self._check_vocabulary()
-        check_branches(self, self.model, self.name)
-        if recompute:
+        check_segments(self, self.model, self.name)
+        if activation_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         self._choose(train, lora)
         mark(self, random=not model)
@@ -94,7 +94,7 @@ class HuggingFaceLLM(AlignmentLLM):
         output = self.model.base_model(
             inputs_embeds=padded(embeddings, dialogues),
             attention_mask=self._masks(dialogues),
-            position_ids=padded(dialogues.places, dialogues),
+            position_ids=padded(dialogues.position_ids, dialogues),
             use_cache=False,
         )
         return packed(output.last_hidden_state, dialogues)
@@ -108,14 +108,14 @@ class HuggingFaceLLM(AlignmentLLM):
         cap = getattr(config, "final_logit_softcapping", None)
         return logits if not cap else cap * torch.tanh(logits / cap)
 
-    def generate(self, prompts: Sequence[Tensor], *, most: int, stop: int) -> list[list[int]]:
+    def generate(self, prompts: Sequence[Tensor], *, max_new_tokens: int, stop: int) -> list[list[int]]:
         """Greedy answers by Hugging Face's own generation, with its cache."""
         from transformers import GenerationConfig
 
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         batch = nn.utils.rnn.pad_sequence([prompt.flip(0) for prompt in prompts], batch_first=True).flip(1)
         mask = torch.arange(batch.shape[1]) >= batch.shape[1] - lengths[:, None]
-        greedy = GenerationConfig(max_new_tokens=most, do_sample=False, eos_token_id=stop, pad_token_id=stop)
+        greedy = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=stop, pad_token_id=stop)
         rows = self.model.generate(inputs_embeds=batch, attention_mask=mask.long().to(batch.device), generation_config=greedy)
         return [row[: row.index(stop)] if stop in row else row for row in rows.tolist()]
 
@@ -128,18 +128,18 @@ class HuggingFaceLLM(AlignmentLLM):
 
     def _masks(self, dialogues: PackedDialogues) -> Tensor | dict[str, Tensor]:
         """Who reads whom, as the model's attention takes it: one mask, or one for each kind of its layers."""
-        mask, config = readable(dialogues), self.model.config
+        mask, config = attention_mask(dialogues), self.model.config
         window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
         if not window or (kinds and "sliding_attention" not in kinds):
             return self._form(mask)
-        places = padded(dialogues.places, dialogues)
-        near = places[:, :, None] - places[:, None] < window
+        position_ids = padded(dialogues.position_ids, dialogues)
+        near = position_ids[:, :, None] - position_ids[:, None] < window
         if not kinds:  # Mistral, Phi-3: all layers
             return self._form(mask & near)
         return {"full_attention": self._form(mask), "sliding_attention": self._form(mask & near)}
 
     def _form(self, mask: Tensor) -> Tensor:
-        """``[rows, 1, longest, longest]``: boolean for fused attention, else what is added to the scores."""
+        """``[rows, 1, length, length]``: boolean for fused attention, else what is added to the scores."""
         if self.model.config._attn_implementation == "sdpa":
             return mask[:, None]
         low = torch.finfo(self.model.dtype).min

@@ -12,7 +12,7 @@ from finevit.contracts import AlignmentLLM, PackedDialogues
 from finevit.hub.chat_templates import load_chat
 from finevit.hub.origins import mark
 from finevit.ops.rope2d import rope_table, rotate
-from finevit.packing.dialogues import packed, padded, readable
+from finevit.packing.dialogues import attention_mask, packed, padded
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each block, ``[batch, heads, positions, dim]``."""
@@ -23,12 +23,12 @@ HEADS = 4
 class _Block(nn.Module):
     """Pre-norm block with rotary positions and SwiGLU."""
 
-    def __init__(self, *, dim: int, heads: int, hidden: int) -> None:
+    def __init__(self, *, dim: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim, bias=False)
-        self.gate_up, self.down = nn.Linear(dim, 2 * hidden, bias=False), nn.Linear(hidden, dim, bias=False)
+        self.gate_up, self.down = nn.Linear(dim, 2 * mlp_dim, bias=False), nn.Linear(mlp_dim, dim, bias=False)
 
     def forward(
         self, x: Tensor, table: tuple[Tensor, Tensor], mask: Tensor, past: tuple[Tensor, Tensor] | None
@@ -52,7 +52,7 @@ class PlainLLM(AlignmentLLM):
         depth: number of blocks.
         dim: width.
         heads: attention heads.
-        hidden: width of the feed-forward layers; None is three times ``dim``.
+        mlp_dim: width of the feed-forward layers; None is three times ``dim``.
         context: the most positions of a dialogue.
     """
 
@@ -63,7 +63,7 @@ class PlainLLM(AlignmentLLM):
         depth: PositiveInt = 4,
         dim: PositiveInt = 256,
         heads: PositiveInt = HEADS,
-        hidden: PositiveInt | None = None,
+        mlp_dim: PositiveInt | None = None,
         context: PositiveInt = 1024,
     ) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class PlainLLM(AlignmentLLM):
             raise ValueError(f"model.llm.dim={dim}: give a multiple of 4 * heads ({4 * heads})")
         self.dim, self.context, self.tokenizer, self.head_dim = dim, context, tokenizer, dim // heads
         self.embedding = nn.Embedding(load_chat(tokenizer).size, dim)
-        self.blocks = nn.ModuleList(_Block(dim=dim, heads=heads, hidden=hidden or 3 * dim) for _ in range(depth))
+        self.blocks = nn.ModuleList(_Block(dim=dim, heads=heads, mlp_dim=mlp_dim or 3 * dim) for _ in range(depth))
         self.norm, self.predict = nn.LayerNorm(dim), nn.Linear(dim, self.embedding.num_embeddings, bias=False)
         self._fill()
         self.function = {"heads": heads}
@@ -88,7 +88,7 @@ class PlainLLM(AlignmentLLM):
 
     def forward(self, embeddings: Tensor, dialogues: PackedDialogues) -> Tensor:
         """``[text, dim]`` -> ``[text, dim]``, as the contract says."""
-        x, _ = self._run(padded(embeddings, dialogues), padded(dialogues.places, dialogues), readable(dialogues), None)
+        x, _ = self._run(padded(embeddings, dialogues), padded(dialogues.position_ids, dialogues), attention_mask(dialogues), None)
         return packed(x, dialogues)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -96,18 +96,18 @@ class PlainLLM(AlignmentLLM):
         return self.predict(hidden)
 
     @torch.no_grad()
-    def generate(self, prompts: Sequence[Tensor], *, most: int, stop: int) -> list[list[int]]:
+    def generate(self, prompts: Sequence[Tensor], *, max_new_tokens: int, stop: int) -> list[list[int]]:
         """Greedy answers, one token of all prompts at a time; keys and values of what was read are kept."""
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=prompts[0].device)
         x = nn.utils.rnn.pad_sequence([prompt.flip(0) for prompt in prompts], batch_first=True).flip(1)
         begins = x.shape[1] - lengths[:, None]
-        order = torch.arange(x.shape[1] + most, device=x.device)
-        places, cache, rows = order[None] - begins, None, []
-        for _ in range(most):
+        order = torch.arange(x.shape[1] + max_new_tokens, device=x.device)
+        position_ids, cache, rows = order[None] - begins, None, []
+        for _ in range(max_new_tokens):
             end = x.shape[1] if cache is None else cache[0][0].shape[2] + 1
             queries = order[end - x.shape[1] : end]
             mask = (order[None, None, :end] >= begins[:, :, None]) & (order[:end] <= queries[:, None])
-            x, cache = self._run(x, places[:, queries].clamp(min=0), mask | (order[:end] == queries[:, None]), cache)
+            x, cache = self._run(x, position_ids[:, queries].clamp(min=0), mask | (order[:end] == queries[:, None]), cache)
             rows.append(self.logits(x[:, -1]).argmax(-1))
             if bool((torch.stack(rows) == stop).any(0).all()):
                 break

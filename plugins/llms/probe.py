@@ -5,14 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finevit.contracts import NOT_LEARNED, AlignmentLLM, PackedDialogues
+from finevit.contracts import IGNORE_INDEX, AlignmentLLM, PackedDialogues
 from finevit.hub.locate import first_line
+from finevit.packing.images import cu_seqlens
 
 READABLE = ("full_attention", "sliding_attention")
 """Kinds of layers whose attention takes a mask of who reads whom."""
 REMEDY = "choose one of full or sliding attention alone, such as a Qwen3, Llama, Gemma or SmolLM"
-_TRUNK, _BRANCH, _APART = 4, 3, 1e-3
-"""Tokens of the trunk and of each of two branches; logits that differ by this share of the largest are not the same."""
+_PREFIX, _SEGMENT, _APART = 4, 3, 1e-3
+"""Tokens of the prefix and of each of two segments; logits that differ by this share of the largest are not the same."""
 
 
 def check_text(config: Any, name: str) -> None:
@@ -35,7 +36,7 @@ def check_layers(config: Any, name: str) -> None:
 
 
 @torch.no_grad()
-def check_branches(llm: AlignmentLLM, model: Any, name: str) -> None:
+def check_segments(llm: AlignmentLLM, model: Any, name: str) -> None:
     """``ValueError`` unless two questions in one sequence give the logits that the model's own forward gives to each alone."""
     training = model.training
     model.eval()
@@ -55,14 +56,14 @@ def check_branches(llm: AlignmentLLM, model: Any, name: str) -> None:
 
 
 def _both(llm: AlignmentLLM, model: Any) -> list[tuple[Tensor, Tensor]]:
-    """Logits of each branch: packed, and by the model's own forward."""
+    """Logits of each segment: packed, and by the model's own forward."""
     dialogues = _two_questions(model.get_input_embeddings().num_embeddings)
     packed = llm.logits(llm(llm.embed(dialogues.tokens), dialogues))
     found = []
-    for branch in (1, 2):
-        tokens = dialogues.tokens[(dialogues.branches == 0) | (dialogues.branches == branch)]
+    for segment in (1, 2):
+        tokens = dialogues.tokens[(dialogues.segment_ids == 0) | (dialogues.segment_ids == segment)]
         alone = model(input_ids=tokens[None], use_cache=False).logits[0]
-        found.append((packed[dialogues.branches == branch], alone[_TRUNK:]))
+        found.append((packed[dialogues.segment_ids == segment], alone[_PREFIX:]))
     return found
 
 
@@ -71,18 +72,18 @@ def _same(packed: Tensor, alone: Tensor) -> bool:
 
 
 def _two_questions(vocab: int) -> PackedDialogues:
-    """A trunk and two branches; no random numbers, so that a run's own stay as they are."""
-    length = _TRUNK + 2 * _BRANCH
+    """A prefix and two segments; no random numbers, so that a run's own stay as they are."""
+    length = _PREFIX + 2 * _SEGMENT
     tokens, order = 7 * torch.arange(1, length + 1) % vocab, torch.arange(length)
-    branches = (order >= _TRUNK).long() + (order >= _TRUNK + _BRANCH).long()
+    segment_ids = (order >= _PREFIX).long() + (order >= _PREFIX + _SEGMENT).long()
     return PackedDialogues(
         tokens=tokens,
-        labels=torch.full((length,), NOT_LEARNED),
-        places=order - _BRANCH * (branches == 2),
-        branches=branches,
-        offsets=torch.tensor([0, length], dtype=torch.int32),
-        lengths=(length,),
+        labels=torch.full((length,), IGNORE_INDEX),
+        position_ids=order - _SEGMENT * (segment_ids == 2),
+        segment_ids=segment_ids,
+        cu_seqlens=cu_seqlens((length,)),
+        seqlens=(length,),
         visual=(0,),
         answers=(2,),
-        learned=0,
+        supervised=0,
     )

@@ -19,13 +19,13 @@ from finevit.registry import MODELS
 
 _runs = itertools.count()
 ROOT = Path(__file__).resolve().parents[2]
-ARCH = {"depth": 1, "dim": 16, "heads": 1, "hidden": 16}
+ARCH = {"depth": 1, "dim": 16, "heads": 1, "mlp_dim": 16}
 CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_dialogues.py"]
 model = dict(
     type="LLMAlignment",
     backbone=dict(type="FineViT", arch={ARCH}),
-    connector=dict(type="MergeConnector", hidden=8),
+    connector=dict(type="MergeConnector", mlp_dim=8),
     llm=dict(type="PlainLLM", tokenizer="scenes-chat", depth=1, dim=16, heads=2, context=128),
 )
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
@@ -34,7 +34,7 @@ val_cfg = dict(type="ValLoop")
 val_evaluator = [dict(type="LocalTasks")]
 _length = dict(max_seq_len=dict(type="Constant", value=96))
 train_dataloader = dict(batch_size=2, num_workers=0, batch_sampler=dict(schedules=dict(TokenizeDialogue=_length)))
-val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(source=dict(length=2), text_length=96))
+val_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(source=dict(length=2), max_seq_len=96))
 default_hooks = dict(checkpoint=dict(interval=2))
 custom_hooks = []
 """

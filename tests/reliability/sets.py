@@ -109,7 +109,7 @@ def sampled(kind: Kind, root: Path) -> list[str]:
     said = []
     for source in kind.open(root):
         said += [source.describe(), *source.skipped.listed, source.skipped.said()]
-        dataset = NativeImages(source=source, transforms=kind.transforms, text_length=64)
+        dataset = NativeImages(source=source, transforms=kind.transforms, max_seq_len=64)
         for place in range(len(dataset)):
             source.size(place)
             try:

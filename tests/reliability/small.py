@@ -8,7 +8,7 @@ train_cfg = dict(max_iters={steps}, val_interval=4)
 optim_wrapper = dict(accumulative_counts={accumulates})
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 """
-ARCH = 'dict(_delete_=True, type="FineViT", arch=dict(depth=2, dim=32, heads=2, hidden=64))'
+ARCH = 'dict(_delete_=True, type="FineViT", arch=dict(depth=2, dim=32, heads=2, mlp_dim=64))'
 STAGES = {
     1: """
 model = dict(backbone={arch}, teacher=dict(_delete_=True, type="RandomFeatureTeacher", dim=16))
@@ -23,7 +23,7 @@ val_dataloader = dict(batch_size=4, num_workers={workers}, dataset=dict(source=d
     3: """
 model = dict(
     backbone={arch},
-    connector=dict(hidden=64),
+    connector=dict(mlp_dim=64),
     llm=dict(config=dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2)),
 )
 train_dataloader = dict(batch_size=2, num_workers={workers})

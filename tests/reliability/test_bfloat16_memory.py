@@ -15,7 +15,7 @@ they hold once they are full, tests/test_kernels.py asserts in seconds."""
 OPTIONS = (
     *("train_cfg.val_interval=100000", "default_hooks.checkpoint.interval=100000", "train_dataloader.batch_size=2"),
     "train_dataloader.batch_sampler.resolution.milestones=[(0.0,84)]",
-    "train_dataloader.batch_sampler.schedules.Tokenize.max_length.milestones=[(0.0,64)]",
+    "train_dataloader.batch_sampler.schedules.Tokenize.max_seq_len.milestones=[(0.0,64)]",
     *("optim_wrapper.optimizer.type=AdamW", "optim_wrapper.optimizer.lr=3e-4", f"default_hooks.logger.interval={EVERY}"),
 )
 """Sizes vary from image to image and caption to caption, not with the step: a larger budget takes more memory by right. AdamW:

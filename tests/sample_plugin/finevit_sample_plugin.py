@@ -38,7 +38,7 @@ class MeanEncoder(ImageEncoder):
         if replace is not None:
             x = torch.where(replace[0][:, None], replace[1].to(x.dtype), x)
         outputs = [x := x + block(x).relu() for block in self.blocks]
-        pooled = torch.stack([tokens.mean(0) for tokens in x.split(list(images.lengths))])
+        pooled = torch.stack([tokens.mean(0) for tokens in x.split(list(images.seqlens))])
         return EncoderOutput(x, pooled, tuple(outputs[layer] for layer in layers))
 
     def get_layer_depth(self, param_name, prefix=""):
@@ -55,7 +55,7 @@ class BagOfWords(TextEncoder):
         self.table = nn.Embedding(self.vocab, dim)
 
     def forward(self, texts):
-        return torch.stack([tokens.mean(0) for tokens in self.table(texts.tokens).split(list(texts.lengths))])
+        return torch.stack([tokens.mean(0) for tokens in self.table(texts.tokens).split(list(texts.seqlens))])
 
     def describe(self):
         return f"a bag of words of width {self.dim}"
@@ -87,7 +87,7 @@ class LinearConnector(Connector):
         return self.project(tokens)
 
     def visual(self, images):
-        return list(images.lengths)
+        return list(images.seqlens)
 
 
 class AbsoluteHead(Head):

@@ -7,7 +7,7 @@ _encoder = dict(
     window=16,
     global_blocks=[6, 13, 20, 27],
     drop_path=0.4,
-    recompute=True,
+    activation_checkpointing=True,
     init_cfg=dict(type="Pretrained", checkpoint=None, prefix="backbone."),
 )
 _strides = [3.5, 7, 14, 28]
@@ -19,7 +19,7 @@ _two_stage = dict(
     roi_head=dict(bbox_roi_extractor=dict(featmap_strides=_strides), mask_roi_extractor=dict(featmap_strides=_strides)),
 )
 """Mask R-CNN and Cascade at 1,024 pixels."""
-_tiny = dict(arch="tiny", window=0, global_blocks=[], drop_path=0.0, recompute=False)
+_tiny = dict(arch="tiny", window=0, global_blocks=[], drop_path=0.0, activation_checkpointing=False)
 """What the twins for embedded scenes change of it."""
 _tiny_strides = [7, 14, 28]
 _tiny_two_stage = dict(

@@ -112,7 +112,7 @@ def _lines(path: Path) -> list[str]:
     if not path.is_file():
         return []
     try:
-        return [line.strip() for line in text_lines(decode_text(read_regular(path, most=MAX_ENTRY)).rstrip())]
+        return [line.strip() for line in text_lines(decode_text(read_regular(path, max_bytes=MAX_ENTRY)).rstrip())]
     except ValueError as error:
         raise ValueError(f"{path} is {error}") from None
 

@@ -38,7 +38,7 @@ class Counted(NamedTuple):
 class CountBench(FileSource):
     """CountBench as a Parquet file with the images in it (nielsr/countbench), or as JSON or JSON lines beside a folder of images.
 
-    An entry has ``number``, its image, and ``question`` or ``text``, the caption. ``facts["asked"]`` has one question of the task
+    An entry has ``number``, its image, and ``question`` or ``text``, the caption. ``facts["questions"]`` has one of the task
     ``counting``. A caption says the number, so it is never shown: where there is no question, its number is blanked and asked for.
     The published Parquet file has images in 491 of its 540 rows.
 
@@ -66,7 +66,7 @@ class CountBench(FileSource):
         """The image, read from its file where there is one."""
         name, image, question = self._counted[row]
         data = image if isinstance(image, bytes) else read(image, name=name)
-        return Record(id=name, image=data, facts={"asked": (question,)})
+        return Record(id=name, image=data, facts={"questions": (question,)})
 
 
 def _rows(path: Path) -> list[Any]:
@@ -83,7 +83,7 @@ def _rows(path: Path) -> list[Any]:
 
 def _text(path: Path) -> str:
     with expecting(path, "text"):
-        return decode_text(read_regular(path, most=MAX_DOCUMENT))
+        return decode_text(read_regular(path, max_bytes=MAX_DOCUMENT))
 
 
 def _line(place: int, line: str) -> dict[str, Any] | ValueError:

@@ -16,7 +16,7 @@ from .fixed import Entry, FixedSet, annotation_file, load_json, numbered, usable
 @BENCHMARKS.register_module(name="docvqa")
 @DATASETS.register_module()
 class DocVQA(FixedSet):
-    """``val_v1.0_withQT.json`` of DocVQA (or ``val_v1.0.json``); ``facts["asked"]`` are the questions about a page.
+    """``val_v1.0_withQT.json`` of DocVQA (or ``val_v1.0.json``); ``facts["questions"]`` are the questions about a page.
 
     Questions are of the task ``docvqa`` and as they are in the file; every answer in it is accepted. The test split comes without
     answers: only DocVQA's server scores it.
@@ -46,7 +46,7 @@ def by_image(asked: Iterable[tuple[str, Question]]) -> list[Entry]:
     found: dict[str, list[Question]] = {}
     for image, question in asked:
         found.setdefault(image, []).append(question)
-    return [Entry(image, image, facts={"asked": tuple(questions)}) for image, questions in found.items()]
+    return [Entry(image, image, facts={"questions": tuple(questions)}) for image, questions in found.items()]
 
 
 def answered(task: str, text: str, answers: object) -> Question:

@@ -178,16 +178,16 @@ def head(path: str | Path) -> bytes:
     return b""
 
 
-def read(path: Path, *, name: str, offset: int = 0, size: int = -1, most: int = MAX_BYTES) -> bytes:
+def read(path: Path, *, name: str, offset: int = 0, size: int = -1, max_bytes: int = MAX_BYTES) -> bytes:
     """Return ``size`` bytes of a file from ``offset``, by default all; ``BadSample`` calls the sample ``name``.
 
-    More than ``most`` bytes are not read: no image, and nothing about one, is so large.
+    More than ``max_bytes`` bytes are not read: no image, and nothing about one, is so large.
     """
     try:
         with open_regular(path) as file:
             wanted = size if size >= 0 else os.fstat(file.fileno()).st_size
-            if wanted > most:
-                raise BadSample(f"{name}: {path} has {wanted:,} bytes, more than the limit of {most:,}; remove its entry")
+            if wanted > max_bytes:
+                raise BadSample(f"{name}: {path} has {wanted:,} bytes, more than the limit of {max_bytes:,}; remove its entry")
             if offset:
                 file.seek(offset)
             data = file.read(wanted)

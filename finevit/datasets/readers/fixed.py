@@ -172,7 +172,7 @@ def annotation_file(annotations: str | Path, image_root: str | Path | None) -> t
 def load_json(path: Path) -> Any:
     """What a JSON file holds; ``ValueError`` names a file that is not JSON."""
     try:
-        return json.loads(decode_text(read_regular(path, most=MAX_DOCUMENT)))
+        return json.loads(decode_text(read_regular(path, max_bytes=MAX_DOCUMENT)))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}); fetch it again") from None
     except OSError as error:

@@ -54,7 +54,7 @@ class ImageFolder(FileSource):
         if not text:
             return Record(id=name, image=image)
         try:
-            caption, why = decode_caption(read(self.data_root / text, name=text, most=MAX_TEXT), text)
+            caption, why = decode_caption(read(self.data_root / text, name=text, max_bytes=MAX_TEXT), text)
         except BadSample as error:
             caption, why = "", str(error)
         return Record(id=name, image=image, captions={UNNAMED: clean(caption)}, unread={UNNAMED: why} if why else {})

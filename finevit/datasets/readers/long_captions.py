@@ -168,7 +168,7 @@ def _dense(path: Path, fields: tuple[str, ...]) -> Entry:
 def _first_line(path: Path) -> tuple[str, str]:
     """The first line of a text, and why there is none where the text cannot be read or decoded."""
     try:
-        text, why = decode_caption(read(path, name=path.name, most=MAX_TEXT), str(path))
+        text, why = decode_caption(read(path, name=path.name, max_bytes=MAX_TEXT), str(path))
     except BadSample as error:
         return "", str(error)
     return clean(next(iter(text_lines(text)), "")), why

@@ -20,7 +20,7 @@ FORMULAS = "HME100k"
 @BENCHMARKS.register_module(name="ocrbench")
 @DATASETS.register_module()
 class OCRBench(FixedSet):
-    """``OCRBench.json`` of the authors; ``facts["asked"]`` are the questions about an image, word for word.
+    """``OCRBench.json`` of the authors; ``facts["questions"]`` are the questions about an image, word for word.
 
     Questions are of the task ``ocrbench``, those about formulas (HME100k) of ``ocrbench_formula``, since they are compared in
     another way; every answer in the file is accepted.

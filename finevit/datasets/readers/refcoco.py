@@ -28,7 +28,7 @@ REFERENCE = "a reference with split, ann_id and sentences"
 @BENCHMARKS.register_module(name=["refcoco", "refcoco+", "refcocog"])
 @DATASETS.register_module()
 class RefCOCO(FixedSet):
-    """A folder of refer's, with ``refs(unc).p`` and ``instances.json``; ``facts["asked"]`` has one question for each expression.
+    """A folder of refer's, with ``refs(unc).p`` and ``instances.json``; ``facts["questions"]`` has one for each expression.
 
     Questions are of the task ``text2box``: ``text`` is the expression alone, ``answer`` empty, and ``boxes`` the one true box,
     canonical. An expression without words or without a possible box is left out and named. The transform of the evaluation words
@@ -70,8 +70,8 @@ class RefCOCO(FixedSet):
 
 def _upright(entry: Entry, path: str, turn: int) -> Entry:
     """The image at its path, with boxes upright as it is."""
-    asked = (question._replace(boxes=tuple(turned(box, turn) for box in question.boxes)) for question in entry.facts["asked"])  # type: ignore[attr-defined]
-    return entry._replace(image=path, facts={"asked": tuple(asked)})
+    asked = (question._replace(boxes=tuple(turned(box, turn) for box in question.boxes)) for question in entry.facts["questions"])  # type: ignore[attr-defined]
+    return entry._replace(image=path, facts={"questions": tuple(asked)})
 
 
 class _Plain(pickle.Unpickler):

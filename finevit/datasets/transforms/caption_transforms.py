@@ -94,11 +94,11 @@ def check_captioned(source: Source, *, records: int = _LOOKED_AT) -> None:
 
 def most_tokens(own: int | None, sample: Mapping, setting: str) -> int:
     """The most tokens of a text: the transform's ``own`` number or the dataset's; ``ValueError`` where there is none."""
-    found = own or sample["text_length"]
+    found = own or sample["max_seq_len"]
     if found < 1:
         raise ValueError(
             f"{setting} is not set, the most tokens of a text: set it in the transform, in "
-            "train_dataloader.batch_sampler.schedules or, for evaluation, by dataset.text_length"
+            "train_dataloader.batch_sampler.schedules or, for evaluation, by dataset.max_seq_len"
         )
     return found
 
@@ -170,22 +170,22 @@ def _captioner(name: str, captions: Mapping[str, str], weights: Captioners) -> s
 
 @TRANSFORMS.register_module()
 class Tokenize:
-    """The caption's ``tokens``, at most ``max_length``; a caption that is longer is cut, ``truncated`` and counted.
+    """The caption's ``tokens``, at most ``max_seq_len``; a caption that is longer is cut, ``truncated`` and counted.
 
     Args:
         tokenizer: name or folder (see :func:`~finevit.hub.tokenizers.load_tokenizer`); by default the text encoder's.
-        max_length: the most tokens; None: the dataset's ``text_length``.
+        max_seq_len: the most tokens; None: the dataset's ``max_seq_len``.
     """
 
-    scheduled = ("max_length",)
+    scheduled = ("max_seq_len",)
 
-    def __init__(self, *, tokenizer: str = "", max_length: PositiveInt | None = None) -> None:
+    def __init__(self, *, tokenizer: str = "", max_seq_len: PositiveInt | None = None) -> None:
         if not tokenizer:
             raise ValueError("Tokenize.tokenizer is not set: give model.text_encoder a tokenizer, or name one here")
-        self.tokenizer, self.max_length = load_tokenizer(tokenizer), max_length
+        self.tokenizer, self.max_seq_len = load_tokenizer(tokenizer), max_seq_len
 
     def __call__(self, sample: dict) -> dict:
-        limit = most_tokens(self.max_length, sample, "Tokenize.max_length")
+        limit = most_tokens(self.max_seq_len, sample, "Tokenize.max_seq_len")
         (tokens,), (truncated,) = self.tokenizer([sample["caption"]], limit)
         sample["counts"].update({"truncated": int(truncated)})
-        return {**sample, "tokens": tokens, "truncated": bool(truncated), "text_length": limit}
+        return {**sample, "tokens": tokens, "truncated": bool(truncated), "max_seq_len": limit}

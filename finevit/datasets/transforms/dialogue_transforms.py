@@ -7,17 +7,15 @@ from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from annotated_types import Ge
 from pydantic import PositiveInt
 
 from finevit.boxes import check_style, fault_of_box, legible, render
-from finevit.contracts import IMAGE_TOKEN, MERGE, NOT_LEARNED, PATCH, BadSample, PackedDialogues, Question, Record, Region
+from finevit.contracts import IGNORE_INDEX, IMAGE_TOKEN, MERGE, PATCH, BadSample, Question, Record, Region
 from finevit.datasets.transforms.caption_transforms import most_tokens
 from finevit.datasets.transforms.image_transforms import image_of
 from finevit.hub.chat_templates import PLACEHOLDER, load_chat
-from finevit.packing.collate import pack_samples
-from finevit.registry import FUNCTIONS, TRANSFORMS
+from finevit.registry import TRANSFORMS
 from finevit.tasks.task import NOWHERE, Draft, Material, all_tasks, asked_tasks, check_weights, default_weights, drafts
 
 TOO_LONG, TOO_THIN, IMPOSSIBLE = "questions too long", "boxes too thin for the style", "questions with impossible boxes"
@@ -27,44 +25,50 @@ UNASKED = (TOO_LONG, TOO_THIN, IMPOSSIBLE, NOWHERE)
 
 @TRANSFORMS.register_module()
 class AskQuestions:
-    """Adds ``asked``: questions about the image, drawn by the weights of their tasks, with boxes rendered as text.
+    """Adds ``questions``: questions about the image, drawn by the weights of their tasks, with boxes rendered as text.
 
     Runs after every transform that moves boxes, and after ``ResizeToBudget``, whose size some styles refer to. The caption that
     ``PickCaption`` drew is the answer of ``global_caption``, without it the record's first. A record without any question is a
     ``BadSample``; questions left out are counted by reason.
 
     Args:
-        weights: task -> weight, 0 where none is given.
-        most: the most questions of an image.
+        task_weights: task -> weight, 0 where none is given.
+        max_questions: the most questions of an image.
         style: how boxes are written, a name of ``finevit.boxes.STYLES``.
         ill_posed: what becomes of a phrase or string that fits several boxes: ``drop``, or ``answer`` with all of them.
         captions: whether regions are also looked for by their captions; an evaluation looks for them by their phrases alone.
-        draw: False asks every question in order, in its first wording, at most ``most`` a task: for evaluations.
+        draw: False asks every question in order, in its first wording, at most ``max_questions`` a task: for evaluations.
     """
 
-    scheduled = ("weights",)
+    scheduled = ("task_weights",)
 
     def __init__(
         self,
         *,
-        weights: Annotated[Mapping[str, Any], "a weight for each task, as dict(text2box=1)"] | None = None,
-        most: Annotated[int, Ge(1), "a whole number of questions"] = 8,
+        task_weights: Annotated[Mapping[str, Any], "a weight for each task, as dict(text2box=1)"] | None = None,
+        max_questions: Annotated[int, Ge(1), "a whole number of questions"] = 8,
         style: str = "norm1000",
         ill_posed: Literal["drop", "answer"] = "drop",
         captions: bool = True,
         draw: bool = True,
     ) -> None:
-        self.weights = check_weights("AskQuestions.weights", default_weights() if weights is None else weights)
+        self.task_weights = check_weights("AskQuestions.task_weights", default_weights() if task_weights is None else task_weights)
         check_style(style)
-        self.most, self.style, self.ill_posed, self.captions, self.draw = most, style, ill_posed, captions and draw, draw
+        self.max_questions, self.style, self.ill_posed, self.captions, self.draw = (
+            max_questions,
+            style,
+            ill_posed,
+            captions and draw,
+            draw,
+        )
 
     def __call__(self, sample: dict) -> dict:
         size = image_of(sample, self).shape[:2]
-        drawn = self._drafts(sample, {task for task, weight in self.weights.items() if weight}, size)
-        drawn = self._draw(drawn, sample["rng"]) if self.draw else _first(drawn, self.most)
+        drawn = self._drafts(sample, {task for task, weight in self.task_weights.items() if weight}, size)
+        drawn = self._draw(drawn, sample["rng"]) if self.draw else _first(drawn, self.max_questions)
         if not drawn:
             raise BadSample(f"{sample['id']}: no question can be asked of it; it has {len(sample['regions'])} regions")
-        return {**sample, "asked": [self._word(draft, size, sample["rng"]) for draft in drawn]}
+        return {**sample, "questions": [self._word(draft, size, sample["rng"]) for draft in drawn]}
 
     def tasks_of(self, record: Record) -> set[str]:
         """The tasks that a record has a question of, whatever the weights are; how thick its boxes are is not looked at."""
@@ -86,12 +90,12 @@ class AskQuestions:
 
     def _draw(self, found: list[Draft], rng: np.random.Generator) -> list[Draft]:
         """A task by its weight, then one of its questions, none twice."""
-        able = [name for name, task in asked_tasks().items() if task.weight or self.weights.get(name)]
+        able = [name for name, task in asked_tasks().items() if task.weight or self.task_weights.get(name)]
         left = {task: [found[i] for i in rng.permutation(len(found)) if found[i].task == task] for task in able}
         drawn: list[Draft] = []
-        while len(drawn) < self.most and any(left.values()):
+        while len(drawn) < self.max_questions and any(left.values()):
             tasks = [task for task in able if left[task]]
-            shares = np.array([self.weights[task] for task in tasks])
+            shares = np.array([self.task_weights[task] for task in tasks])
             drawn.append(left[tasks[rng.choice(len(tasks), p=shares / shares.sum())]].pop())
         return drawn
 
@@ -106,7 +110,7 @@ class AskQuestions:
 
 @TRANSFORMS.register_module()
 class AskRecorded:
-    """Adds ``asked``: the questions that an evaluation set brings along, in ``facts["asked"]``.
+    """Adds ``questions``: the questions that an evaluation set brings along, in ``facts["questions"]``.
 
     Those for boxes are worded as in training, and their boxes rendered in the style that the model was trained with;
     boxes that the style cannot write are left out and counted. A placeholder for the image is taken out of the text.
@@ -117,7 +121,7 @@ class AskRecorded:
         self.style = style
 
     def __call__(self, sample: dict) -> dict:
-        questions: Sequence[Question] = sample["facts"].get("asked", ())
+        questions: Sequence[Question] = sample["facts"].get("questions", ())
         if not questions:
             raise BadSample(f"{sample['id']}: brings no question along")
         size = image_of(sample, self).shape[:2]
@@ -127,7 +131,7 @@ class AskRecorded:
         if not kept:
             faults = "impossible, or too thin for the style"
             raise BadSample(f"{sample['id']}: brings no question along whose boxes {self.style} can write; they are {faults}")
-        return {**sample, "asked": [self._worded(sample["id"], question, size) for question in kept]}
+        return {**sample, "questions": [self._worded(sample["id"], question, size) for question in kept]}
 
     def _worded(self, identity: str, question: Question, size: tuple[int, int]) -> Question:
         if question.text.count(PLACEHOLDER) > 1:
@@ -148,7 +152,7 @@ def _template(question: Question) -> str:
 
 @TRANSFORMS.register_module()
 class TokenizeDialogue:
-    """After ``Patchify``: the token ids of ``asked`` around the places of the visual tokens, as one part of a pack.
+    """After ``Patchify``: the token ids of ``questions`` around the places of the visual tokens, as one part of a pack.
 
     The image comes first, and a question is plain text whatever it says. One that does not fit into ``max_seq_len`` (visual tokens
     included) is left out and counted, an answer is never cut; where none fits, the record is a ``BadSample``.
@@ -157,7 +161,7 @@ class TokenizeDialogue:
         tokenizer: name or folder of the language model's; the rule ``share_tokenizer`` fills in the model's own.
         together: whether all questions of an image share the length, as in training. Evaluations, where each is answered alone, say
             False: then only a question that does not fit by itself, with a token of an answer, is left out.
-        max_seq_len: the most tokens of an image with its questions; None: the dataset's ``text_length``.
+        max_seq_len: the most tokens of an image with its questions; None: the dataset's ``max_seq_len``.
     """
 
     scheduled = ("max_seq_len",)
@@ -171,49 +175,28 @@ class TokenizeDialogue:
     def __call__(self, sample: dict) -> dict:
         limit = most_tokens(self.max_seq_len, sample, "TokenizeDialogue.max_seq_len")
         patch = math.isqrt(sample["patches"].shape[1] // 3) if "patches" in sample else PATCH
-        trunk = [*self.chat.before, *[IMAGE_TOKEN] * visual_tokens(sample["shape"], patch=patch)]
+        prefix = [*self.chat.before, *[IMAGE_TOKEN] * visual_tokens(sample["shape"], patch=patch)]
         kept: list[Question] = []
-        branches: list[list[tuple[int, int]]] = []
-        for question in sample["asked"]:
+        segments: list[list[tuple[int, int]]] = []
+        for question in sample["questions"]:
             prompt, answer = self._turn(question)
-            beside = sum(len(branch) for branch in branches) + len(answer) if self.together else 1
-            if len(trunk) + beside + len(prompt) > limit:
+            beside = sum(len(segment) for segment in segments) + len(answer) if self.together else 1
+            if len(prefix) + beside + len(prompt) > limit:
                 sample["counts"].update([TOO_LONG])
                 continue
             kept.append(question)
-            branches.append([(token, NOT_LEARNED) for token in prompt] + [(token, token) for token in answer])
+            segments.append([(token, IGNORE_INDEX) for token in prompt] + [(token, token) for token in answer])
         if not kept:
             raise BadSample(
-                f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(trunk)}; "
+                f"{sample['id']}: no question fits into {limit} tokens, of which the image takes {len(prefix)}; "
                 "it takes a shorter question, a smaller image or a longer TokenizeDialogue.max_seq_len"
             )
-        return {**sample, "asked": kept, "dialogue": _part(trunk, branches)}
+        return {**sample, "questions": kept, "dialogue": _part(prefix, segments)}
 
     def _turn(self, question: Question) -> tuple[list[int], list[int]]:
         """Ids of a question with what the template writes around it, and of its answer with the closing token."""
         asked = [*self.chat.encode(question.text.strip()), *self.chat.between]
         return asked, [*self.chat.encode(question.answer), self.chat.closing]
-
-
-@FUNCTIONS.register_module()
-def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
-    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`)."""
-    batch = pack_samples(samples, keys=keys)
-    parts = [sample["dialogue"] for sample in samples]
-    tokens, labels, places, branches = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))
-    lengths = tuple(len(part[0]) for part in parts)
-    batch["dialogues"] = PackedDialogues(
-        tokens=tokens,
-        labels=labels,
-        places=places,
-        branches=branches,
-        offsets=torch.from_numpy(np.cumsum((0, *lengths)).astype(np.int32)),
-        lengths=lengths,
-        visual=tuple(int((part[0] == IMAGE_TOKEN).sum()) for part in parts),
-        answers=tuple(int(part[3].max()) for part in parts),
-        learned=int((labels != NOT_LEARNED).sum()),
-    )
-    return batch
 
 
 def visual_tokens(shape: tuple[int, int], *, patch: int) -> int:
@@ -227,20 +210,23 @@ def visual_tokens(shape: tuple[int, int], *, patch: int) -> int:
     return rows * cols // MERGE**2
 
 
-def _first(found: Iterable[Draft], most: int) -> list[Draft]:
+def _first(found: Iterable[Draft], number: int) -> list[Draft]:
     """The first questions of each task."""
     seen = Counter[str]()
-    return [draft for draft in found if not seen.update([draft.task]) and seen[draft.task] <= most]
+    return [draft for draft in found if not seen.update([draft.task]) and seen[draft.task] <= number]
 
 
-def _part(trunk: list[int], branches: list[list[tuple[int, int]]]) -> tuple[np.ndarray, ...]:
-    """``tokens``, ``labels``, ``places`` and ``branches`` of one image's part."""
-    ids, labels = zip(*chain.from_iterable(branches), strict=True)
-    places = [*range(len(trunk)), *chain.from_iterable(range(len(trunk), len(trunk) + len(branch)) for branch in branches)]
-    numbers = np.repeat(range(len(branches) + 1), [len(trunk), *map(len, branches)])
+def _part(prefix: list[int], segments: list[list[tuple[int, int]]]) -> tuple[np.ndarray, ...]:
+    """``tokens``, ``labels``, ``position_ids`` and ``segment_ids`` of one image's part."""
+    ids, labels = zip(*chain.from_iterable(segments), strict=True)
+    position_ids = [
+        *range(len(prefix)),
+        *chain.from_iterable(range(len(prefix), len(prefix) + len(segment)) for segment in segments),
+    ]
+    segment_ids = np.repeat(range(len(segments) + 1), [len(prefix), *map(len, segments)])
     return (
-        np.array([*trunk, *ids], np.int64),
-        np.array([NOT_LEARNED] * len(trunk) + list(labels), np.int64),
-        np.array(places, np.int64),
-        numbers.astype(np.int64),
+        np.array([*prefix, *ids], np.int64),
+        np.array([IGNORE_INDEX] * len(prefix) + list(labels), np.int64),
+        np.array(position_ids, np.int64),
+        segment_ids.astype(np.int64),
     )

@@ -25,7 +25,7 @@ class AllCaptions:
     Args:
         tokenizer: name or folder (see :func:`finevit.hub.tokenizers.load_tokenizer`).
         names: which of the record's captions; None for those of the source's ``captioners``, or all where it has none.
-        max_length: the most tokens of a caption; None: the dataset's ``text_length``.
+        max_seq_len: the most tokens of a caption; None: the dataset's ``max_seq_len``.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class AllCaptions:
         *,
         tokenizer: str,
         names: Annotated[Sequence[str], MinLen(1), "a list of captioners, such as ['long']"] | None = None,
-        max_length: PositiveInt | None = None,
+        max_seq_len: PositiveInt | None = None,
     ) -> None:
         self.tokenizer, self.weights = load_tokenizer(tokenizer), None if names is None else dict.fromkeys(names, 1.0)
-        self.max_length = max_length
+        self.max_seq_len = max_seq_len
 
     def check(self, source: Source) -> None:
         """``ValueError`` for a name that the source's captions do not have."""
@@ -50,10 +50,10 @@ class AllCaptions:
             whys = [*sample.get("unread", {}).values(), *(f"{name}: {why}" for name, why in sample.get("shared", {}).items())]
             unread = "".join(f"; {why}" for why in whys)
             raise BadSample(f"{sample['id']}: has no caption" + ("" if weights is None else f" of {', '.join(weights)}") + unread)
-        limit = most_tokens(self.max_length, sample, "AllCaptions.max_length")
+        limit = most_tokens(self.max_seq_len, sample, "AllCaptions.max_seq_len")
         tokens, truncated = self.tokenizer(texts, limit)
         sample["counts"].update({"truncated": sum(truncated)})
-        return {**sample, "captions_list": texts, "tokens": tokens, "truncated": truncated, "text_length": limit}
+        return {**sample, "captions_list": texts, "tokens": tokens, "truncated": truncated, "max_seq_len": limit}
 
 
 @TRANSFORMS.register_module()
@@ -82,6 +82,6 @@ def pack_evaluation(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dic
     batch["skipped"] = [message for sample in samples for message in sample["skipped"]]
     if "tokens" in originals[0]:
         tokens = list(chain.from_iterable(sample["tokens"] for sample in originals))
-        batch["texts"] = pack_texts(tokens, limit=originals[0]["text_length"])
+        batch["texts"] = pack_texts(tokens, max_seq_len=originals[0]["max_seq_len"])
         batch["caption_counts"] = tuple(len(sample["tokens"]) for sample in originals)
     return batch

@@ -1,7 +1,7 @@
 """From a decoded image to patches (captions: ``captions.py``). Boxes are normalised to the whole image: flips and crops move them.
 
 A sample is a dict with ``image uint8 [height, width, 3]``, ``captions``, ``regions``, ``label_map`` (or None), the request's
-``budget``, the dataset's ``text_length``, ``counts`` and ``rng``. Arguments in ``scheduled`` may change during a run.
+``budget``, the dataset's ``max_seq_len``, ``counts`` and ``rng``. Arguments in ``scheduled`` may change during a run.
 """
 
 import math
@@ -32,7 +32,7 @@ def image_of(sample: dict, transform: object) -> np.ndarray:
 
     Patches would not show the change, and the boxes in questions would be those of another image.
     """
-    for key, other in (("asked", "the questions are asked"), ("patches", "Patchify")):
+    for key, other in (("questions", "the questions are asked"), ("patches", "Patchify")):
         if key in sample:
             raise ValueError(f"transforms: {type(transform).__name__} comes after {other}; put it before")
     return sample["image"]

@@ -58,7 +58,7 @@ class BadSamplesHook(Hook):
         if data_batch is None:
             return
         skipped = data_batch.get("skipped", [])
-        self.seen += len(data_batch["images"].lengths) + len(skipped)
+        self.seen += len(data_batch["images"].seqlens) + len(skipped)
         if not skipped:
             return
         self._report(runner, skipped)

@@ -32,17 +32,17 @@ class CaptionHook(Hook):
             for transform in transforms:
                 if isinstance(tokenizer := getattr(transform, "tokenizer", None), Tokenizer):
                     check_vocabulary(tokenizer, encoder)
-                    check_length(step, getattr(transform, "max_length", None) or loader.dataset.text_length, tokenizer, encoder)
+                    check_length(step, getattr(transform, "max_seq_len", None) or loader.dataset.max_seq_len, tokenizer, encoder)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         if not data_batch or "texts" not in data_batch:
             return
         texts, counts = data_batch["texts"], data_batch["counts"]
         totals, limits = _so_far(runner)
-        totals.update({**counts, "seen": len(texts.lengths), "tokens": sum(texts.lengths)})
-        runner.message_hub.update_info("captions", {"totals": dict(totals), "limits": sorted({*limits, texts.limit})})
-        runner.message_hub.update_scalar("train/truncated_share", counts.get("truncated", 0) / len(texts.lengths))
-        runner.message_hub.update_scalar("train/text_tokens", sum(texts.lengths) / len(texts.lengths))
+        totals.update({**counts, "seen": len(texts.seqlens), "tokens": sum(texts.seqlens)})
+        runner.message_hub.update_info("captions", {"totals": dict(totals), "limits": sorted({*limits, texts.max_seq_len})})
+        runner.message_hub.update_scalar("train/truncated_share", counts.get("truncated", 0) / len(texts.seqlens))
+        runner.message_hub.update_scalar("train/text_tokens", sum(texts.seqlens) / len(texts.seqlens))
 
     def after_train(self, runner: Runner) -> None:
         totals, limits = _so_far(runner)
@@ -53,7 +53,7 @@ class CaptionHook(Hook):
 
 def check_length(step: int, length: int, tokenizer: Tokenizer, encoder: TextEncoder) -> None:
     """``ValueError`` for a length of captions that is too short for the tokenizer or too long for the text encoder."""
-    setting = "Tokenize.max_length"
+    setting = "Tokenize.max_seq_len"
     if not length:
         raise ValueError(
             f"{setting} is not set, but captions are tokenised: give a number, or a schedule in "

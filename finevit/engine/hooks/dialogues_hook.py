@@ -33,7 +33,7 @@ class DialogueHook(Hook):
         loader = runner.train_dataloader
         for step, transforms in transforms_over(loader, runner.max_iters).items():
             for transform in _tokenizing(transforms):
-                check_length(step, transform.max_seq_len or loader.dataset.text_length, llm)
+                check_length(step, transform.max_seq_len or loader.dataset.max_seq_len, llm)
                 check_tokenizer(transform, llm)
         check_asked("train_dataloader", loader, steps=runner.max_iters)
         if runner.val_loop is not None:  # not only when the training has come to it
@@ -51,12 +51,12 @@ class DialogueHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         if not data_batch or "dialogues" not in data_batch:
             return
-        dialogues, images = data_batch["dialogues"], len(data_batch["dialogues"].lengths)
+        dialogues, images = data_batch["dialogues"], len(data_batch["dialogues"].seqlens)
         totals = _so_far(runner)
         totals.update({**data_batch["counts"], "images": images, "answers": sum(dialogues.answers)})
         runner.message_hub.update_info("dialogues", dict(totals))
         runner.message_hub.update_scalar("train/answers", sum(dialogues.answers) / images)
-        runner.message_hub.update_scalar("train/text_tokens", sum(dialogues.lengths) / images)
+        runner.message_hub.update_scalar("train/text_tokens", sum(dialogues.seqlens) / images)
 
     def after_train(self, runner: Runner) -> None:
         totals: Counter[str] = sum(all_gather_object(_so_far(runner)), Counter())
@@ -83,8 +83,8 @@ def check_evaluation(loader: str, dataset: Any, llm: AlignmentLLM) -> None:
     """``ValueError`` for a text length or tokenizer of a loader's data with which the language model cannot read its questions."""
     for transform in _tokenizing(getattr(getattr(dataset, "transforms", None), "transforms", ())):
         check_tokenizer(transform, llm)
-        own, setting = transform.max_seq_len, f"{loader}.dataset.text_length"
-        length, setting = (own, f"TokenizeDialogue.max_seq_len of {loader}.dataset") if own else (dataset.text_length, setting)
+        own, setting = transform.max_seq_len, f"{loader}.dataset.max_seq_len"
+        length, setting = (own, f"TokenizeDialogue.max_seq_len of {loader}.dataset") if own else (dataset.max_seq_len, setting)
         setting += " (where not given, val_dataloader's)" if loader == "test_dataloader" else ""
         if not length:
             raise ValueError(f"{setting} is not set, the most tokens of image and question; give a number, at most {llm.context}")

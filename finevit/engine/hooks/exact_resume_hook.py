@@ -3,6 +3,7 @@
 from ast import literal_eval
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import reduce
 from typing import Any
 
 from mmengine.config import Config
@@ -82,15 +83,17 @@ def _said(text: str) -> Any:
 def _of_today(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a checkpoint with the settings in them called as they are today."""
     own = {name for name in facts if name.startswith(f"{BATCHES}.")} - {RESOLUTION, f"{BATCHES}.balance"}
-    batches = {name.removeprefix(f"{BATCHES}."): _said(facts[name]) for name in own if "schedules." not in name}
-    loader: dict[str, Any] = {"batch_sampler": {name: value for name, value in batches.items() if value is not None}}
-    loader["dataset"] = {"transforms": _said(facts.get(TRANSFORMS, ""))}
+    batches: dict[str, Any] = {}
+    for name in own:
+        *parents, last = name.removeprefix(f"{BATCHES}.").split(".", 2)
+        if (value := _said(facts[name])) is not None:
+            reduce(lambda node, parent: node.setdefault(parent, {}), parents, batches)[last] = value
+    loader = {"batch_sampler": batches, "dataset": {"transforms": _said(facts.get(TRANSFORMS, ""))}}
     rename_settings({"train_dataloader": loader}, quiet=True)
-    renamed = {name: facts[f"{BATCHES}.{name}"] for name in loader["batch_sampler"] if name != "schedules"}
-    gone = {f"{BATCHES}.{name}": value for name, value in renamed.items()}
-    kept = {name: value for name, value in facts.items() if name not in own or "schedules." in name}
+    gone = {f"{BATCHES}.{name}": facts[f"{BATCHES}.{name}"] for name in batches if name != "schedules"}
+    kept = {name: value for name, value in facts.items() if name not in own}
     transforms = {TRANSFORMS: str(loader["dataset"]["transforms"])} if TRANSFORMS in facts else {}
-    return {**kept, **gone, **_schedules(loader["batch_sampler"]), **transforms}
+    return {**kept, **gone, **_schedules(batches), **transforms}
 
 
 def _schedules(batches: Mapping[str, Any]) -> dict[str, str]:

@@ -55,8 +55,8 @@ class PlanHook(Hook):
         now, texts = time.perf_counter(), data_batch.get("texts") or data_batch.get("dialogues")
         begin = self._begin if len(self.steps) >= WARM_UP else None
         self.steps.append(runner.iter)
-        self.seen["patches"].append(sum(data_batch["images"].lengths))
-        self.seen["tokens"].append(sum(texts.lengths) if texts else 0)
+        self.seen["patches"].append(sum(data_batch["images"].seqlens))
+        self.seen["tokens"].append(sum(texts.seqlens) if texts else 0)
         self.seen["seconds"].append(np.nan if begin is None else now - begin)
         self.seen["memory"].append(peak(next(runner.model.parameters()).device))
         self._begin = now

@@ -38,7 +38,7 @@ class ThroughputHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         now = time.perf_counter()
-        for name, value in self._values(runner, now, data_batch["images"].lengths if data_batch else ()):
+        for name, value in self._values(runner, now, data_batch["images"].seqlens if data_batch else ()):
             runner.message_hub.update_scalar(f"train/{name}", value)
         self._last = now
 

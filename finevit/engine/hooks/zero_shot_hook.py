@@ -25,7 +25,7 @@ class ZeroShotHook(Hook):
     """Gives every :class:`~finevit.evaluation.contrastive_metrics.ZeroShot` metric of an evaluation its classifiers.
 
     Classes, and prompts of its own, are those of the data set's source (``classes``, ``templates``). A prompt may have as many
-    tokens as the data set's ``text_length`` says, else the text encoder's ``context``: it is to be the length that the model was
+    tokens as the data set's ``max_seq_len`` says, else the text encoder's ``context``: it is to be the length that the model was
     trained with, since towers that pad to it (SigLIP's) are ruined by another. Does nothing where there is no such metric.
     """
 
@@ -44,7 +44,7 @@ class ZeroShotHook(Hook):
             return
         model = unwrapped(runner.model)
         dataset = loop.dataloader.dataset
-        encode = PromptEncoder(model.eval(), dataset.text_length or model.text_encoder.context, runner.logger)
+        encode = PromptEncoder(model.eval(), dataset.max_seq_len or model.text_encoder.context, runner.logger)
         for metric in metrics:
             classes, templates = (getattr(dataset.source, name, ()) for name in ("classes", "templates"))
             metric.prepare(encode, classes, templates, labels=getattr(dataset.source, "labels", ""))
@@ -67,7 +67,9 @@ class PromptEncoder:
             self.told = time.monotonic()
             say(f"zero-shot: {self.seen:,} prompts encoded so far", self.logger)
         packed = pack_texts(ids, self.limit)
-        return self.model.embed_texts(packed._replace(tokens=packed.tokens.to(self.device), offsets=packed.offsets.to(self.device)))
+        return self.model.embed_texts(
+            packed._replace(tokens=packed.tokens.to(self.device), cu_seqlens=packed.cu_seqlens.to(self.device))
+        )
 
     def finish(self) -> None:
         """A warning where prompts did not fit."""

@@ -18,7 +18,7 @@ from finevit.datasets.worker_board import at
 from finevit.engine.hooks.loader_watch_hook import watched
 from finevit.evaluation.probes.encoder import Encoder
 from finevit.ops.stateless_shuffle import shuffled
-from finevit.packing.collate import pack
+from finevit.packing.images import pack_images
 from finevit.precision import bfloat16_helps
 
 BLOCKS = 4
@@ -122,7 +122,7 @@ def _encode(encoder: Encoder, packed: PackedImages, kept: list[dict]) -> list[Im
     layers = range(-min(BLOCKS, encoder.backbone.depth), 0)
     with torch.autocast(batch.pixels.device.type, dtype=torch.bfloat16, enabled=bfloat16_helps()):
         output = encoder.backbone(batch, layers=list(layers))
-    lengths = list(batch.lengths)
+    lengths = list(batch.seqlens)
     means = torch.stack([torch.stack([part.float().mean(0) for part in layer.split(lengths)]) for layer in output.layers], dim=1)
     tokens, pooled = output.tokens.half().cpu().split(lengths), output.pooled.float().cpu()
     parts = zip(tokens, means.cpu(), pooled, kept, strict=True)
@@ -135,4 +135,4 @@ def _collate(samples: Sequence[dict]) -> tuple[PackedImages | None, list[dict], 
         if (label_map := sample["kept"]["label_map"]) is not None:
             sample["kept"]["label_map"] = torch.from_numpy(np.ascontiguousarray(label_map, np.int16))
     kept = [sample["kept"] for sample in usable]
-    return pack([s["patches"] for s in usable], [s["shape"] for s in kept]) if usable else None, kept, skipped
+    return pack_images([s["patches"] for s in usable], [s["shape"] for s in kept]) if usable else None, kept, skipped

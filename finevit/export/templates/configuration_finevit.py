@@ -40,5 +40,5 @@ class FineViTConfig(BackboneConfigMixin, PretrainedConfig):
     def encoder(self) -> dict[str, Any]:
         """The arguments of ``Encoder``."""
         sizes = {"depth": self.num_hidden_layers, "dim": self.hidden_size, "heads": self.num_attention_heads}
-        rest = {"hidden": self.intermediate_size, "patch": self.patch_size, "pool": self.pool, "rope_theta": self.rope_base}
+        rest = {"mlp_dim": self.intermediate_size, "patch": self.patch_size, "pool": self.pool, "rope_theta": self.rope_base}
         return {**sizes, **rest}

@@ -14,10 +14,10 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 class SwiGLU(nn.Module):
     """Gated feed-forward ``down(silu(gate x) * up x)`` without biases."""
 
-    def __init__(self, *, dim: int, hidden: int) -> None:
+    def __init__(self, *, dim: int, mlp_dim: int) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(dim, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, dim, bias=False)
+        self.gate_up = nn.Linear(dim, 2 * mlp_dim, bias=False)
+        self.down = nn.Linear(mlp_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
@@ -55,12 +55,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block, ``[batch, tokens, dim]`` in and out."""
 
-    def __init__(self, *, dim: int, heads: int, hidden: int) -> None:
+    def __init__(self, *, dim: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attention = Attention(dim=dim, heads=heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
+        self.feed_forward = SwiGLU(dim=dim, mlp_dim=mlp_dim)
         self.drop_path: nn.Module = nn.Identity()
 
     def forward(
@@ -88,14 +88,14 @@ class MeanPool(nn.Module):
 class AttentionPool(nn.Module):
     """A learned query attends to the tokens, then a residual SwiGLU: ``[batch, tokens, dim]`` -> ``[batch, dim]``."""
 
-    def __init__(self, *, dim: int, heads: int, hidden: int) -> None:
+    def __init__(self, *, dim: int, heads: int, mlp_dim: int) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Parameter(torch.zeros(1, heads, dim // heads))
         self.key_value = nn.Linear(dim, 2 * dim, bias=False)
         self.out = nn.Linear(dim, dim, bias=False)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.feed_forward = SwiGLU(dim=dim, hidden=hidden)
+        self.feed_forward = SwiGLU(dim=dim, mlp_dim=mlp_dim)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         key, value = self.key_value(tokens).unflatten(-1, (2, self.heads, -1)).unbind(2)
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
         depth: number of blocks.
         dim: width.
         heads: attention heads.
-        hidden: width of the feed-forward layers.
+        mlp_dim: width of the feed-forward layers.
         patch: side of a patch in pixels.
         pool: ``mean`` or ``attention``.
         rope_theta: base of the rotary wavelengths, in patches.
@@ -124,14 +124,14 @@ class Encoder(nn.Module):
     """How queries, keys and values become outputs."""
 
     def __init__(
-        self, *, depth: int, dim: int, heads: int, hidden: int, patch: int = 14, pool: str = "mean", rope_theta: float = 100.0
+        self, *, depth: int, dim: int, heads: int, mlp_dim: int, patch: int = 14, pool: str = "mean", rope_theta: float = 100.0
     ) -> None:
         super().__init__()
         self.patch, self.head_dim, self.rope_theta = patch, dim // heads, rope_theta
         self.embed = nn.Linear(3 * patch * patch, dim)
-        self.blocks = nn.ModuleList(self.layer(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
+        self.blocks = nn.ModuleList(self.layer(dim=dim, heads=heads, mlp_dim=mlp_dim) for _ in range(depth))
         self.norm: nn.Module = nn.LayerNorm(dim, eps=1e-6)
-        self.pool = AttentionPool(dim=dim, heads=heads, hidden=hidden) if pool == "attention" else MeanPool()
+        self.pool = AttentionPool(dim=dim, heads=heads, mlp_dim=mlp_dim) if pool == "attention" else MeanPool()
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Normalised ``pixels [batch, 3, height, width]`` -> ``tokens [batch, patches, dim]`` after the last norm, in raster order,

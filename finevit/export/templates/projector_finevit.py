@@ -13,14 +13,14 @@ class Projector(nn.Module):
     Args:
         dim: width of the encoder.
         llm_dim: width of the language model's embeddings.
-        hidden: width of the MLP.
+        mlp_dim: width of the MLP.
         frequencies: how many sines and cosines of a token's place in its image are added, per axis.
     """
 
-    def __init__(self, *, dim: int, llm_dim: int, hidden: int, frequencies: int = 0) -> None:
+    def __init__(self, *, dim: int, llm_dim: int, mlp_dim: int, frequencies: int = 0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.first, self.second = nn.Linear(4 * dim, hidden), nn.Linear(hidden, llm_dim)
+        self.first, self.second = nn.Linear(4 * dim, mlp_dim), nn.Linear(mlp_dim, llm_dim)
         self.place = nn.Linear(4 * frequencies, llm_dim, bias=False) if frequencies else None
         self.frequencies = frequencies
 

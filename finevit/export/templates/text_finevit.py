@@ -22,21 +22,21 @@ class TextTower(nn.Module):
         depth: number of blocks.
         dim: width.
         heads: attention heads.
-        hidden: width of the feed-forward layers.
+        mlp_dim: width of the feed-forward layers.
         pool: ``mean`` or ``attention``.
         rope_theta: base of the rotary wavelengths, in tokens.
         pad: the id that fills up a batch, on the right.
     """
 
     def __init__(
-        self, *, vocab: int, depth: int, dim: int, heads: int, hidden: int, pool: str, rope_theta: float, pad: int
+        self, *, vocab: int, depth: int, dim: int, heads: int, mlp_dim: int, pool: str, rope_theta: float, pad: int
     ) -> None:
         super().__init__()
         self.dim, self.head_dim, self.rope_theta, self.pad = dim, dim // heads, rope_theta, pad
         self.embed = nn.Embedding(vocab, dim)
-        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, hidden=hidden) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(dim=dim, heads=heads, mlp_dim=mlp_dim) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pool = AttentionPool(dim=dim, heads=heads, hidden=hidden) if pool == "attention" else MeanPool()
+        self.pool = AttentionPool(dim=dim, heads=heads, mlp_dim=mlp_dim) if pool == "attention" else MeanPool()
 
     def forward(self, tokens: Tensor) -> Tensor:
         mask = read(tokens, self.pad, left=False)

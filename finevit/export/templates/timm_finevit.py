@@ -31,7 +31,7 @@ class FineViT(Encoder):
         dynamic_img_size: False refuses images of other sizes than ``img_size``.
         device: where weights are made.
         dtype: of the weights.
-        sizes: ``depth``, ``dim``, ``heads``, ``hidden``, ``patch``, ``pool`` and ``rope_theta`` of the encoder.
+        sizes: ``depth``, ``dim``, ``heads``, ``mlp_dim``, ``patch``, ``pool`` and ``rope_theta`` of the encoder.
     """
 
     num_prefix_tokens = 0
@@ -52,7 +52,7 @@ class FineViT(Encoder):
     ) -> None:
         if in_chans != 3:
             raise ValueError(f"in_chans={in_chans}: FineViT reads RGB; give 3")
-        if missing := {"depth", "dim", "heads", "hidden"} - set(sizes):
+        if missing := {"depth", "dim", "heads", "mlp_dim"} - set(sizes):
             raise ValueError(f"this FineViT is of no named size: give {', '.join(sorted(missing))}, as in config.json")
         super().__init__(**sizes)
         self.num_features = self.head_hidden_size = self.embed_dim = sizes["dim"]
@@ -189,10 +189,10 @@ class FineViT(Encoder):
 
 
 SIZES: dict[str, dict[str, int]] = {
-    "finevit_tiny": {"depth": 6, "dim": 256, "heads": 4, "hidden": 768},
-    "finevit_small": {"depth": 12, "dim": 384, "heads": 6, "hidden": 1152},
-    "finevit_base": {"depth": 12, "dim": 768, "heads": 12, "hidden": 2304},
-    "finevit_large": {"depth": 28, "dim": 1536, "heads": 16, "hidden": 4608},
+    "finevit_tiny": {"depth": 6, "dim": 256, "heads": 4, "mlp_dim": 768},
+    "finevit_small": {"depth": 12, "dim": 384, "heads": 6, "mlp_dim": 1152},
+    "finevit_base": {"depth": 12, "dim": 768, "heads": 12, "mlp_dim": 2304},
+    "finevit_large": {"depth": 28, "dim": 1536, "heads": 16, "mlp_dim": 4608},
     "finevit_custom": {},
 }
 default_cfgs = generate_default_cfgs(
@@ -250,5 +250,5 @@ def finevit_large(pretrained: bool = False, **kwargs: Any) -> nn.Module:
 
 @register_model
 def finevit_custom(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Any size: give ``depth``, ``dim``, ``heads`` and ``hidden``."""
+    """Any size: give ``depth``, ``dim``, ``heads`` and ``mlp_dim``."""
     return _make("finevit_custom", pretrained, kwargs)
