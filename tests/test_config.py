@@ -222,7 +222,7 @@ def test_all_mistakes_together():
 
 @pytest.mark.parametrize(
     ("schedule", "transform"),
-    [("share", "DropPatches"), ("probability", "CropToRegion"), ("weights", "AskQuestions")],
+    [("share", "DropPatches"), ("probability", "CropToRegion"), ("task_weights", "AskQuestions")],
 )
 def test_a_schedule_that_no_transform_follows_is_told(schedule, transform):
     cfg = load_config(TINY)
@@ -436,8 +436,8 @@ def test_a_config_of_own_data_keeps_its_weights(tmp_path):
         ("model.head.weight", -1, "a finite number, at least 0"),
         ("model.head.weight", float("inf"), "a finite number, at least 0"),
         ("model.head.embed_dim", 0, "a whole number, at least 1"),
-        ("model.head.scale", "x", "a number above 0, at most 100"),
-        ("model.head.bias", float("nan"), "a finite number"),
+        ("model.head.logit_scale", "x", "a number above 0, at most 100"),
+        ("model.head.logit_bias", float("nan"), "a finite number"),
         ("model.head.chunk", 2.5, "a whole number, at least 1"),
         ("model.text_encoder.depth", "a", "a whole number, at least 1"),
         ("model.text_encoder.dim", 0, "a whole number, at least 1"),
@@ -565,7 +565,7 @@ def test_what_is_no_step_is_refused(steps, schedule, message):
 
 
 def test_shares_of_a_mixture_become_steps():
-    schedules = {"AskQuestions": {"weights": {"counting": {"begin": 0.5, "end": 1.0}}}}
+    schedules = {"AskQuestions": {"task_weights": {"counting": {"begin": 0.5, "end": 1.0}}}}
     cfg = Config({"schedules": schedules, "train_cfg": {"max_iters": 10}})
     resolve_shares(cfg)
     assert cfg.schedules.AskQuestions.task_weights.counting == {"begin": 5, "end": 10}

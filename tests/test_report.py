@@ -220,7 +220,7 @@ def config(folder: Path, *, report: bool, steps: int = 6) -> dict:
     return {
         "model": {
             "type": "MaskedDistillation",
-            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "hidden": 64}},
+            "backbone": {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "mlp_dim": 64}},
             "teacher": {"type": "RandomFeatureTeacher", "dim": 8},
             "head": {"type": "DistillationHead", "target_norm": "channel"},
         },
