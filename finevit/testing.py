@@ -14,16 +14,12 @@ from torch import nn
 
 from finevit.boxes import render
 from finevit.contracts import (
-    IGNORE_INDEX,
     PATCH,
     AlignmentLLM,
     Connector,
     Head,
     ImageBudget,
     ImageEncoder,
-    PackedDialogues,
-    PackedImages,
-    PackedTexts,
     Question,
     Record,
     ResolutionSchedule,
@@ -32,6 +28,7 @@ from finevit.contracts import (
     TextEncoder,
 )
 from finevit.packing.images import cu_seqlens, pack_images, select_images
+from finevit.packing.packs import IGNORE_INDEX, PackedDialogues, PackedImages, PackedTexts
 from finevit.tasks.task import Material, Task
 
 

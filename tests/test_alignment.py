@@ -8,9 +8,9 @@ import torch
 
 from finevit.config.loading import ConfigError, load_config
 from finevit.config.validation import check_config
-from finevit.contracts import IGNORE_INDEX, PackedDialogues
 from finevit.ops.patch_merge import cell_centres, merge_neighbours
 from finevit.packing.dialogues import answer_loss, attention_mask, packed, padded, prompts, rows, supervised
+from finevit.packing.packs import IGNORE_INDEX, PackedDialogues
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import check_alignment_llm, fill, random_dialogues, random_pack

@@ -12,12 +12,12 @@ from torch._dynamo.utils import counters
 from torch.autograd import gradcheck
 
 from finevit.backbones import FineViT
-from finevit.contracts import PackedImages
 from finevit.ops import attention
 from finevit.ops.attention import FEW, Pack, ragged_attention
 from finevit.ops.patches import patchify, snapped_size, unpatchify
 from finevit.ops.rope2d import rope_table, rotate
 from finevit.packing.images import pack_images
+from finevit.packing.packs import PackedImages
 from finevit.precision import float8_linears
 from finevit.testing import fill, random_pack
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from finevit.config.loading import load_config
 from finevit.config.validation import check_config
-from finevit.contracts import BadSample, ImageBudget, PackedTexts, Record, SampleRequest, Source
+from finevit.contracts import BadSample, ImageBudget, Record, SampleRequest, Source
 from finevit.datasets import JsonLines, NativeImages
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
 from finevit.datasets.transforms.caption_transforms import PickCaption, Tokenize, cleaned, fault, loops
@@ -27,6 +27,7 @@ from finevit.engine.hooks.captions_hook import CaptionHook, summary
 from finevit.hub.tokenizers import load_tokenizer
 from finevit.packing.collate import pack_samples
 from finevit.packing.images import check_whole
+from finevit.packing.packs import PackedTexts
 from finevit.packing.texts import pack_texts, printable
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS

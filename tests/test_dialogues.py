@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from finevit.boxes import parse
-from finevit.contracts import IGNORE_INDEX, IMAGE_TOKEN, BadSample, ImageBudget, Question, Record, Region, Source
+from finevit.contracts import BadSample, ImageBudget, Question, Record, Region, Source
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_length, check_tokenizer, summary
 from finevit.engine.skipped import LeftOut
 from finevit.hub.chat_templates import load_chat
 from finevit.packing.collate import pack_dialogues
+from finevit.packing.packs import IGNORE_INDEX, IMAGE_TOKEN
 from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
 from finevit.tasks import task as tasks

@@ -19,10 +19,10 @@ from sample_export_users import HF, TIMM
 from sample_exports import ARCH, CODE, READ, make_checkpoint
 
 from finevit.backbones import FineViT
-from finevit.contracts import PackedTexts
 from finevit.export.run import export
 from finevit.hub.tokenizers import load_backend, load_tokenizer
 from finevit.ops.patches import unpatchify
+from finevit.packing.packs import PackedTexts
 from finevit.packing.texts import pack_texts
 from finevit.testing import random_pack
 

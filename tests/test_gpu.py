@@ -7,9 +7,9 @@ import torch
 from sample_steps import model_and_batch
 
 from finevit.backbones import FineViT
-from finevit.contracts import PackedImages
 from finevit.ops import attention
 from finevit.ops.attention import path
+from finevit.packing.packs import PackedImages
 from finevit.testing import random_pack
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from finevit.contracts import PackedImages
 from finevit.export.imports import import_tower, load_tower, report, save
 from finevit.hub.weights import read_checkpoint
+from finevit.packing.packs import PackedImages
 from finevit.testing import fill, random_pack
 
 transformers = pytest.importorskip("transformers")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from finevit.contracts import PackedTexts
+from finevit.packing.packs import PackedTexts
 from finevit.registry import MODELS
 from finevit.stages.contrastive import ContrastiveLearning
 from finevit.testing import random_pack, random_texts

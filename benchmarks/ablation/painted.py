@@ -13,7 +13,8 @@ from torch import Tensor
 
 from finevit.backbones import FineViT
 from finevit.boxes import STYLES, Style, fault_of_box
-from finevit.contracts import PATCH, BadSample, EncoderOutput, PackedImages, Region
+from finevit.contracts import PATCH, BadSample, EncoderOutput, Region
+from finevit.packing.packs import PackedImages
 from finevit.registry import MODELS, TRANSFORMS
 from finevit.tasks.names import words
 

@@ -45,7 +45,7 @@ class Tokens(nn.Module):
 def finevit(size: Size, grids: Sequence[Grid]) -> Encoder:
     """Ours: a pack, with what the loader computes for it."""
     from finevit.backbones import FineViT
-    from finevit.contracts import PackedImages
+    from finevit.packing.packs import PackedImages
 
     model = FineViT(arch={name: value for name, value in size._asdict().items() if name != "patch"}, patch=size.patch)
     lengths = tuple(rows * cols for rows, cols in grids)

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from finevit.backbones.padding import Watch
 from finevit.backbones.whole import whole_maps
-from finevit.contracts import PATCH, EncoderOutput, ImageEncoder, PackedImages
+from finevit.contracts import PATCH, EncoderOutput, ImageEncoder
 from finevit.hub.exported import MARK
 from finevit.hub.origins import changes, mark, note, say, share, warn_if_frozen
 from finevit.hub.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
@@ -26,6 +26,7 @@ from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
 from finevit.packing.dense import pack_dense, unpack_dense, window_order
 from finevit.packing.images import check_whole
+from finevit.packing.packs import PackedImages
 from finevit.precision import float8_linears
 from finevit.registry import MODELS
 

@@ -9,10 +9,11 @@ from mmengine.model import BaseModule
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from finevit.contracts import MERGE, Connector, PackedImages
+from finevit.contracts import Connector
 from finevit.hub.origins import mark
-from finevit.ops.patch_merge import cell_centres, merge_neighbours
+from finevit.ops.patch_merge import MERGE, cell_centres, merge_neighbours
 from finevit.packing.images import check_whole
+from finevit.packing.packs import PackedImages
 from finevit.registry import MODELS
 
 FINEST = 16

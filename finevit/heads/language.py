@@ -5,8 +5,9 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from finevit.contracts import AlignmentLLM, Head, PackedDialogues
+from finevit.contracts import AlignmentLLM, Head
 from finevit.packing.dialogues import answer_loss, supervised
+from finevit.packing.packs import PackedDialogues
 from finevit.registry import MODELS
 
 

@@ -7,7 +7,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from finevit.contracts import MERGE
+MERGE = 2
+"""Side of the square of patches that becomes one visual token (paper, Stage III)."""
 
 
 def merge_neighbours(tokens: Float[Tensor, "patches dim"], shapes: Sequence[tuple[int, int]]) -> Float[Tensor, "visual four_dim"]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from finevit.contracts import IGNORE_INDEX, IMAGE_TOKEN, PackedDialogues
 from finevit.packing.images import cu_seqlens, pack_images
+from finevit.packing.packs import IGNORE_INDEX, IMAGE_TOKEN, PackedDialogues
 from finevit.packing.texts import pack_texts
 from finevit.registry import FUNCTIONS
 
@@ -38,7 +38,7 @@ def pack_samples(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
 
 @FUNCTIONS.register_module()
 def pack_dialogues(samples: Sequence[dict], *, keys: Sequence[str] = ()) -> dict:
-    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.contracts.PackedDialogues`)."""
+    """The collate function of Stage III: ``pack_samples`` with ``dialogues`` (:class:`~finevit.packing.packs.PackedDialogues`)."""
     batch = pack_samples(samples, keys=keys)
     parts = [sample["dialogue"] for sample in samples]
     tokens, labels, position_ids, segment_ids = (torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True))

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
-from finevit.contracts import PackedImages
+from finevit.packing.packs import PackedImages
 
 
 def content_sizes(images: Tensor) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from finevit.contracts import IGNORE_INDEX, PackedDialogues
+from finevit.packing.packs import IGNORE_INDEX, PackedDialogues
 
 
 def rows(seqlens: Sequence[int]) -> list[list[int]]:

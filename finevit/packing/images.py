@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from finevit.contracts import PackedImages
+from finevit.packing.packs import PackedImages
 
 
 def cu_seqlens(seqlens: Sequence[int], device: torch.device | str = "cpu") -> Int[Tensor, " starts"]:
@@ -19,7 +19,7 @@ def cu_seqlens(seqlens: Sequence[int], device: torch.device | str = "cpu") -> In
 def pack_images(
     patches: Sequence[np.ndarray], shapes: Sequence[tuple[int, int]], positions: Sequence[np.ndarray] | None = None
 ) -> PackedImages:
-    """Images as ``uint8 [rows * cols, pixels]`` and their grids -> one :class:`~finevit.contracts.PackedImages`.
+    """Images as ``uint8 [rows * cols, pixels]`` and their grids -> one :class:`~finevit.packing.packs.PackedImages`.
 
     Where patches were dropped, ``positions`` are row and column of those that are left, ``[kept, 2]`` per image.
     """

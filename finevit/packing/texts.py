@@ -6,8 +6,8 @@ from itertools import chain
 import numpy as np
 import torch
 
-from finevit.contracts import PackedTexts
 from finevit.packing.images import cu_seqlens
+from finevit.packing.packs import PackedTexts
 
 _SPOILT: dict[int, str | None] = {
     **{code: None for code in (*range(32), *range(127, 160)) if not chr(code).isspace()},
@@ -17,7 +17,7 @@ _SPOILT: dict[int, str | None] = {
 
 
 def pack_texts(ids: Sequence[Sequence[int]], max_seq_len: int) -> PackedTexts:
-    """Token ids of texts, at most ``max_seq_len`` each -> one :class:`~finevit.contracts.PackedTexts`."""
+    """Token ids of texts, at most ``max_seq_len`` each -> one :class:`~finevit.packing.packs.PackedTexts`."""
     seqlens = tuple(len(text) for text in ids)
     longest = max(seqlens, default=0)
     assert longest <= max_seq_len, f"a text of {longest} tokens, where at most {max_seq_len} were asked for"

@@ -8,8 +8,9 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from finevit.contracts import EncoderOutput, Head, PackedImages, PackedTexts, TextEncoder
+from finevit.contracts import EncoderOutput, Head, TextEncoder
 from finevit.packing.images import split_images
+from finevit.packing.packs import PackedImages, PackedTexts
 from finevit.packing.texts import split_texts
 from finevit.registry import MODELS
 from finevit.stages.base import Stage, build_part

@@ -7,8 +7,9 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from finevit.contracts import IMAGE_TOKEN, AlignmentLLM, Connector, EncoderOutput, Head, PackedDialogues, PackedImages
+from finevit.contracts import AlignmentLLM, Connector, EncoderOutput, Head
 from finevit.packing.dialogues import prompts
+from finevit.packing.packs import IMAGE_TOKEN, PackedDialogues, PackedImages
 from finevit.registry import MODELS
 from finevit.stages.base import Stage, build_part
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from finevit.contracts import EncoderOutput, Head, PackedImages, Teacher
+from finevit.contracts import EncoderOutput, Head, Teacher
 from finevit.ops.masking import random_mask
 from finevit.ops.patches import unpatchify
 from finevit.packing.images import check_whole, keep_patches, repeat_images
+from finevit.packing.packs import PackedImages
 from finevit.registry import MODELS
 from finevit.signatures import Fraction
 from finevit.stages.base import Stage, build_part

@@ -7,10 +7,11 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from finevit.contracts import PackedTexts, TextEncoder
+from finevit.contracts import TextEncoder
 from finevit.hub.locate import find_model, first_line
 from finevit.hub.origins import mark, note, say
 from finevit.hub.tokenizers import load_tokenizer
+from finevit.packing.packs import PackedTexts
 from finevit.registry import MODELS
 
 POOLED = {"clip_text_model": "CLIPTextModel", "siglip_text_model": "SiglipTextModel", "siglip2_text_model": "Siglip2TextModel"}

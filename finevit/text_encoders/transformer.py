@@ -8,12 +8,13 @@ from mmengine.model import BaseModule
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from finevit.contracts import PackedTexts, TextEncoder
+from finevit.contracts import TextEncoder
 from finevit.hub.origins import mark
 from finevit.hub.tokenizers import load_tokenizer
 from finevit.layers import Block, Pool, make_pool
 from finevit.ops.attention import Pack
 from finevit.ops.rope2d import rope_table
+from finevit.packing.packs import PackedTexts
 from finevit.registry import MODELS
 
 HEADS, THETA = 3, 1000.0

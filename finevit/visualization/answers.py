@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from finevit.boxes import Box, parse
-from finevit.contracts import PackedImages, Question
+from finevit.contracts import Question
 from finevit.evaluation.local import iou
 from finevit.ops.patches import unpatchify
+from finevit.packing.packs import PackedImages
 from finevit.tasks.task import Task, task_of
 from finevit.visualization.gallery import jpeg
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from finevit.contracts import PackedImages
 from finevit.ops.patches import unpatchify
+from finevit.packing.packs import PackedImages
 from finevit.visualization.pca import ColourBasis, colour_basis, colour_maps
 from finevit.visualization.report import Section, fragment
 

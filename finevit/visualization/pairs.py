@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from finevit.contracts import PackedImages
 from finevit.evaluation.retrieval import ranks
 from finevit.ops.patches import unpatchify
+from finevit.packing.packs import PackedImages
 from finevit.visualization.gallery import jpeg
 
 POOL = 512

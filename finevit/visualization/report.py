@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
+from finevit.packing.packs import PackedImages
 from finevit.storage.durable import write_file
 
 if TYPE_CHECKING:

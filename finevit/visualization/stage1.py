@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
+from finevit.packing.packs import PackedImages
 from finevit.registry import REPORT_PAGES
 from finevit.visualization import gallery
 from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run

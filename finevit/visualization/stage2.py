@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finevit.contracts import PackedImages
 from finevit.evaluation.results import Results
 from finevit.evaluation.retrieval import by_length
+from finevit.packing.packs import PackedImages
 from finevit.registry import REPORT_PAGES
 from finevit.visualization import pairs
 from finevit.visualization.pairs import View, places

@@ -7,12 +7,13 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from finevit.contracts import AlignmentLLM, PackedDialogues
+from finevit.contracts import AlignmentLLM
 from finevit.hub.chat_templates import load_chat
 from finevit.hub.locate import find_model, first_line
 from finevit.hub.origins import mark, note, say
 from finevit.hub.tokenizers import load_backend
 from finevit.packing.dialogues import attention_mask, packed, padded
+from finevit.packing.packs import PackedDialogues
 from finevit.suggest import did_you_mean
 
 from .probe import check_layers, check_segments, check_text

@@ -8,11 +8,12 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from finevit.contracts import AlignmentLLM, PackedDialogues
+from finevit.contracts import AlignmentLLM
 from finevit.hub.chat_templates import load_chat
 from finevit.hub.origins import mark
 from finevit.ops.rope2d import rope_table, rotate
 from finevit.packing.dialogues import attention_mask, packed, padded
+from finevit.packing.packs import PackedDialogues
 
 Cache = list[tuple[Tensor, Tensor]]
 """Keys and values of each block, ``[batch, heads, positions, dim]``."""

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finevit.contracts import IGNORE_INDEX, AlignmentLLM, PackedDialogues
+from finevit.contracts import AlignmentLLM
 from finevit.hub.locate import first_line
 from finevit.packing.images import cu_seqlens
+from finevit.packing.packs import IGNORE_INDEX, PackedDialogues
 
 READABLE = ("full_attention", "sliding_attention")
 """Kinds of layers whose attention takes a mask of who reads whom."""

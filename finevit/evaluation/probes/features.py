@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from finevit.boxes import fault_of_box
-from finevit.contracts import BadSample, ImageBudget, PackedImages, Region, Source
+from finevit.contracts import BadSample, ImageBudget, Region, Source
 from finevit.datasets.decoding.images import decode
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.datasets.worker_board import at
@@ -19,6 +19,7 @@ from finevit.engine.hooks.loader_watch_hook import watched
 from finevit.evaluation.probes.encoder import Encoder
 from finevit.ops.stateless_shuffle import shuffled
 from finevit.packing.images import pack_images
+from finevit.packing.packs import PackedImages
 from finevit.precision import bfloat16_helps
 
 BLOCKS = 4
