@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from forked import forked
+from forked import Forked, forked
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from PIL import Image
@@ -31,6 +30,7 @@ from finevit.storage.places import check_writable
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"-?\d+\.\d{4}"
+REPORT = 'dict(type="ReportHook", images=2),'
 CONFIG = f"""
 _base_ = ["{ROOT}/configs/_base_/runtime.py", "{ROOT}/configs/_base_/embedded_scenes.py"]
 model = dict(
@@ -57,7 +57,7 @@ custom_hooks = [
     dict(type="BadSamplesHook"),
     dict(type="ExactResumeHook"),
     dict(type="ScheduleHook", schedules=dict(mask_ratio=dict(type="Linear", begin_value=0.5, end_value=0.75, end=10))),
-    dict(type="ReportHook", images=2),
+    {REPORT}
 ]
 """
 
@@ -69,29 +69,37 @@ def config(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def plain(config) -> Path:
+    """The same without a report, which takes as long as all else of so short a run."""
+    path = config.parent / "plain" / config.name
+    path.parent.mkdir()
+    path.write_text(CONFIG.replace(REPORT, ""))
+    return path
+
+
 def command(config: Path, work_dir: Path, *arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "tools/train.py"), str(config), "--work-dir", str(work_dir), *arguments]
 
 
-def start(config: Path, work_dir: Path, *arguments: str) -> subprocess.Popen:
-    """A run in a process of its own."""
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as those that are forked: the number of threads is part of the last bits
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command(config, work_dir, *arguments), cwd=ROOT, env=one_thread, **pipes)
+@pytest.fixture(scope="module")
+def runs() -> Iterator[Forked]:
+    """Runs without the seconds of a start."""
+    with forked() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory) -> Iterator[Callable[..., str]]:
-    """Runs to the end, without the seconds of a start; what it printed."""
+def train(runs, tmp_path_factory) -> Callable[..., str]:
+    """Runs to the end; what it printed."""
     log = tmp_path_factory.mktemp("logs") / "log"
-    with forked() as runs:
 
-        def trained(config: Path, work_dir: Path, *arguments: str, ok: bool = True) -> str:
-            status, output = runs.run("train", *command(config, work_dir, *arguments)[2:], log=log, seconds=300)
-            assert (status == 0) == ok, output[-3000:]
-            return output
+    def trained(config: Path, work_dir: Path, *arguments: str, ok: bool = True) -> str:
+        status, output = runs.run("train", *command(config, work_dir, *arguments)[2:], log=log, seconds=300)
+        assert (status == 0) == ok, output[-3000:]
+        return output
 
-        yield trained
+    return trained
 
 
 def losses(work_dir: Path) -> dict[int, float]:
@@ -110,12 +118,13 @@ def weights(work_dir: Path, iteration: int) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory) -> tuple[Path, str]:
-    """An uninterrupted run, and what it printed."""
+    """An uninterrupted run in a process of its own, and what it printed."""
     work_dir = tmp_path_factory.mktemp("whole")
-    process = start(config, work_dir)
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output[-3000:]
-    return work_dir, output
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as those that are forked: the number of threads is part of the last bits
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(command(config, work_dir), cwd=ROOT, env=one_thread, timeout=300, **pipes)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return work_dir, done.stdout
 
 
 def test_a_run_says_what_it_does_and_leaves_a_report(whole):
@@ -167,52 +176,49 @@ def test_checkpoints_hold_the_student_alone_and_what_made_it(whole):
     assert [plugin["name"] for plugin in checkpoint["message_hub"]["runtime_info"]["plugins"]] == ["bundled"]
 
 
-def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(train, config, whole, tmp_path):
-    process = start(config, tmp_path)
-    deadline = time.monotonic() + 200
-    while max(losses(tmp_path), default=0) < 6 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    killed_at = max(losses(tmp_path))
-    output = train(config, tmp_path, "--resume", "--cfg-options", "train_dataloader.num_workers=2")
-    if killed_at < 12:
-        assert re.search(r"Resuming at iteration (4|8)", output)
+def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(runs, train, plain, whole, tmp_path):
+    """Killed while it writes the checkpoint of step 8."""
+    kill = (r"/iter_8\.pth", ["sh", "-c", "kill -KILL $PPID"])
+    code, output = runs.run("train", *command(plain, tmp_path)[2:], log=tmp_path / "log", seconds=200, at=kill)
+    assert code == -signal.SIGKILL, output[-3000:]
+    assert max(losses(tmp_path)) in (7, 8)
+    output = train(plain, tmp_path, "--resume", "--cfg-options", "train_dataloader.num_workers=2")
+    assert "Resuming at iteration 4" in output
     assert losses(tmp_path) == losses(whole[0])
     assert len(losses(tmp_path)) == 12
     for name, value in weights(whole[0], 12).items():
         assert torch.equal(value, weights(tmp_path, 12)[name]), name
 
 
-def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(train, config, whole, tmp_path):
+def test_a_resume_without_a_checkpoint_is_told_and_starts_from_load_from(train, plain, whole, tmp_path):
     weights_of = str(whole[0] / "iter_12.pth")
-    output = train(config, tmp_path, "--resume", "--cfg-options", f"load_from={weights_of}", "train_cfg.max_iters=1")
+    output = train(plain, tmp_path, "--resume", "--cfg-options", f"load_from={weights_of}", "train_cfg.max_iters=1")
     assert f"WARNING - --resume: {str(tmp_path)!r} holds no checkpoint; the run starts anew, at step 0, from the weights" in output
     assert re.search(r"load_from: taken over: mask_token, backbone, head; (\d+) of \1 tensors, from ", output)
     assert "Resuming" not in output
 
 
-def test_a_resume_that_cannot_be_exact_is_refused(train, config, whole, tmp_path):
+def test_a_resume_that_cannot_be_exact_is_refused(train, plain, whole, tmp_path):
     checkpoint = str(whole[0] / "iter_8.pth")
-    output = train(config, tmp_path, "--resume", checkpoint, "--cfg-options", "train_dataloader.batch_size=2", ok=False)
+    output = train(plain, tmp_path, "--resume", checkpoint, "--cfg-options", "train_dataloader.batch_size=2", ok=False)
     assert "global batch size: 4 then, 2 now" in output
     assert "Traceback" not in output
 
 
-def test_accumulation_learns_and_guards_its_checkpoints(train, config, tmp_path):
-    output = train(config, tmp_path, "--amp", "--cfg-options", "optim_wrapper.accumulative_counts=2", "train_cfg.max_iters=4")
+def test_accumulation_learns_and_guards_its_checkpoints(train, plain, tmp_path):
+    output = train(plain, tmp_path, "--amp", "--cfg-options", "optim_wrapper.accumulative_counts=2", "train_cfg.max_iters=4")
     assert "Iter(train) [4/4]" in output
-    refused = train(config, tmp_path / "b", "--cfg-options", "optim_wrapper.accumulative_counts=3", ok=False)
+    refused = train(plain, tmp_path / "b", "--cfg-options", "optim_wrapper.accumulative_counts=3", ok=False)
     assert "default_hooks.checkpoint.interval: 4 must be a multiple of optim_wrapper.accumulative_counts, which is 3" in refused
 
 
-def test_layer_wise_decay(train, config, tmp_path):
+def test_layer_wise_decay(train, plain, tmp_path):
     options = (
         "optim_wrapper.optimizer.weight_decay=0.05",
         "optim_wrapper.constructor=mmpretrain.LearningRateDecayOptimWrapperConstructor",
         "optim_wrapper.paramwise_cfg.layer_decay_rate=0.5",
     )
-    train(config, tmp_path, "--cfg-options", "train_cfg.max_iters=1", *options)
+    train(plain, tmp_path, "--cfg-options", "train_cfg.max_iters=1", *options)
     groups = torch.load(tmp_path / "iter_1.pth", weights_only=False)["optimizer"]["param_groups"]
     assert {round(group["initial_lr"] / 1e-3, 4) for group in groups} == {1.0, 0.5, 0.25, 0.125}
 
@@ -243,9 +249,9 @@ def folder(path: Path, *, good: int, bad: int) -> Path:
     return path
 
 
-def test_a_folder_of_bad_images_is_told_without_a_traceback(train, config, tmp_path):
+def test_a_folder_of_bad_images_is_told_without_a_traceback(train, plain, tmp_path):
     root = folder(tmp_path / "images", good=0, bad=4)
-    output = train(config, tmp_path / "run", "--cfg-options", f"data_root={root}", ok=False)
+    output = train(plain, tmp_path / "run", "--cfg-options", f"data_root={root}", ok=False)
     assert "error: 20 samples in a row cannot be used" in output
     assert "Traceback" not in output
 
@@ -357,13 +363,13 @@ def test_what_bad_samples_may_be_is_checked(settings, said):
         BadSamplesHook(**settings)
 
 
-def test_a_captions_file_of_broken_entries_stops_before_the_first_step(train, config, tmp_path):
+def test_a_captions_file_of_broken_entries_stops_before_the_first_step(train, plain, tmp_path):
     root = folder(tmp_path / "images", good=5, bad=0)
     names = sorted(path.name for path in root.iterdir())
     lines = [json.dumps({"image": name, "id": "a" if index < 2 else name}) for index, name in enumerate(names)]
     (root / "captions.jsonl").write_text("\n".join([*lines, "{broken", '{"image": 3}']))
     options = ["--cfg-options", f"data_root={root / 'captions.jsonl'}", "train_cfg.max_iters=2"]
-    output = train(config, tmp_path / "run", *options, ok=False)
+    output = train(plain, tmp_path / "run", *options, ok=False)
     assert "error: 3 of 7 entries were left out, more than the share of 10%" in output
     for what in ("captions.jsonl line 2: id 'a' was in captions.jsonl line 1", "captions.jsonl line 6", "captions.jsonl line 7"):
         assert what in output
@@ -383,13 +389,13 @@ def test_a_checkpoint_of_no_use_is_refused(tmp_path):
         check_resumable(str(tmp_path))
 
 
-def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(train, config, whole, tmp_path):
+def test_a_new_run_moves_what_another_left_aside_and_may_begin_with_it(train, plain, whole, tmp_path):
     shutil.copytree(whole[0], tmp_path / "run")
     begin = tmp_path / "run/iter_12.pth"
     (tmp_path / "run/plan.json").write_text("{}")
     (tmp_path / "run/notes.txt").write_text("mine")
     held = {path.name for path in (tmp_path / "run").iterdir()}
-    output = train(config, tmp_path / "run", "--cfg-options", f"load_from={begin}", "train_cfg.max_iters=1")
+    output = train(plain, tmp_path / "run", "--cfg-options", f"load_from={begin}", "train_cfg.max_iters=1")
     (aside,) = (tmp_path / "run").glob("before_*")
     assert f"{tmp_path / 'run'} held files of an earlier run; they are now in {aside}: " in output
     assert {path.name for path in aside.iterdir()} == held - {"plan.json", "notes.txt", "small.py", ".in_use"}
