@@ -4,10 +4,12 @@ Exact after a restart, with any number of workers, and with any number of ranks 
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 from mmengine.dist import get_dist_info
+from pydantic import PositiveInt
 from torch.utils.data import Sampler
 
 from finevit.contracts import ImageBudget, ResolutionSchedule, SampleRequest
@@ -75,15 +77,11 @@ class NativeBatchSampler(Sampler[list[SampleRequest]]):
         self,
         *,
         sampler: StatelessSampler,
-        batch_size: int,
+        batch_size: PositiveInt,
         resolution: dict,
         schedules: dict[str, dict | None] | None = None,
-        balance: int = 0,
+        balance: Annotated[int, Ge(0), "a whole number of images (0: as they come)"] = 0,
     ) -> None:
-        if not isinstance(balance, int) or isinstance(balance, bool) or balance < 0:
-            raise ValueError(f"batch_sampler.balance={balance!r}: give a whole number of images, or 0 to take them as they come")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"train_dataloader.batch_size={batch_size!r}: give a whole number of images, at least 1")
         self.sampler, self.batch_size = sampler, batch_size
         self.resolution = build_schedule("batch_sampler.resolution", resolution)
         if not isinstance(self.resolution, ResolutionSchedule):
