@@ -546,7 +546,7 @@ def about_to_train(length: dict | None, *, tokenizer: str = "scenes", **encoder:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"length": None}, "Tokenize.max_seq_len is not set, but captions are tokenised"),
+        ({"length": None}, "Tokenize.max_seq_len is not set, the most tokens of a caption: give a number, at most"),
         ({"length": {"type": "Constant", "value": 1}}, "max_seq_len is 1 at step 0: 'scenes' needs 2 tokens at least"),
         (
             {"length": {"type": "Milestones", "milestones": [(0, 64), (83, 300), (84, 64)]}},

@@ -10,7 +10,7 @@ import pytest
 from finevit.boxes import parse
 from finevit.contracts import BadSample, ImageBudget, Question, Record, Region, Source
 from finevit.datasets.samplers import NativeBatchSampler
-from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_length, check_tokenizer, summary
+from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_tokenizer, check_training, summary
 from finevit.engine.skipped import LeftOut
 from finevit.hub.chat_templates import load_chat
 from finevit.packing.collate import pack_dialogues
@@ -595,13 +595,13 @@ def test_a_run_tells_what_it_asked_and_left_out():
 
 def test_what_the_language_model_cannot_read_is_refused_before_the_run():
     llm = MODELS.build({"type": "PlainLLM", "depth": 1, "dim": 16, "heads": 2, "context": 128})
-    check_length(10, 128, llm)
+    check_training(10, 128, llm)
     with pytest.raises(
         ValueError, match=r"max_seq_len is 129 at step 10, but the language model reads 128 positions; end the schedule"
     ):
-        check_length(10, 129, llm)
+        check_training(10, 129, llm)
     with pytest.raises(ValueError, match=r"max_seq_len is not set, the most tokens of a dialogue"):
-        check_length(0, 0, llm)
+        check_training(0, 0, llm)
     check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes-chat"}), llm)
     with pytest.raises(ValueError, match=r"tokenizer='scenes', but the language model's is 'scenes-chat'; leave out"):
         check_tokenizer(TRANSFORMS.build({"type": "TokenizeDialogue", "tokenizer": "scenes"}), llm)

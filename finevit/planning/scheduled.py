@@ -46,6 +46,22 @@ def transforms_over(loader: DataLoader, steps: int) -> dict[int, list[Any]]:
     return {step: dataset.transforms_at(batches.values(step)) for step in turns(batches.schedules.values(), steps)}
 
 
+def check_length(
+    setting: str, length: int, what: str, *, reads: tuple[str, int, str], remedy: str, step: int | None = None
+) -> None:
+    """``ValueError`` for a length of ``what``, set or at a ``step`` of the training, that is not set or more than the model reads.
+
+    ``reads`` is the part of the model, the most that it reads, and the unit of that.
+    """
+    part, context, unit = reads
+    if not length:
+        schedule = "" if step is None else ", or a schedule in train_dataloader.batch_sampler.schedules"
+        raise ValueError(f"{setting} is not set, the most tokens of {what}: give a number, at most {context}{schedule}")
+    if length > context:
+        at = "" if step is None else f" at step {step}"
+        raise ValueError(f"{setting} is {length}{at}, but the {part} reads {context} {unit}; {remedy}")
+
+
 def check_schedules(runner: Runner) -> None:
     """``ValueError`` for a value of the batch sampler or of a ``ScheduleHook``, at any step of the run, that cannot be used."""
     batches, hooks = runner.train_dataloader.batch_sampler, schedule_hooks(runner)

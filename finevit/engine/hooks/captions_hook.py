@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from finevit.console import say
 from finevit.contracts import TextEncoder
 from finevit.hub.tokenizers import Tokenizer
-from finevit.planning.scheduled import transforms_over
+from finevit.planning.scheduled import check_length, transforms_over
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 
@@ -32,7 +32,7 @@ class CaptionHook(Hook):
             for transform in transforms:
                 if isinstance(tokenizer := getattr(transform, "tokenizer", None), Tokenizer):
                     check_vocabulary(tokenizer, encoder)
-                    check_length(step, getattr(transform, "max_seq_len", None) or loader.dataset.max_seq_len, tokenizer, encoder)
+                    check_captions(step, getattr(transform, "max_seq_len", None) or loader.dataset.max_seq_len, tokenizer, encoder)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         if not data_batch or "texts" not in data_batch:
@@ -51,21 +51,13 @@ class CaptionHook(Hook):
             say(summary(totals, limits), runner.logger)
 
 
-def check_length(step: int, length: int, tokenizer: Tokenizer, encoder: TextEncoder) -> None:
+def check_captions(step: int, length: int, tokenizer: Tokenizer, encoder: TextEncoder) -> None:
     """``ValueError`` for a length of captions that is too short for the tokenizer or too long for the text encoder."""
     setting = "Tokenize.max_seq_len"
-    if not length:
-        raise ValueError(
-            f"{setting} is not set, but captions are tokenised: give a number, or a schedule in "
-            "train_dataloader.batch_sampler.schedules"
-        )
+    remedy = f"set model.text_encoder.context={length}, or end the schedule at {encoder.context}"
+    check_length(setting, length, "a caption", reads=("text encoder", encoder.context, "tokens"), remedy=remedy, step=step)
     if length < tokenizer.least:
         raise ValueError(f"{setting} is {length} at step {step}: {tokenizer.name!r} needs {tokenizer.least} tokens at least")
-    if length > encoder.context:
-        raise ValueError(
-            f"{setting} is {length} at step {step}, but the text encoder reads {encoder.context} tokens; "
-            f"set model.text_encoder.context={length}, or end the schedule at {encoder.context}"
-        )
 
 
 def check_vocabulary(tokenizer: Tokenizer, encoder: TextEncoder) -> None:

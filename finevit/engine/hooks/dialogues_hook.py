@@ -12,7 +12,7 @@ from finevit.console import say
 from finevit.contracts import AlignmentLLM
 from finevit.datasets.transforms.dialogue_transforms import TokenizeDialogue
 from finevit.planning.askable import check_asked
-from finevit.planning.scheduled import transforms_over
+from finevit.planning.scheduled import check_length, transforms_over
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 
@@ -33,7 +33,7 @@ class DialogueHook(Hook):
         loader = runner.train_dataloader
         for step, transforms in transforms_over(loader, runner.max_iters).items():
             for transform in _tokenizing(transforms):
-                check_length(step, transform.max_seq_len or loader.dataset.max_seq_len, llm)
+                check_training(step, transform.max_seq_len or loader.dataset.max_seq_len, llm)
                 check_tokenizer(transform, llm)
         check_asked("train_dataloader", loader, steps=runner.max_iters)
         if runner.val_loop is not None:  # not only when the training has come to it
@@ -64,19 +64,11 @@ class DialogueHook(Hook):
             say(summary(totals), runner.logger)
 
 
-def check_length(step: int, length: int, llm: AlignmentLLM) -> None:
+def check_training(step: int, length: int, llm: AlignmentLLM) -> None:
     """``ValueError`` for a length of the training's dialogues that is not set or too long for the language model."""
-    setting = "TokenizeDialogue.max_seq_len"
-    if not length:
-        raise ValueError(
-            f"{setting} is not set, the most tokens of a dialogue: give a number, or a schedule in "
-            "train_dataloader.batch_sampler.schedules"
-        )
-    if length > llm.context:
-        raise ValueError(
-            f"{setting} is {length} at step {step}, but the language model reads {llm.context} positions; "
-            f"end the schedule at {llm.context}, or take a model of a longer context"
-        )
+    remedy = f"end the schedule at {llm.context}, or take a model of a longer context"
+    reads = ("language model", llm.context, "positions")
+    check_length("TokenizeDialogue.max_seq_len", length, "a dialogue", reads=reads, remedy=remedy, step=step)
 
 
 def check_evaluation(loader: str, dataset: Any, llm: AlignmentLLM) -> None:
@@ -86,13 +78,8 @@ def check_evaluation(loader: str, dataset: Any, llm: AlignmentLLM) -> None:
         own, setting = transform.max_seq_len, f"{loader}.dataset.max_seq_len"
         length, setting = (own, f"TokenizeDialogue.max_seq_len of {loader}.dataset") if own else (dataset.max_seq_len, setting)
         setting += " (where not given, val_dataloader's)" if loader == "test_dataloader" else ""
-        if not length:
-            raise ValueError(f"{setting} is not set, the most tokens of image and question; give a number, at most {llm.context}")
-        if length > llm.context:
-            raise ValueError(
-                f"{setting} is {length}, but the language model reads {llm.context} positions; "
-                f"set at most {llm.context}, or take a model of a longer context"
-            )
+        remedy = f"set at most {llm.context}, or take a model of a longer context"
+        check_length(setting, length, "image and question", reads=("language model", llm.context, "positions"), remedy=remedy)
 
 
 def check_tokenizer(transform: TokenizeDialogue, llm: AlignmentLLM) -> None:
