@@ -5,7 +5,7 @@ it meets the scope. ``locations`` are imported at the first look-up, so importin
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -89,6 +89,12 @@ TASKS = Enforcing("task", scope="finevit", locations=_modules("tasks"))
 
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
+
+
+def kind_of(part: Any) -> str:
+    """The name of a component without its package: what its config says, or what its class is called; "" where there is none."""
+    kind = (part or {}).get("type") if isinstance(part, Mapping | None) else type(part)
+    return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
 
 
 def build_schedule(setting: str, config: Any) -> Callable[[int], Any]:

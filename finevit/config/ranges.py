@@ -13,7 +13,7 @@ from mmengine.runner import Priority
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from finevit.datasets.schedules import schedulable, unfit
-from finevit.registry import TRANSFORMS
+from finevit.registry import TRANSFORMS, kind_of
 from finevit.signatures import wrong_value
 
 
@@ -108,8 +108,8 @@ def unfit_schedules(cfg: dict) -> list[str]:
     errors = []
     for loader in [name for name in cfg if name.endswith("_dataloader") and isinstance(cfg[name], dict)]:
         sampler, dataset = (cfg[loader].get(name) or {} for name in ("batch_sampler", "dataset"))
-        kinds = [transform["type"] for transform in dataset.get("transforms") or ()] if sampler.get("schedules") else ()
-        transforms = {str(kind).rpartition(".")[2]: schedulable(TRANSFORMS.get(kind)) for kind in kinds}
+        steps = dataset.get("transforms") or () if sampler.get("schedules") else ()
+        transforms = {kind_of(step): schedulable(TRANSFORMS.get(step["type"])) for step in steps}
         for name, problem in unfit(sampler.get("schedules") or {}, transforms):
             errors.append(f"{loader}.batch_sampler.schedules.{name} {problem.replace('dataset.', f'{loader}.dataset.')}")
     return errors

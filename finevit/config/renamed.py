@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.logging import print_log
 
 from finevit.config.options import ConfigError
+from finevit.registry import kind_of
 
 
 class Renamed(NamedTuple):
@@ -106,13 +107,9 @@ def option_of_today(settings: Any, name: str, options: Collection[str]) -> str:
 
 def _fits(row: Renamed, path: str, node: dict) -> bool:
     """Whether a row is about this part of a config."""
-    if not fnmatchcase(path, row.where) and _kind(node) != row.where:
+    if not fnmatchcase(path, row.where) and kind_of(node) != row.where:
         return False
-    return not row.beside or any(_kind(part) == row.beside for _, part in _dicts("", node))
-
-
-def _kind(node: dict) -> str:
-    return str(node.get("type")).rpartition(".")[2]
+    return not row.beside or any(kind_of(part) == row.beside for _, part in _dicts("", node))
 
 
 def _dicts(path: str, node: Any) -> Iterator[tuple[str, dict]]:

@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS
 from mmengine.runner import Runner
 
 from finevit.config.schema import registered, scoped
+from finevit.registry import kind_of
 
 OF_CONSTRUCTOR = ("optimizer", "constructor", "paramwise_cfg")
 """Settings of an optimiser wrapper that MMEngine takes out."""
@@ -52,7 +53,7 @@ def try_optimizer(cfg: Mapping[str, Any]) -> None:
     wrapper = cfg.get("optim_wrapper")
     if not isinstance(wrapper, Mapping) or not isinstance(wrapper.get("optimizer"), Mapping) or wrapper.get("constructor"):
         return
-    if any(str(part.get("type")).rpartition(".")[2].startswith(WHOLE) for part in (wrapper, wrapper["optimizer"])):
+    if any(kind_of(part).startswith(WHOLE) for part in (wrapper, wrapper["optimizer"])):
         return
     parameter = torch.nn.Parameter(torch.zeros(2, 2, device=get_device()))
     optimizer = OPTIMIZERS.build(dict(wrapper["optimizer"]), default_args={"params": [parameter]})

@@ -32,7 +32,7 @@ from finevit.config.schema import (
     scoped,
     slot_of,
 )
-from finevit.registry import REGISTRIES
+from finevit.registry import REGISTRIES, kind_of
 from finevit.signatures import is_enforced, wrong_values
 from finevit.suggest import did_you_mean, missing
 
@@ -217,9 +217,7 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
     if not strict and _package(component) not in STRICT[:2]:
         return []
     takes, (given, extra) = arguments(component), (slot.given, slot.extra) if slot else ((), ())
-    kind, choices = value.get("type"), takes.names - set(given)
-    name = kind.rpartition(".")[2] if isinstance(kind, str) else getattr(component, "__name__", str(component))
-    errors = []
+    name, choices, errors = kind_of(value) or getattr(component, "__name__", str(component)), takes.names - set(given), []
     for key in () if takes.open else sorted(set(value) - RESERVED - takes.names - set(extra)):
         hint = did_you_mean(key, choices) or f"; it takes {_list(choices) or 'none'}"
         errors.append(f"{path}.{key}: {name} has no argument {key!r}{hint}")

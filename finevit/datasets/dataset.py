@@ -1,7 +1,7 @@
 """The dataset: a source of records and a chain of transforms become samples for the collate function."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudge
 from finevit.ops.patches import snapped_size
 from finevit.ops.stateless_shuffle import seed_of, shuffled
 from finevit.packing.texts import printable
-from finevit.registry import DATASETS
+from finevit.registry import DATASETS, kind_of
 
 RETRIES = 20
 """How many unusable records in a row are passed over before the run stops; of fewer records, all."""
@@ -29,18 +29,12 @@ PIXELS = 256 * 256
 """Area in pixels of images for which nothing else is asked."""
 
 
-def _name(transform: dict | Callable) -> str:
-    """The name of a transform in schedules: its registered one, without a scope."""
-    kind = transform["type"] if isinstance(transform, dict) else type(transform)
-    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
-
-
 def _with(config: Any, built: Any, values: Mapping[str, object]) -> Any:
     """A transform with other values of some arguments; ``ValueError`` where its config is not known."""
     if not values:
         return built
     if not isinstance(config, dict):
-        raise ValueError(f"dataset.transforms: {_name(config)} is scheduled; give its config, a dict, instead of the transform")
+        raise ValueError(f"dataset.transforms: {kind_of(config)} is scheduled; give its config, a dict, instead of the transform")
     return type(built)(**{**{key: value for key, value in config.items() if key not in ("type", "_scope_")}, **values})
 
 
@@ -85,11 +79,11 @@ class NativeImages(Dataset):
     @cached_property
     def schedulable(self) -> dict[str, dict[str, bool]]:
         """Name of each transform -> the arguments that may be scheduled, and whether these take whole numbers alone."""
-        return {_name(config): schedulable(type(built)) for config, built in self._steps()}
+        return {kind_of(config): schedulable(type(built)) for config, built in self._steps()}
 
     def transforms_at(self, scheduled: Mapping[str, Mapping[str, object]]) -> list[Any]:
         """The transforms with the scheduled values (name -> argument -> value) in place of what the config says."""
-        return [_with(config, built, scheduled.get(_name(config), {})) for config, built in self._steps()]
+        return [_with(config, built, scheduled.get(kind_of(config), {})) for config, built in self._steps()]
 
     def _chain(self, scheduled: Mapping) -> Compose:
         """The transforms of a request; a batch, and often the next, asks for the same values."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from finevit.config.options import text_of
 from finevit.contracts import Source
-from finevit.registry import BENCHMARKS
+from finevit.registry import BENCHMARKS, kind_of
 from finevit.suggest import did_you_mean
 
 SETTING = re.compile(r""",(?=\w+=)(?=(?:[^'"]|'[^']*'|"[^"]*")*$)""")
@@ -44,7 +44,7 @@ def configure(label: str, source: Source, val: Mapping[str, Any]) -> tuple[dict,
     ``source`` is the opened set, ``val`` the loader with its config.
     """
     dataset = val["dataset"]
-    kept = [transform for transform in dataset["transforms"] if _name(transform) not in REPLACED]
+    kept = [transform for transform in dataset["transforms"] if kind_of(transform) not in REPLACED]
     make = {"classification": _classification, "questions": _questions}.get(getattr(source, "task", ""), _retrieval)
     transforms, collate, metric = make(source, kept)
     test = {
@@ -81,11 +81,11 @@ def _classification(source: Source, kept: list[dict]) -> tuple[list[dict], dict,
 
 def _questions(source: Source, kept: list[dict]) -> tuple[list[dict], dict, dict]:
     """The set's own questions where the config asks its own, with boxes in the same style."""
-    if "AskQuestions" not in map(_name, kept):
+    if "AskQuestions" not in map(kind_of, kept):
         raise ValueError(
             "val_dataloader.dataset.transforms holds no AskQuestions; give the config of a model that answers questions"
         )
-    transforms = [_recorded(transform) if _name(transform) == "AskQuestions" else transform for transform in kept]
+    transforms = [_recorded(transform) if kind_of(transform) == "AskQuestions" else transform for transform in kept]
     return transforms, {"type": "finevit.pack_dialogues", "keys": ["questions"]}, {"type": "finevit.LocalTasks"}
 
 
@@ -95,7 +95,3 @@ def _recorded(ask: Mapping[str, Any]) -> dict:
 
 def _pack(*keys: str) -> dict:
     return {"type": "finevit.pack_evaluation", "keys": list(keys)}
-
-
-def _name(transform: Mapping[str, Any]) -> str:
-    return transform["type"].removeprefix("finevit.")

@@ -17,6 +17,7 @@ from finevit.export.classifier import classifier_of
 from finevit.export.exporter import Exporter
 from finevit.export.files import TEMPLATES
 from finevit.export.source import Source
+from finevit.registry import kind_of
 from finevit.stages.base import readable
 
 STAGES = {
@@ -79,7 +80,7 @@ def _what(source: Source) -> str:
     """What the encoder was trained for."""
     if source.stage:
         return f" after Stage {source.stage}, {STAGES[source.stage]}"
-    return f", as a model for {source.task} has it (`{tuned.kind_of(source.cfg.model)}`)"
+    return f", as a model for {source.task} has it (`{kind_of(source.cfg.model)}`)"
 
 
 def _prepared(image: dict[str, Any]) -> str:
@@ -144,7 +145,7 @@ def _made(source: Source) -> str:
     types = {said: source.cfg.model[name].get("type") for name, said in parts.items() if source.cfg.model.get(name)}
     beside = "".join(f", {said} `{kind}`" for said, kind in types.items())
     run = f"The checkpoint `{source.path.name}` is from {steps} steps of finevit train with seed {seed}{beside}."
-    averaged = any(tuned.kind_of(hook) == "EMAHook" for hook in source.cfg.get("custom_hooks") or [])
+    averaged = any(kind_of(hook) == "EMAHook" for hook in source.cfg.get("custom_hooks") or [])
     mean = " Its weights are the exponential moving average (EMAHook)." if averaged else ""
     return f"{run}{mean} Exported with {versions}."
 

@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from finevit.export.source import Source
-from finevit.export.tuned import MEANS, encoder_of, kind_of
+from finevit.export.tuned import MEANS, encoder_of
+from finevit.registry import kind_of
 
 EPSILON = 1e-6
 """Of mmpretrain's ClsBatchNormNeck."""

@@ -17,7 +17,7 @@ from finevit.engine.data_preprocessor import PackedPreprocessor
 from finevit.export import tuned
 from finevit.hub import exported
 from finevit.hub.weights import check_fit, read_checkpoint, under, weights_of
-from finevit.registry import MODELS
+from finevit.registry import MODELS, kind_of
 
 STAGES = {kind: stage for stage, kind in exported.STAGES.items()}
 """Which stage a model's type is of."""
@@ -77,7 +77,7 @@ def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Sou
     cfg = config_of(path, meta, config)
     if config is not None:
         check_config(cfg, unused=LOADERS)
-    kind, task = tuned.kind_of(cfg.model), tuned.task_of(cfg)
+    kind, task = kind_of(cfg.model), tuned.task_of(cfg)
     if kind not in STAGES and not (task and tuned.encoder_of(cfg)):
         raise ValueError(
             f"config: model.type={kind!r} is no stage of FineViT ({', '.join(STAGES)}), nor a detector, segmenter or classifier of "
@@ -96,9 +96,9 @@ def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Sou
 
 def _same_model(path: Path, own: Config, kind: str) -> None:
     """``ValueError`` where a config is of another model than the checkpoint's own: its card would not be true."""
-    if tuned.kind_of(own.model) != kind:
+    if kind_of(own.model) != kind:
         raise ValueError(
-            f"--config: model.type={kind!r}, but {path.name} was trained as {tuned.kind_of(own.model)!r}; leave --config out, or "
+            f"--config: model.type={kind!r}, but {path.name} was trained as {kind_of(own.model)!r}; leave --config out, or "
             "give a copy of the config that it was trained with"
         )
 

@@ -11,18 +11,13 @@ from torch import Tensor
 
 from finevit.config.recorded import recorded_config
 from finevit.hub.weights import read_checkpoint, under
-from finevit.registry import MODELS
+from finevit.registry import MODELS, kind_of
 
 TASKS = {"mmdet": "object detection", "mmseg": "semantic segmentation", "mmpretrain": "image classification"}
 MEANS = ("GlobalAveragePooling", "AveragePool")
 """Necks that give the mean of an image's tokens."""
 SETTINGS = ("type", "data_root", "ann_file", "split")
 """What a card says of a data set."""
-
-
-def kind_of(part: Any) -> str:
-    """The name of a component, without its package."""
-    return str((part or {}).get("type", "")).rpartition(".")[2]
 
 
 def task_of(cfg: Config) -> str:

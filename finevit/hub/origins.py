@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from finevit.config.plain import parse
 from finevit.config.renamed import rename_settings
+from finevit.registry import kind_of
 
 LEARNED = 0.5
 """A part of which less than this share of the parameters is trained counts as frozen: adapters leave it so."""
@@ -73,7 +74,7 @@ def share(part: nn.Module, rates: Mapping[int, float]) -> float:
 def changes(part: Any, checkpoint: Mapping[str, Any], name: str) -> list[str]:
     """What decides the part's function and is other than the config in a checkpoint says of the part of that name."""
     config = _config(checkpoint, name)
-    if not hasattr(part, "function_of") or str(config.get("type")).rpartition(".")[2] != type(part).__name__:
+    if not hasattr(part, "function_of") or kind_of(config) != type(part).__name__:
         return []
     then = part.function_of(config)
     return [f"{key} was {then[key]}, is {now}" for key, now in part.function.items() if then[key] != now]
