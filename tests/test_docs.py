@@ -184,6 +184,22 @@ def test_a_command_of_the_documentation_is_read_and_its_config_checked(page, com
         load(found.config, found.cfg_options)
 
 
+SETTINGS = [
+    pytest.param(code, id=f"{page.name}: {code.partition('(')[0]}{number}")
+    for page in PAGES
+    for number, code in enumerate(fences(page, "python"))
+    if re.match(r"\w+ = (dict\(|\[)", code) and 'type="finevit.FineViT"' not in code
+]
+"""The parts of configs that pages show, but for those of other packages."""
+
+
+@pytest.mark.parametrize("code", SETTINGS)
+def test_a_config_of_the_documentation_is_whole(code, tmp_path):
+    (tmp_path / "config.py").write_text(f"_base_ = ['finevit::finevit_tiny_stage2.py']\n{code}")
+    load_plugins()
+    load(tmp_path / "config.py")
+
+
 def test_commands_that_are_run_are_in_the_documentation():
     assert not RUN.keys() - {command for _, command in ALL}
 
