@@ -79,7 +79,7 @@ def TimmMuon(  # noqa: N802 - a registered name
     """timm's Muon: orthogonalised momentum for matrices, AdamW for vectors and where ``paramwise_cfg`` sets ``use_fallback=True``.
 
     One learning rate serves both: updates of matrices are scaled to the size of AdamW's. In minutes of training it learns from
-    an image about twice what AdamW does (docs/performance.md). Its iteration runs in bfloat16 only where the hardware has it.
+    an image about twice what AdamW does (docs/lab_notebook.md). Its iteration runs in bfloat16 only where the hardware has it.
     """
     from finevit.engine.muon import Float32Muon, Muon
 
