@@ -1,8 +1,8 @@
-"""What a person reads of a run: the console shows what is said to them, and warnings; the log file has everything."""
+"""What a person reads of a run: the console shows what is said to them, tables, and warnings; the log file has everything."""
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from logging.handlers import MemoryHandler
@@ -115,3 +115,10 @@ def _collect_warnings(file: logging.Handler) -> None:
             waiting.setTarget(file)
             waiting.flush()
             waiting.capacity = 1
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A header and its rows: names to the left, what follows them to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    head, *body = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    return "\n".join([head, "─" * (sum(widths) + 2 * (len(widths) - 1)), *body])

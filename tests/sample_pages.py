@@ -15,8 +15,7 @@ from finevit.ops.patches import patchify
 from finevit.packing.images import pack_images
 from finevit.visualization import answers, pairs, stage1, stage2, stage3
 from finevit.visualization.gallery import View
-from finevit.visualization.report import Page, Run
-from finevit.visualization.run import Changes, LeftOut, sections
+from finevit.visualization.report import Changes, Page, Run, SkippedSamples, run_sections
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -97,9 +96,9 @@ def stage1_page(folder: Path) -> Page:
     )
     changes = Changes([("model.backbone.arch", "tiny", "endless" * 40)], [("train_cfg.max_iters", "600", "100")])
     planned = [["", "planned", "happened"], ["steps", "100", "100"]]
-    left_out = LeftOut([("torn after … bytes", 70)], [f"{'folder/' * 20}{index}.jpg: torn" for index in range(70)])
+    left_out = SkippedSamples([("torn after … bytes", 70)], [f"{'folder/' * 20}{index}.jpg: torn" for index in range(70)])
     about = [("run", "stage1"), ("command", f"tools/train.py {'options' * 60} <b>")]
-    return replace(page, about=about, run=sections(changes, planned, left_out))
+    return replace(page, about=about, run=run_sections(changes, planned, left_out))
 
 
 def caption(index: int) -> str:

@@ -21,7 +21,7 @@ from finevit.config.validation import check_config
 from finevit.contracts import Record
 from finevit.datasets.readers.files import FileSource, Skipped
 from finevit.engine.cli import Options, user_errors
-from finevit.engine.unseen import seen
+from finevit.engine.eval_caveats import seen
 from finevit.plugins import load_plugins
 
 ROOT = Path(__file__).parent.parent

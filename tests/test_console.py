@@ -13,14 +13,13 @@ from mmengine.runner import EpochBasedTrainLoop
 from rich.console import Console
 
 from finevit import console
-from finevit.console import ConsoleHandler, quiet_libraries, say, take_over
+from finevit.console import ConsoleHandler, aligned, quiet_libraries, say, take_over
 from finevit.engine import progress
 from finevit.engine.hooks import ending_hook
 from finevit.engine.hooks.ending_hook import EndingHook, saving
 from finevit.engine.hooks.loader_watch_hook import LoaderWatchHook
 from finevit.engine.progress import ConsoleHook, checks_left, clock, results, speed
 from finevit.signals import Asked
-from finevit.table import aligned
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from finevit.boxes import parse
 from finevit.contracts import BadSample, ImageBudget, Question, Record, Region, Source
 from finevit.datasets.samplers import NativeBatchSampler
+from finevit.engine.eval_caveats import LeftOut
 from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, check_tokenizer, check_training, summary
-from finevit.engine.skipped import LeftOut
 from finevit.hub.chat_templates import load_chat
 from finevit.packing.collate import pack_dialogues
 from finevit.packing.packs import IGNORE_INDEX, IMAGE_TOKEN

@@ -13,9 +13,8 @@ from sample_exports import ARCH, ROOT
 from finevit.config.loading import load_config
 from finevit.engine.test_run import protocol_of
 from finevit.export import tuned
-from finevit.export.classifier import classifier_of
 from finevit.export.run import export
-from finevit.export.source import read_source
+from finevit.export.source import classifier_of, read_source
 from finevit.export.templates.encoder_finevit import Encoder
 from finevit.export.templates.modeling_finevit import AttentivePool
 from finevit.plugins import load_plugins

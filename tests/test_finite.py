@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from finevit.engine.checkpoints import StreamingCheckpointHook
+from finevit.engine.checkpoints import StreamingCheckpointHook, check_state, warn_of_lost
 from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook, write
 from finevit.engine.hooks.nonfinite_hook import _weights_before
-from finevit.engine.resumed import check_state, warn_of_lost
-from finevit.hub.finite import newest_finite, odd_state
+from finevit.hub.weights import newest_finite, odd_state
 
 NAN, INF = math.nan, math.inf
 

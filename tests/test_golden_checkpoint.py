@@ -15,7 +15,7 @@ from readers import ARCH, CONFIG, answers, roads
 
 from finevit.backbones import FineViT
 from finevit.engine.checkpoints import check_resumable
-from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
+from finevit.evaluation.probes.features import load_encoder, open_checkpoint
 from finevit.export.source import read_source
 from finevit.hub.trust import VARIABLE
 from finevit.hub.weights import read_checkpoint, weights_of

@@ -13,8 +13,7 @@ from finevit.datasets.readers import ImageNetFolder
 from finevit.engine.hooks.zero_shot_hook import ZeroShotHook
 from finevit.evaluation.benchmarks import configure, parse
 from finevit.evaluation.contrastive_metrics import ZeroShot
-from finevit.evaluation.prompts import imagenet, readable
-from finevit.evaluation.zero_shot import best_ranks, class_ranks
+from finevit.evaluation.zero_shot import best_ranks, class_ranks, imagenet, readable
 
 KNOWN = list(imagenet())
 

@@ -23,13 +23,12 @@ from finevit.commands import plan as plan_command
 from finevit.config.loading import load_config
 from finevit.curriculum.schedules import Linear, Milestones
 from finevit.engine.hooks.plan_hook import PlanHook, compare, summary
-from finevit.planning import sample_stats, step_cost
-from finevit.planning.breakpoints import knots
+from finevit.planning import planner, step_cost
 from finevit.planning.flops import step_flops
 from finevit.planning.memory import GIB
 from finevit.planning.plan import Plan, Point, device_name, key_of
-from finevit.planning.planner import make_plan
-from finevit.planning.sample_stats import sample, typical
+from finevit.planning.planner import make_plan, sample, typical
+from finevit.planning.scheduled import knots
 from finevit.planning.step_cost import Measured, fit, same_parts
 from finevit.plugins import load_plugins
 from finevit.visualization.plan import duration, page, rows, scheduled_charts, short, text
@@ -126,7 +125,7 @@ def load(tmp_path_factory) -> Load:
 @pytest.fixture
 def few_records(monkeypatch) -> None:
     """Plans look at 16 records of a step: where no figure has to be near that of a run."""
-    monkeypatch.setattr(sample_stats, "RECORDS", 16)
+    monkeypatch.setattr(planner, "RECORDS", 16)
 
 
 @pytest.fixture(scope="module")
@@ -585,7 +584,7 @@ def test_a_schedule_of_nothing_is_refused(load):
 
 
 def test_a_plan_counts_the_tokens_of_dialogues():
-    from finevit.planning.sample_stats import typical
+    from finevit.planning.planner import typical
 
     samples = [{"patches": range(4 * n), "dialogue": (range(10 * n), range(10 * n))} for n in (1, 2, 3, 4)]
     assert [len(each["dialogue"][0]) for each in typical(samples, 2)] == [20, 40]

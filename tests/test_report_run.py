@@ -18,8 +18,7 @@ from finevit.engine.hooks.plan_hook import PlanHook
 from finevit.engine.run_record import changes, left_out, planned, reason
 from finevit.planning.plan import Plan, Point
 from finevit.provenance import commit_of, provenance
-from finevit.visualization.report import render
-from finevit.visualization.run import Changes, LeftOut, sections, table
+from finevit.visualization.report import Changes, SkippedSamples, render, run_sections, table
 
 ROOT = Path(__file__).parents[1]
 
@@ -115,16 +114,16 @@ def test_what_was_left_out_by_reason(tmp_path):
         "an entry was left out when the data was opened, and is not in the list": 1,
     }
     assert len(found.messages) == 4
-    assert left_out(run(tmp_path, BadSamplesHook())) == LeftOut((), ())
+    assert left_out(run(tmp_path, BadSamplesHook())) == SkippedSamples((), ())
     assert reason("nothing but this") == "nothing but this"
 
 
 def test_the_page_shows_the_run_and_escapes_it(tmp_path):
     awkward = "<script>alert(1)</script>"
-    told = sections(
+    told = run_sections(
         Changes([("model.<b>", awkward, "x" * 999)], [("kept", "1", "2")]),
         [["", "planned", "happened"], ["steps", "100", awkward]],
-        LeftOut([(awkward, 70)], [f"{index}: {awkward}" for index in range(70)]),
+        SkippedSamples([(awkward, 70)], [f"{index}: {awkward}" for index in range(70)]),
     )
     page = replace(stage1_page(tmp_path), about=[("command", f"train.py {awkward}"), ("git commit", "abc")], run=told)
     html = render(page)
@@ -139,6 +138,6 @@ def test_the_page_shows_the_run_and_escapes_it(tmp_path):
 
 
 def test_only_what_there_is_gets_a_section():
-    titles = [section.title for section in sections(Changes((), ()), [["", "planned", "happened"]], LeftOut((), ()))]
+    titles = [section.title for section in run_sections(Changes((), ()), [["", "planned", "happened"]], SkippedSamples((), ()))]
     assert titles == ["Plan against what happened"]
     assert "more" not in Outline(table([["a"], ["b"]])).text

@@ -19,8 +19,8 @@ from finevit.plugins import load_plugins
 from finevit.tasks.task import all_tasks
 from finevit.visualization import stage3
 from finevit.visualization.answers import DRAWN, POOL, SIDE, Drawn, View, chosen, collect, judged, ranked
-from finevit.visualization.dialogues import groups, sections, whole
 from finevit.visualization.report import render
+from finevit.visualization.stage3 import groups, sections, whole
 
 
 def view(*pairs: tuple[Question, str], name: str = "scene", shown: bool = True) -> View:

@@ -17,7 +17,7 @@ import pytest
 
 from finevit.contracts import Record
 from finevit.registry import DATASETS
-from finevit.scenes import LEVELS, Scenes, photographs, sprites, templates
+from finevit.scenes import LEVELS, Scenes, backgrounds, sprites, templates
 from finevit.scenes.text_rendering import SCRIPTS
 from finevit.scenes.vocabulary import all_things, plural, things, with_article
 
@@ -332,8 +332,8 @@ def test_without_openmoji_shapes_stand_in_and_a_message_says_so_once(monkeypatch
 def test_photographs_that_are_not_installed_are_told_once_by_name(monkeypatch, caplog):
     assert Scenes(level="hard").describe().endswith("OpenMoji drawings, 10 of 10 photographs as backgrounds")
     without_image = lambda name: None if name == "skimage" else find_spec(name)  # noqa: E731
-    monkeypatch.setattr(photographs, "find_spec", without_image)
-    photographs.photographs.cache_clear()
+    monkeypatch.setattr(backgrounds, "find_spec", without_image)
+    backgrounds.photographs.cache_clear()
     try:
         with caplog.at_level(logging.WARNING, logger="finevit"):
             assert Scenes(level="hard").describe().endswith("2 of 10 photographs as backgrounds")
@@ -344,7 +344,7 @@ def test_photographs_that_are_not_installed_are_told_once_by_name(monkeypatch, c
         assert "temple" not in said
         assert "`pip install scikit-learn scikit-image`" in said
     finally:
-        photographs.photographs.cache_clear()
+        backgrounds.photographs.cache_clear()
 
 
 def test_processes_that_render_at_once_agree(monkeypatch, tmp_path):

@@ -12,8 +12,7 @@ from finevit.curriculum.hooks import ScheduleHook
 from finevit.curriculum.schedules import Constant, Cosine, Linear, Milestones
 from finevit.datasets import NativeImages
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
-from finevit.planning.breakpoints import turns
-from finevit.planning.scheduled import check_schedules
+from finevit.planning.scheduled import check_schedules, turns
 from finevit.plugins import load_plugins
 from finevit.scenes.source import Scenes
 

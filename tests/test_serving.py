@@ -37,12 +37,11 @@ from finevit.serving.app import make_app
 from finevit.serving.aside import Lane, TooSlow
 from finevit.serving.checkpoint import CheckpointAnswerer
 from finevit.serving.connections import most_connections
-from finevit.serving.gate import Gate
 from finevit.serving.limits import Limits, Refusal
-from finevit.serving.logs import LINES, Sparing
-from finevit.serving.order import Order
+from finevit.serving.middleware import Gate
+from finevit.serving.queues import Order
 from finevit.serving.replies import Answer
-from finevit.serving.server import check_free, is_loopback, make_server
+from finevit.serving.server import LINES, Sparing, check_free, is_loopback, make_server
 
 COLOUR = (200, 100, 50)
 

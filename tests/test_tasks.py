@@ -13,8 +13,7 @@ from finevit.planning.askable import look
 from finevit.registry import TASKS, TRANSFORMS
 from finevit.tasks.task import PHRASES, Draft, Material, Task, all_tasks, asked_tasks, check_weights, default_weights
 from finevit.visualization.answers import View
-from finevit.visualization.dialogues import sections
-from finevit.visualization.stage3 import charts, figures
+from finevit.visualization.stage3 import charts, figures, sections
 
 HOUSE = Region(box=(0.1, 0.2, 0.5, 0.6), phrase="red house")
 BIRD = Region(box=(0.6, 0.6, 0.9, 0.9), phrase="bird")

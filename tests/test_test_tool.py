@@ -16,7 +16,7 @@ from finevit.contracts import ImageBudget
 from finevit.datasets.decoding.images import decode
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.evaluation.benchmarks import parse
-from finevit.evaluation.prompts import prompts, protocols
+from finevit.evaluation.zero_shot import prompts, protocols
 from finevit.hub.tokenizers import load_tokenizer
 from finevit.packing.images import pack_images
 from finevit.packing.texts import pack_texts

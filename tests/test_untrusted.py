@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from finevit.backbones import FineViT
-from finevit.engine.checkpoints import check_resumable
-from finevit.engine.resumed import check_state, forget_others, usable
-from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
+from finevit.engine.checkpoints import check_resumable, check_state, forget_others, usable
+from finevit.evaluation.probes.features import load_encoder, open_checkpoint
 from finevit.export.run import export
 from finevit.export.source import read_source
 from finevit.hub.trust import VARIABLE

@@ -76,12 +76,12 @@ def test_a_scheduled_argument_touches_its_transform_alone(darken, workers):
 
 
 def test_it_is_planned_and_trained(darken, tmp_path, monkeypatch):
-    from finevit.planning import sample_stats
+    from finevit.planning import planner
     from finevit.planning.planner import make_plan
     from finevit.visualization.plan import rows, scheduled_charts
 
     cfg = stage1(darken, {"Darken": {"shades": RAMP}}, work_dir=str(tmp_path), experiment_name=tmp_path.name)
-    monkeypatch.setattr(sample_stats, "RECORDS", 8)
+    monkeypatch.setattr(planner, "RECORDS", 8)
     plan = make_plan(cfg, name="x", progress=lambda line: None)
     values = {point.step: point.values["Darken.shades"] for point in plan.points}
     assert (values[0], values[4], values[7]) == (200, 100, 25)

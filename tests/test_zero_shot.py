@@ -10,8 +10,7 @@ from mmengine.runner import Runner
 from torch.nn.functional import normalize
 
 from finevit.evaluation.contrastive_metrics import ZeroShot
-from finevit.evaluation.prompts import find_protocol, imagenet, prompts, protocols, readable
-from finevit.evaluation.zero_shot import accuracy, class_ranks, classifier
+from finevit.evaluation.zero_shot import accuracy, class_ranks, classifier, find_protocol, imagenet, prompts, protocols, readable
 
 NAMES = [
     "St. Bernard",

@@ -15,8 +15,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from finevit.backbones.padding import Watch
-from finevit.backbones.whole import whole_maps
+from finevit.backbones.padded import Watch, whole_maps
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder
 from finevit.hub.exported import MARK
 from finevit.hub.origins import changes, mark, note, say, share, warn_if_frozen

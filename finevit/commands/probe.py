@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
 def open_data(arguments: argparse.Namespace, cfg: "Config") -> "list[ProbeData]":
     """The user's data, or the embedded scenes of the config's level."""
     from finevit.evaluation.probes.data import fitting, folders, scenes
-    from finevit.evaluation.probes.encoder import dataset_of
+    from finevit.evaluation.probes.features import dataset_of
 
     if arguments.data:
         return folders(arguments.data, arguments.probes or fitting(arguments.data))
@@ -69,7 +69,7 @@ def main() -> None:
     with user_errors():
         arguments = parse_arguments()
 
-        from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
+        from finevit.evaluation.probes.features import load_encoder, open_checkpoint
         from finevit.evaluation.probes.run import check, evaluate
         from finevit.plugins import load_plugins
         from finevit.storage.places import check_writable
@@ -95,7 +95,7 @@ def report(
 
     from finevit.engine.test_run import table
     from finevit.evaluation.probes.features import precision
-    from finevit.evaluation.probes.record import ProbeResults
+    from finevit.evaluation.probes.run import ProbeResults
     from finevit.provenance import provenance
     from finevit.visualization.probes import page
     from finevit.visualization.report import write

@@ -14,10 +14,9 @@ from mmengine.runner import EpochBasedTrainLoop, Priority, Runner
 from torch import nn
 
 from finevit.config.trial_build import build_light
-from finevit.console import say, screen, take_over
+from finevit.console import aligned, say, screen, take_over
+from finevit.engine.checkpoints import forget_others, usable
 from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook
-from finevit.engine.resumed import forget_others, usable
-from finevit.table import aligned
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -16,7 +16,7 @@ from finevit.engine.hooks.plan_hook import PlanHook
 from finevit.planning.memory import GIB, peak
 from finevit.planning.plan import device_name
 from finevit.provenance import provenance
-from finevit.visualization.run import Changes, LeftOut
+from finevit.visualization.report import Changes, SkippedSamples
 
 OF_THE_RUN = ("work_dir", "resume", "launcher")
 """Settings that tell where and how a run was started, which the head of the page does."""
@@ -80,7 +80,7 @@ def planned(runner: Runner, seconds: float) -> list[list[str]]:
     return rows
 
 
-def left_out(runner: Runner) -> LeftOut:
+def left_out(runner: Runner) -> SkippedSamples:
     """What could not be used of the data: by reason, and the first ones by name."""
     counted, named = Counter[str](), list[str]()
     loops = (runner.train_loop, runner.val_loop)
@@ -93,7 +93,7 @@ def left_out(runner: Runner) -> LeftOut:
             named += [*hook.bad, *hook.held_out]
     named = list(dict.fromkeys(named))
     counted.update(map(reason, named))
-    return LeftOut(tuple((why, count) for why, count in counted.most_common() if count > 0), tuple(named))
+    return SkippedSamples(tuple((why, count) for why, count in counted.most_common() if count > 0), tuple(named))
 
 
 def reason(message: str) -> str:

@@ -10,12 +10,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from finevit.config.recorded import check_answers
+from finevit.console import aligned
+from finevit.engine.eval_caveats import LeftOut
 from finevit.engine.progress import ConsoleHook, QuietRunner
-from finevit.engine.skipped import LeftOut
 from finevit.evaluation.local_metrics import LocalTasks
 from finevit.evaluation.results import Results
 from finevit.hub.weights import check_fit, weights_of
-from finevit.table import aligned
 from finevit.unwrap import unwrapped
 
 REMEDY = "test it with the config that it was trained with"

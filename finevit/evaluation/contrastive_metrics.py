@@ -12,9 +12,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from finevit.evaluation.metrics import different
-from finevit.evaluation.prompts import find_protocol, prompts, readable
 from finevit.evaluation.retrieval import DEPTHS, RETRIEVAL_PROTOCOL, by_length, count_words, distribution, ranks, recalls
-from finevit.evaluation.zero_shot import Encode, accuracy, best_ranks, classifier
+from finevit.evaluation.zero_shot import Encode, accuracy, best_ranks, classifier, find_protocol, prompts, readable
 from finevit.registry import METRICS
 
 
@@ -91,7 +90,7 @@ class ZeroShot(BaseMetric):
     several true classes, any of them is right, and there is no ``_balanced``.
 
     Args:
-        protocols: names out of :func:`finevit.evaluation.prompts.protocols`; ``own`` are the prompts that come with the data set.
+        protocols: names out of :func:`finevit.evaluation.zero_shot.protocols`; ``own`` are the prompts that come with the data set.
         class_names: names of the classes in the order of their labels; None takes the data set's.
         collect_device: ``cpu`` or ``gpu``, as for every MMEngine metric.
     """

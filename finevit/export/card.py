@@ -13,10 +13,9 @@ from mmengine.logging import print_log
 import finevit
 from finevit.evaluation.results import NAME, read_results
 from finevit.export import tuned
-from finevit.export.classifier import classifier_of
 from finevit.export.exporter import Exporter
 from finevit.export.files import TEMPLATES
-from finevit.export.source import Source
+from finevit.export.source import Source, classifier_of
 from finevit.registry import kind_of
 from finevit.stages.base import readable
 

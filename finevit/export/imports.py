@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import save as as_safetensors
 
 from finevit.backbones import FineViT
-from finevit.export.foreign import Foreign
-from finevit.export.towers import read_tower
+from finevit.export.foreign import Foreign, read_tower
 from finevit.hub.locate import find_model, first_line
 from finevit.storage.durable import write_file
 from finevit.storage.places import writing

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from finevit.export.classifier import classifier_of
 from finevit.export.exporter import REMOTE, Exporter
 from finevit.export.files import copy_code, save_json, save_weights
-from finevit.export.source import Source
+from finevit.export.source import Source, classifier_of
 from finevit.export.to_safetensors import metadata
 from finevit.registry import EXPORTERS
 

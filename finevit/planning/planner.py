@@ -6,23 +6,76 @@ Everything happens in a Runner of its own, whose work dir is thrown away: the ru
 import datetime
 import os
 import tempfile
-from collections.abc import Callable, Iterable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
+from finevit.contracts import SampleRequest
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.planning.askable import check_asked
-from finevit.planning.breakpoints import knots
 from finevit.planning.flops import step_flops
 from finevit.planning.plan import Plan, Point, device_name, key_of
-from finevit.planning.sample_stats import RECORDS, Sampled, sample, typical
-from finevit.planning.scheduled import check_schedules, schedule_hooks, scheduled
+from finevit.planning.scheduled import check_schedules, knots, schedule_hooks, scheduled
 from finevit.planning.step_cost import Calibration, Line, Trial, calibrate, fit, same_parts
+
+RECORDS = 64
+"""They tell how many patches and tokens a step has."""
+
+
+class Sampled(NamedTuple):
+    """Per image: mean patches and text tokens, and the seconds that loading it takes."""
+
+    samples: list[dict]
+    patches: float
+    tokens: float
+    seconds: float
+
+
+def sample(loader: DataLoader, step: int) -> Sampled:
+    """Load the images of a step; where a batch has fewer than ``RECORDS``, those that follow as if they were of the same step."""
+    batches = loader.batch_sampler
+    assert isinstance(batches, NativeBatchSampler)
+    requests = _requests(batches, step)
+    loader.dataset[requests[0]]  # opens what is opened once
+    begin = time.perf_counter()
+    samples = [loader.dataset[request] for request in requests]
+    seconds = time.perf_counter() - begin
+    sums = (sum(_patches(each) for each in samples), sum(_tokens(each) for each in samples), seconds)
+    return Sampled(samples, *(total / len(samples) for total in sums))
+
+
+def typical(samples: Sequence[dict], count: int) -> list[dict]:
+    """As many samples with patches as in the middles of equal parts of all; their tokens, independently, likewise."""
+    places = [(2 * part + 1) * len(samples) // (2 * count) for part in range(count)]
+    by_patches, by_tokens = sorted(samples, key=_patches), sorted(samples, key=_tokens)
+    pairs = [(by_patches[place], by_tokens[place]) for place in places]
+    return [{**image, "tokens": text["tokens"]} if "tokens" in text else image for image, text in pairs]
+
+
+def _requests(batches: NativeBatchSampler, step: int) -> list[SampleRequest]:
+    requests = batches.requests(step)
+    first, later = requests[0], step
+    while len(requests) < RECORDS:
+        later += 1
+        requests += [first._replace(record=each.record, position=each.position) for each in batches.requests(later)]
+    return requests[:RECORDS]
+
+
+def _patches(sample: dict) -> int:
+    return len(sample["patches"])
+
+
+def _tokens(sample: dict) -> int:
+    """Of the caption, or of the dialogue with its visual tokens."""
+    return len(sample["dialogue"][0] if "dialogue" in sample else sample.get("tokens", ()))
+
 
 COUNTED = 4
 """Typical images of a step, whose FLOPs are counted."""

@@ -3,8 +3,7 @@
 Only tools call ``load_plugins``; the library never does.
 """
 
-from finevit.plugins.contributions import PluginError
 from finevit.plugins.hookspecs import hookimpl
-from finevit.plugins.manager import Plugin, load_plugins, loaded_plugins
+from finevit.plugins.manager import Plugin, PluginError, load_plugins, loaded_plugins
 
 __all__ = ["Plugin", "PluginError", "hookimpl", "load_plugins", "loaded_plugins"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from finevit.contracts import Region
-from finevit.scenes.cutting import Seen
 from finevit.scenes.layout import Plan
 from finevit.scenes.painting import Painting
+from finevit.scenes.sprites import Seen
 from finevit.scenes.vocabulary import Thing, with_article
 
 _SIZES = ((0.1, "tiny"), (0.22, "small"), (0.4, "medium-sized"), (0.6, "large"))

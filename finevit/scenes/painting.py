@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from finevit.scenes.backgrounds import paint_background
-from finevit.scenes.cutting import Cut, Seen, cut_sprite, survey
 from finevit.scenes.layout import Doodle, Plan, Plate
+from finevit.scenes.sprites import Cut, Seen, cut_sprite, survey
 from finevit.scenes.text_rendering import letter
 
 

@@ -9,12 +9,12 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from finevit.contracts import Record, Source
 from finevit.registry import DATASETS
+from finevit.scenes.backgrounds import listed, photographs
 from finevit.scenes.captions import write_captions
 from finevit.scenes.ground_truth import find_truth, make_facts, make_regions
 from finevit.scenes.layout import Planner
 from finevit.scenes.levels import find_level
 from finevit.scenes.painting import paint
-from finevit.scenes.photographs import listed, photographs
 from finevit.scenes.rng import SPLITS, Dice
 from finevit.scenes.sprites import SIDE, have_drawings, load_atlas, mip
 from finevit.scenes.vocabulary import things

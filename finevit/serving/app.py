@@ -19,12 +19,10 @@ from finevit.contracts import BadSample
 from finevit.datasets.decoding.images import FROM_STRANGERS, decode
 from finevit.serving import messages, replies
 from finevit.serving.aside import Lane, TooSlow
-from finevit.serving.gate import Gate
 from finevit.serving.limits import Arrivals, Limits, Places, Refusal
-from finevit.serving.lingering import Lingering
-from finevit.serving.order import Order
+from finevit.serving.middleware import Gate, Lingering
+from finevit.serving.queues import Order, Turns, while_waited_for
 from finevit.serving.replies import Answer
-from finevit.serving.turns import Turns, while_waited_for
 
 QUICK_S = 0.5
 """Seconds that a request or an image may take to be read before it has to wait for other slow ones."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from finevit.contracts import BadSample
 from finevit.serving.limits import Refusal
-from finevit.serving.order import Order
+from finevit.serving.queues import Order
 
 T = TypeVar("T")
 _LENGTHS = struct.Struct(">QQ")

@@ -1,19 +1,55 @@
-"""The application on a socket, by uvicorn, with connections within bounds."""
+"""The application on a socket, by uvicorn, with connections within bounds, and a log that clients can neither flood nor stretch."""
 
 import asyncio
 import errno
 import ipaddress
 import logging
 import socket
+import time
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
-from finevit.serving import logs
 from finevit.serving.connections import Connection, Connections, most_connections
 from finevit.serving.limits import Limits
+
+EVERY_S, LINES, CHARS = 10.0, 500, 300
+"""At most so many lines in so many seconds from each logger; what clients wrote in them is cut at so many characters."""
+
+
+class Sparing(logging.Filter):
+    """Leaves lines out where there are too many, and says how many in the first one after them. Errors are never left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin, self.count = time.monotonic(), 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Called by ``logging`` for each line."""
+        now, left_out = time.monotonic(), self.count - LINES
+        if now - self.begin > EVERY_S:
+            self.begin, self.count = now, 0
+            if left_out > 0:
+                logging.getLogger("uvicorn.error").warning("%s: %d lines left out", record.name, left_out)
+        self.count += 1
+        if isinstance(record.args, tuple):
+            record.args = tuple(_cut(value) for value in record.args)
+        return self.count <= LINES or record.levelno >= logging.ERROR
+
+
+def _cut(value: object) -> object:
+    return f"{value[:CHARS]}..." if isinstance(value, str) and len(value) > CHARS else value
+
+
+def spare() -> None:
+    """Keep the loggers of uvicorn within bounds."""
+    for name in ("uvicorn.access", "uvicorn.error"):
+        log = logging.getLogger(name)
+        if not any(isinstance(known, Sparing) for known in log.filters):
+            log.addFilter(Sparing())
+
 
 ACCEPTED = 16
 """Connections that are accepted before the event loop goes on: all of them have a file before any other is closed."""
@@ -66,7 +102,7 @@ def make_server(app: Starlette, *, host: str, port: int, limits: Limits) -> Serv
             timeout_graceful_shutdown=END_S + 1,
         )
     )
-    logs.spare()
+    spare()
     return server
 
 

@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 WRITES = os.O_WRONLY | os.O_RDWR
 NEEDED = (
-    *("finevit.engine.progress", "finevit.planning.planner", "finevit.plugins", "finevit.visualization.run"),
+    *("finevit.engine.progress", "finevit.planning.planner", "finevit.plugins", "finevit.visualization.report"),
     *("finevit.visualization.stage1", "finevit.visualization.stage2", "finevit.visualization.stage3"),
     *("finevit.stages", "finevit.backbones", "finevit.heads", "finevit.text_encoders", "finevit.connectors", "finevit.datasets"),
     *("finevit_plugins.llms", "finevit_plugins.teachers", "finevit_plugins.schedules", "mmcv.transforms", "timm.optim"),

@@ -80,7 +80,7 @@ def answers(config: Path, file: Path) -> tuple[int, str]:
 
 def probed(file: Path) -> tuple[int, str]:
     """What ``tools/probe.py`` does before it draws images."""
-    from finevit.evaluation.probes.encoder import load_encoder, open_checkpoint
+    from finevit.evaluation.probes.features import load_encoder, open_checkpoint
 
     return _call(lambda: load_encoder(open_checkpoint(str(file), None, {})))
 

@@ -17,11 +17,9 @@ from PIL import Image, UnidentifiedImageError, features
 
 from finevit.contracts import BadSample
 from finevit.datasets.decoding import jpeg
-from finevit.datasets.decoding.bounds import bounded, check_cost
-from finevit.datasets.decoding.pixels import ON_ITS_SIDE, upright
+from finevit.datasets.decoding.bounds import bounded, check_cost, loaded
+from finevit.datasets.decoding.pixels import ON_ITS_SIDE, Unusable, upright
 from finevit.datasets.decoding.png import SIGNATURE, without_metadata
-from finevit.datasets.decoding.pnm import loaded
-from finevit.datasets.decoding.unusable import Unusable
 
 MAX_PIXELS = 128_000_000
 """Largest image in pixels: a 108-megapixel photograph passes."""

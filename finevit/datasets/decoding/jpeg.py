@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from finevit.datasets.decoding.unusable import Unusable
+from finevit.datasets.decoding.pixels import Unusable
 
 SIGNATURE = b"\xff\xd8\xff"
 MAX_SEGMENTS = 4096

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from finevit.datasets.decoding.unusable import Unusable
+
+class Unusable(ValueError):
+    """A file that is beyond a limit, or says too little; the message names the limit, and the remedy, and not the file."""
+
 
 _STRIP, _TURNED = 2**16, 2**20
 """Pixels that are converted at a time: they stay in a processor's cache; more where rows become columns, written side by side."""

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from finevit.datasets.decoding.unusable import Unusable
+from finevit.datasets.decoding.pixels import Unusable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 2**16

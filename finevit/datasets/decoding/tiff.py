@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from finevit.datasets.decoding.jpeg import MAX_WORK
-from finevit.datasets.decoding.unusable import Unusable
+from finevit.datasets.decoding.pixels import Unusable
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MAX_TAGS = 4096

@@ -15,8 +15,7 @@ from .files import MAX_ENTRY, FileSource, Skipped, clean, existing, not_read
 from .fixed import folder, listed
 from .splits import Strings
 from .tar_files import Place, read_place
-from .tar_index import load_indices
-from .tar_samples import PARTS
+from .tar_index import PARTS, load_indices
 
 TASKS = ("classification", "retrieval")
 

@@ -4,9 +4,11 @@ import codecs
 import contextlib
 import json
 import os
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +21,33 @@ from finevit.storage.regular import open_regular
 
 from .annotations import captions, elsewhere, parse_object, refuse_dialogues, regions, size_of
 from .files import IMAGE_SUFFIXES, MAX_ENTRY, FileSource, Skipped, existing, read
-from .repeated import Repeats, fingerprint
 from .splits import Holdout
 from .unread import COMPRESSED
+
+
+class Repeats:
+    """Counts how many different images each caption describes, in 16 bytes a caption."""
+
+    def __init__(self) -> None:
+        self._texts, self._pairs = array("Q"), array("Q")
+
+    def add(self, image: str, texts: Iterable[str]) -> None:
+        """The captions of an entry about an image."""
+        for text in texts:
+            self._texts.append(fingerprint(text))
+            self._pairs.append(fingerprint(f"{image}\0{text}"))
+
+    def shared(self, limit: int) -> frozenset[int]:
+        """Fingerprints of the captions of more than ``limit`` images."""
+        _, first = np.unique(np.array(self._pairs), return_index=True)
+        texts, images = np.unique(np.array(self._texts)[first], return_counts=True)
+        return frozenset(texts[images > limit].tolist())
+
+
+def fingerprint(text: str) -> int:
+    """64 bits of a text, the same in every process, in upper and lower case."""
+    return int.from_bytes(blake2b(text.casefold().encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
 
 IMAGE_FIELDS = ("image", "file_name", "path")
 """Where an entry names its image; the first of these that it has."""

@@ -15,8 +15,8 @@ from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, runner, save_checkpoint
 
-from finevit.hub.finite import check_finite
 from finevit.hub.stand_ins import plain
+from finevit.hub.weights import check_finite
 from finevit.registry import HOOKS
 from finevit.storage.durable import remove, write_file
 

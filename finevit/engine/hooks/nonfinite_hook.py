@@ -12,8 +12,7 @@ from mmengine.runner import Runner
 
 from finevit.engine.checkpoints import save_now
 from finevit.engine.optimizers import GuardedOptimWrapper
-from finevit.hub.finite import newest_finite
-from finevit.hub.weights import not_finite
+from finevit.hub.weights import newest_finite, not_finite
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
 

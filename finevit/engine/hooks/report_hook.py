@@ -14,9 +14,8 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from finevit.console import say
+from finevit.engine.eval_caveats import LeftOut, seen
 from finevit.engine.loop import evaluated, validate
-from finevit.engine.skipped import LeftOut
-from finevit.engine.unseen import seen
 from finevit.evaluation.results import NAME, Results
 from finevit.hub.locate import first_line
 from finevit.registry import HOOKS, REPORT_PAGES
@@ -139,8 +138,7 @@ class ReportHook(Hook):
 
     def _page(self, runner: Runner, results: Results, page: "ReportPage") -> "Page":
         from finevit.engine.run_record import changes, left_out, made, planned
-        from finevit.visualization import run
-        from finevit.visualization.report import Run
+        from finevit.visualization.report import Run, run_sections
 
         before = _before(runner, page) if results.at(0) else []
         scalars = _scalars(runner)
@@ -156,7 +154,7 @@ class ReportHook(Hook):
             config=runner.cfg.pretty_text,
         )
         seconds = float(sum(scalars.get("time", ())))
-        sections = run.sections(changes(runner.cfg), planned(runner, seconds), left_out(runner))
+        sections = run_sections(changes(runner.cfg), planned(runner, seconds), left_out(runner))
         return replace(page.page(told), about=made(runner), run=sections)
 
 

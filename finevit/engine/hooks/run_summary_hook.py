@@ -6,8 +6,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from finevit.console import say
+from finevit.engine.eval_caveats import seen
 from finevit.engine.optimizers import BFloat16OptimWrapper
-from finevit.engine.unseen import seen
 from finevit.ops.attention import path
 from finevit.planning.plan import device_name
 from finevit.precision import bfloat16_helps

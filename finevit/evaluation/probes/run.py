@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,14 +12,14 @@ from torch import Tensor
 
 from finevit.contracts import Source
 from finevit.evaluation.probes.attentive import ATTENTIVE_PROTOCOL, probe_attentive
-from finevit.evaluation.probes.choice import Outcome
+from finevit.evaluation.probes.choice import HELD_OUT, Outcome
 from finevit.evaluation.probes.data import ProbeData
-from finevit.evaluation.probes.encoder import Encoder
-from finevit.evaluation.probes.features import Image, ProbeImages, extract, rows_of
+from finevit.evaluation.probes.features import Encoder, Image, ProbeImages, extract, precision, rows_of
 from finevit.evaluation.probes.knn import KNN_PROTOCOL, probe_knn
 from finevit.evaluation.probes.linear import LINEAR_PROTOCOL, features, probe_linear
 from finevit.evaluation.probes.regions import REGIONS_PROTOCOL, Regions, Retrieval, gather, hold_out_images, retrieve
 from finevit.evaluation.probes.segmentation import SEGMENTATION_PROTOCOL, Labelled, probe_segmentation
+from finevit.evaluation.results import Results
 
 PROTOCOLS = {
     "linear": LINEAR_PROTOCOL,
@@ -182,3 +183,45 @@ def _need(probe: str, what: str, *sets: Sequence[object]) -> None:
         raise ValueError(
             f"--probes {probe}: no image of the training or of the test set has {what}; leave {probe} out, or give other data"
         )
+
+
+class ProbeResults(Results):
+    """Entries of ``benchmarks`` called ``probe/linear`` and so on; besides what all have: ``probe``, a dict with ``train_images``,
+    ``test_images``, ``pixels``, ``precision``, ``seed``, ``held_out``, the ``chosen`` setting (with ``grid_edge`` where it lies at
+    the edge of its grid), and what each that was ``tried`` reached there."""
+
+    def add_probes(
+        self, found: Evaluated, untrained: Evaluated | None, *, checkpoint: str | Path, iteration: int, seed: int, pixels: int
+    ) -> list[str]:
+        """Records each probe and writes the file; returns the entries' names."""
+        about = (
+            f"learned from {len(found.train):,} images of {found.data.train.describe()}; "
+            f"tested on {len(found.test):,} of {found.data.test.describe()}{found.lacking}"
+        )
+        entries: dict[str, dict] = {}
+        for probe, outcome in found.outcomes.items():
+            before = {f"untrained_{key}": value for key, value in _metrics(untrained, probe).items()}
+            entries[f"probe/{probe}"] = {
+                "iteration": iteration,
+                "data": {"description": about, "images": len(found.test)},
+                "protocols": {probe: PROTOCOLS[probe]},
+                "metrics": {**outcome.metrics, **before},
+                "probe": {
+                    "train_images": len(found.train),
+                    "test_images": len(found.test),
+                    "pixels": pixels,
+                    "precision": precision(),
+                    "seed": seed,
+                    "held_out": HELD_OUT,
+                    "chosen": outcome.chosen,
+                    "tried": outcome.tried,
+                },
+            }
+        self._add(entries, checkpoint)
+        return list(entries)
+
+
+def _metrics(found: Evaluated | None, probe: str) -> Mapping[str, float]:
+    """What the untrained encoder reached; numbers of regions are the same for both."""
+    reached = found.outcomes[probe].metrics if found else {}
+    return {key: value for key, value in reached.items() if key not in ("queries", "train_regions", "test_regions")}
