@@ -158,6 +158,52 @@ def test_an_option_of_before_is_the_one_of_today(warned):
     assert len(warned) == 1
 
 
+def test_a_config_of_before_overrides_the_base_of_today_that_it_stands_on(tmp_path, warned):
+    """Whichever file is merged last wins, as for any setting; a name of before merges into a dict as that of today would."""
+    (tmp_path / "old.py").write_text(
+        "_base_ = 'finevit::finevit_tiny_stage2.py'\n"
+        "model = dict(head=dict(scale=5.0))\n"
+        "train_dataloader = dict(batch_sampler=dict(text_length=dict(milestones=[(0, 32)])))\n"
+        "val_dataloader = dict(dataset=dict(text_length=32))\n"
+    )
+    cfg = load_config(tmp_path / "old.py")
+    check_config(cfg)
+    assert cfg.model.head.to_dict() == {"type": "SigmoidHead", "embed_dim": 256, "logit_scale": 5.0, "logit_bias": -10.0}
+    length = cfg.train_dataloader.batch_sampler.schedules.Tokenize.max_seq_len
+    assert length == {"type": "Milestones", "milestones": [(0, 32)]}
+    assert cfg.val_dataloader.dataset.max_seq_len == 32
+    assert len(warned) == 3
+    (tmp_path / "new.py").write_text("_base_ = 'old.py'\nmodel = dict(head=dict(logit_scale=7.0))\n")
+    assert load_config(tmp_path / "new.py").model.head.logit_scale == 7
+    (tmp_path / "both.py").write_text("_base_ = 'old.py'\nmodel = dict(head=dict(logit_scale=7.0, scale=6.0))\n")
+    with pytest.raises(ValueError, match=r"model\.head\.scale is called model\.head\.logit_scale now, and both are set"):
+        load_config(tmp_path / "both.py")
+
+
+def test_names_of_before_in_every_place_become_those_of_today():
+    settings = {
+        "model": {
+            "backbone": {"type": "FineViT", "arch": {"hidden": 8}, "recompute": True},
+            "text_encoder": {"type": "TextTransformer", "hidden": 8},
+            "connector": {"type": "MergeConnector", "hidden": 8},
+            "head": {"type": "SigmoidHead", "scale": 2.0, "bias": -3.0},
+        },
+        "val_dataloader": {"collate_fn": {"type": "finevit.pack_dialogues", "keys": ["asked", "id"]}},
+        "train_dataloader": {"dataset": {"type": "NativeImages", "text_length": 9}},
+    }
+    rename_settings(settings, quiet=True)
+    assert settings == {
+        "model": {
+            "backbone": {"type": "FineViT", "arch": {"mlp_dim": 8}, "activation_checkpointing": True},
+            "text_encoder": {"type": "TextTransformer", "mlp_dim": 8},
+            "connector": {"type": "MergeConnector", "mlp_dim": 8},
+            "head": {"type": "SigmoidHead", "logit_scale": 2.0, "logit_bias": -3.0},
+        },
+        "val_dataloader": {"collate_fn": {"type": "finevit.pack_dialogues", "keys": ["questions", "id"]}},
+        "train_dataloader": {"dataset": {"type": "NativeImages", "max_seq_len": 9}},
+    }
+
+
 def test_both_names_are_refused(tmp_path):
     new = f"{SAMPLER}.schedules.Tokenize.max_seq_len"
     with pytest.raises(ValueError, match=rf"{SAMPLER}.text_length is called {new} now, and both are set; take .*text_length out"):

@@ -6,7 +6,7 @@ loaded config, so an override of it is refused like any unknown setting instead 
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,21 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None, *, w
     ``val_data_root``, as :func:`~finevit.config.own_data.use_own_data` says.
     Raises ``ConfigError`` for a missing or broken file, and for an option that does not fit the config.
     """
-    return _completed(_read(locate(Path(path))), options if options is not None else {}, watch)
+    file = locate(Path(path))
+    return _completed(_read(file), options if options is not None else {}, watch, overrides=partial(_overrides, file))
 
 
-def _completed(cfg: Config, options: Mapping[str, Any], watch: Watch = lambda step, cfg: None) -> Config:
+def _completed(
+    cfg: Config,
+    options: Mapping[str, Any],
+    watch: Watch = lambda step, cfg: None,
+    overrides: Callable[[str, str], bool | None] = lambda old, new: None,
+) -> Config:
     watch("", cfg)
     for name in [name for name in cfg if name.startswith("_")]:
         cfg.pop(name)
     roots = {name: cfg.get(name) for name in SETTINGS}
-    rename_settings(cfg._cfg_dict)
+    rename_settings(cfg._cfg_dict, overrides=overrides)
     watch(rename_settings, cfg)
     for given in sorted(options, key=_turn):
         name = option_of_today(cfg._cfg_dict, given, options)
@@ -115,6 +121,16 @@ def config_of(
     if config is not None:
         return load_config(config, options)
     return _completed(recorded_config(checkpoint, meta), options if options is not None else {})
+
+
+def _overrides(file: Path, old: str, new: str) -> bool | None:
+    """Whether a setting stands in a file that is merged after those that have another; None where one file has both."""
+    from finevit.config.origins import layers  # which loads configs too
+
+    with layers() as found:
+        Config.fromfile(file)
+    last = [max(place for place, layer in enumerate(found) if layer.has(name)) for name in (old, new)]
+    return None if last[0] == last[1] else last[0] > last[1]
 
 
 def _plain_scope(cfg: Config) -> bool:

@@ -33,6 +33,10 @@ class Layer(NamedTuple):
     file: Path
     settings: dict[Name, Any]
 
+    def has(self, name: str) -> bool:
+        """Whether the file sets something of that dotted name, or below it."""
+        return any(f"{'.'.join(each)}.".startswith(f"{name}.") for each in self.settings)
+
 
 class Origin(NamedTuple):
     """What set a value, and what it was ``before`` that, with what had set it then."""
@@ -57,8 +61,8 @@ class Traced:
         self.rules: dict[str, str] = {}
         self._origins: dict[Name, Origin] = {}
         self._values: dict[Name, Any] = {}
-        with _layers() as layers:
-            self.cfg = load_config(path, options, watch=lambda step, cfg: self._step(step, cfg, layers))
+        with layers() as found:
+            self.cfg = load_config(path, options, watch=lambda step, cfg: self._step(step, cfg, found))
 
     def rows(self) -> Iterator[Row]:
         """Every value in the order of the config; after those of a component the defaults of what it leaves out."""
@@ -137,7 +141,7 @@ def _older(name: Name, gone: Collection[Name]) -> Name:
 
 
 @contextmanager
-def _layers() -> Iterator[list[Layer]]:
+def layers() -> Iterator[list[Layer]]:
     """The config files that MMEngine reads meanwhile, bases first: it merges each into what its bases say."""
     found: list[Layer] = []
     merge, reads = Config._merge_a_into_b, Config._file2dict.__code__

@@ -5,10 +5,11 @@ for good: what somebody trained with an old name must load with it.
 """
 
 import logging
-from collections.abc import Collection, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from mmengine.config import Config
 from mmengine.logging import print_log
 
 from finevit.config.options import ConfigError
@@ -68,8 +69,14 @@ def rename_weights(weights: MutableMapping[str, Any]) -> None:
         weights.update(items)
 
 
-def rename_settings(settings: Any, *, quiet: bool = False) -> None:
-    """Gives the settings of a config their names of today, in place; ``ConfigError`` where both are set."""
+def rename_settings(
+    settings: Any, *, quiet: bool = False, overrides: Callable[[str, str], bool | None] = lambda old, new: None
+) -> None:
+    """Gives the settings of a config their names of today, in place.
+
+    Where both names are set, ``overrides`` says whether the old one does override the other, as a file overrides its bases, or is
+    overridden; ``ConfigError`` where it says neither (None).
+    """
     for path, node in list(_dicts("", settings)):
         for row in TABLE:
             *parents, name = row.old.split(".")
@@ -79,12 +86,15 @@ def rename_settings(settings: Any, *, quiet: bool = False) -> None:
             old, new = f"{path}.{row.old}".lstrip("."), f"{path}.{row.new}".lstrip(".")
             *parents, last = row.new.split(".")
             place: Any = _made(node, parents) if isinstance(holder, dict) else holder
-            if last in place:
+            wins = last not in place or overrides(old, new)
+            if wins is None:
                 raise ConfigError(f"{old} is called {new} now, and both are set; take {old} out")
             if isinstance(holder, list):
                 holder[holder.index(name)] = last
+            elif wins:
+                place[last] = _over(place.get(last), holder.pop(name))
             else:
-                place[last] = holder.pop(name)
+                holder.pop(name)
             if not quiet:
                 _warn(old, new)
 
@@ -136,6 +146,12 @@ def _made(node: dict, parts: list[str]) -> dict:
             node[part] = {}
         node = node[part]
     return node
+
+
+def _over(base: Any, value: Any) -> Any:
+    """A value in place of another one, as MMEngine merges a file into its bases."""
+    both = isinstance(base, dict) and isinstance(value, dict)
+    return Config._merge_a_into_b({"value": value}, {"value": base})["value"] if both else value
 
 
 def _warn(old: str, new: str) -> None:
