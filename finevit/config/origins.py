@@ -8,6 +8,7 @@ import ast
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from functools import cache
 from inspect import Parameter
 from pathlib import Path
@@ -125,7 +126,7 @@ def leaves(node: Any, name: Name = ()) -> Iterator[tuple[Name, Any]]:
         for key, child in items:
             yield from leaves(child, (*name, str(key)))
     else:
-        yield name, node
+        yield name, copy(node)  # which a rule may change in place
 
 
 def _inside(node: Any) -> list[tuple[Any, Any]]:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
@@ -12,6 +11,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Priority
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from finevit.config.dotted import settings
 from finevit.datasets.schedules import schedulable, unfit
 from finevit.registry import TRANSFORMS, kind_of
 from finevit.signatures import wrong_value
@@ -72,7 +72,7 @@ def wrong_foreign(cfg: dict) -> list[str]:
     """One line for each setting of MMEngine or torch that is not what it must be."""
     return [
         line
-        for path, value in _settings("", cfg)
+        for path, value in settings(cfg)
         for pattern, said in FOREIGN.items()
         if fnmatchcase(path, pattern)
         for line in wrong_value(path, value, said)
@@ -135,12 +135,3 @@ def unpackable(cfg: dict) -> list[str]:
         told = f"{loader}.dataset.transforms={kinds}: {collate.get('type')} packs what {' and '.join(absent)} makes; add it"
         errors += [told] if absent else []
     return errors
-
-
-def _settings(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Every setting with its dotted name."""
-    if path:
-        yield path, value
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    for name, child in children:
-        yield from _settings(f"{path}.{name}" if path else str(name), child)

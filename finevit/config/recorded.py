@@ -11,6 +11,7 @@ from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
 
 from finevit.boxes import GONE, check_style
+from finevit.config.dotted import dicts
 from finevit.config.options import ConfigError
 from finevit.config.plain import parse
 from finevit.config.renamed import rename_settings
@@ -46,7 +47,7 @@ def check_answers(checkpoint: str | Path, meta: object) -> None:
         settings = dict(text) if isinstance(text, Mapping) else parse(text or "")
     except ValueError:  # of other programs: anything
         return
-    for _, node in _dicts("", settings.get("train_dataloader")):
+    for _, node in dicts(settings.get("train_dataloader")):
         if node.get("style") == GONE:
             try:
                 check_style(GONE)
@@ -66,28 +67,24 @@ def _checked(text: Any) -> dict[str, Any]:
 
 def check_components(settings: Any) -> None:
     """``ValueError`` where a ``type`` or scope is no registered component but what MMEngine would import by its dotted name."""
-    nodes = list(_dicts("", settings))
+    nodes = list(dicts(settings))
     for path, node in nodes:
         for key in ("_scope_", "default_scope"):
             if (scope := node.get(key)) and scope not in _scopes():
-                raise ValueError(f"names in {path}{key} the package {scope!r}, which has no components here")
+                raise ValueError(f"names in {_inside(path, key)} the package {scope!r}, which has no components here")
     _open(nodes)
     for path, node in nodes:
         kind = node.get("type")
         if isinstance(kind, str) and not _is_component(kind):
-            raise ValueError(f"names in {path}type={kind!r} no component but code, of which nothing was run")
+            raise ValueError(f"names in {_inside(path, 'type')}={kind!r} no component but code, of which nothing was run")
 
 
-def _dicts(path: str, node: Any) -> Iterator[tuple[str, dict]]:
-    if isinstance(node, dict):
-        yield path, node
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    for key, child in children:
-        yield from _dicts(f"{path}{key}.", child)
+def _inside(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
 
 
 def _kinds(settings: Any) -> Iterator[str]:
-    return (kind for _, node in _dicts("", settings) if isinstance(kind := node.get("type"), str))
+    return (kind for _, node in dicts(settings) if isinstance(kind := node.get("type"), str))
 
 
 def _scopes() -> set[str]:

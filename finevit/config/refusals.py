@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.registry import build_from_cfg
 from mmengine.runner import Runner
 
+from finevit.config.dotted import dicts
 from finevit.config.options import ConfigError
 from finevit.config.schema import RESERVED
 from finevit.config.trial_build import try_optimizer
@@ -101,16 +102,7 @@ def _settings(given: Mapping) -> str:
 def path_of(cfg: Mapping[str, Any], wanted: Mapping) -> str:
     """Where a config holds these settings, or more than these; what was added to them aside. Empty where it does not."""
     wanted = {name: value for name, value in wanted.items() if name != "_scope_"}
-    places = [(path, value) for path, value in _parts(cfg) if value.get("type") == wanted.get("type")]
+    places = [(path, value) for path, value in dicts(cfg) if path and value.get("type") == wanted.get("type")]
     same = [path for path, value in places if value == wanted]
     more = [path for path, value in places if wanted and all(name in value and value[name] == wanted[name] for name in wanted)]
     return next(iter([*same, *more]), "")
-
-
-def _parts(node: Any, path: str = "") -> Iterator[tuple[str, Mapping]]:
-    """Every dict inside a config with its dotted name."""
-    for name, value in node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ():
-        where = f"{path}.{name}" if path else str(name)
-        if isinstance(value, Mapping):
-            yield where, value
-        yield from _parts(value, where)

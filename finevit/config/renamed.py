@@ -5,13 +5,14 @@ for good: what somebody trained with an old name must load with it.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from finevit.config.dotted import at, dicts
 from finevit.config.options import ConfigError
 from finevit.registry import kind_of
 
@@ -77,10 +78,10 @@ def rename_settings(
     Where both names are set, ``overrides`` says whether the old one does override the other, as a file overrides its bases, or is
     overridden; ``ConfigError`` where it says neither (None).
     """
-    for path, node in list(_dicts("", settings)):
+    for path, node in list(dicts(settings)):
         for row in TABLE:
             *parents, name = row.old.split(".")
-            holder = _at(node, parents)
+            holder = at(node, parents)
             if not isinstance(holder, dict | list) or name not in holder or not _fits(row, path, node):
                 continue
             old, new = f"{path}.{row.old}".lstrip("."), f"{path}.{row.new}".lstrip(".")
@@ -103,7 +104,7 @@ def option_of_today(settings: Any, name: str, options: Collection[str]) -> str:
     """The name of an option today; ``ConfigError`` where an option of that name is given too."""
     parts = name.split(".")
     for length in range(len(parts)):
-        path, node, rest = ".".join(parts[:length]), _at(settings, parts[:length]), ".".join(parts[length:])
+        path, node, rest = ".".join(parts[:length]), at(settings, parts[:length]), ".".join(parts[length:])
         for row in TABLE:
             if f"{rest}.".startswith(f"{row.old}.") and isinstance(node, dict) and _fits(row, path, node):
                 old, new = f"{path}.{row.old}".lstrip("."), f"{path}.{row.new}".lstrip(".")
@@ -119,24 +120,7 @@ def _fits(row: Renamed, path: str, node: dict) -> bool:
     """Whether a row is about this part of a config."""
     if not fnmatchcase(path, row.where) and kind_of(node) != row.where:
         return False
-    return not row.beside or any(kind_of(part) == row.beside for _, part in _dicts("", node))
-
-
-def _dicts(path: str, node: Any) -> Iterator[tuple[str, dict]]:
-    """Every dict in a config with its dotted name."""
-    if isinstance(node, dict):
-        yield path, node
-    for key, child in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ():
-        yield from _dicts(f"{path}.{key}".lstrip("."), child)
-
-
-def _at(node: Any, parts: list[str]) -> Any:
-    for part in parts:
-        if isinstance(node, list | tuple) and part.isdecimal() and int(part) < len(node):
-            node = node[int(part)]
-        else:
-            node = node.get(part) if isinstance(node, dict) else None
-    return node
+    return not row.beside or any(kind_of(part) == row.beside for _, part in dicts(node))
 
 
 def _made(node: dict, parts: list[str]) -> dict:

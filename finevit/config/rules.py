@@ -6,11 +6,11 @@ the config. ``finevit inspect`` tells which of them set or dropped a value, with
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS, Registry
 
+from finevit.config.dotted import at, dicts
 from finevit.config.fractions import resolve_shares
 from finevit.config.options import ConfigError
 from finevit.config.own_data import LOADERS, sources
@@ -27,9 +27,7 @@ def drop_stale_arguments(cfg: Config, option: str) -> None:
     path, _, key = option.rpartition(".")
     if key != "type" or not path:
         return
-    node: Any = cfg
-    for part in path.split("."):
-        node = node[int(part)] if isinstance(node, list | tuple) else node[part]
+    node = at(cfg, path.split("."))
     slot = slot_of(path.rpartition(".")[2], node)
     component = registered(scoped(slot.registry, cfg.get("default_scope") or "mmengine"), node["type"]) if slot else None
     if slot is None or component is None or (takes := arguments(component)).open:
@@ -62,7 +60,7 @@ def share_tokenizer(cfg: Config) -> None:
         return
     component = _component(cfg, MODELS, encoder)
     tokenizer = encoder.get("tokenizer") or encoder.get("model") or _own_tokenizer(component)
-    for transform in [part for loader in LOADERS for part in _dicts(cfg.get(loader))]:
+    for transform in [part for loader in LOADERS for _, part in dicts(cfg.get(loader))]:
         if tokenizer and not transform.get("tokenizer") and _takes_tokenizer(_component(cfg, TRANSFORMS, transform)):
             transform["tokenizer"] = tokenizer
 
@@ -74,7 +72,7 @@ def share_patch(cfg: Config) -> None:
     patch = backbone.get("patch") if isinstance(backbone, dict) else None
     if not isinstance(patch, int) or patch < 1:
         return
-    for transform in [part for loader in LOADERS for part in _dicts(cfg.get(loader))]:
+    for transform in [part for loader in LOADERS for _, part in dicts(cfg.get(loader))]:
         component = _component(cfg, TRANSFORMS, transform)
         takes = inspect.signature(component).parameters if component else {}
         for name in {"patch", "snap"} & takes.keys():
@@ -121,14 +119,6 @@ def _own_tokenizer(component: Callable | None) -> str:
     default = inspect.signature(component).parameters["tokenizer"].default if component and _takes_tokenizer(component) else ""
     own = default if isinstance(default, str) and default else getattr(component, "tokenizer", "")
     return own if isinstance(own, str) else ""
-
-
-def _dicts(node: Any) -> Iterator[dict]:
-    """Every dict in a part of a config."""
-    if isinstance(node, dict):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
-        yield from _dicts(child)
 
 
 AFTER_OPTION: tuple[Callable[[Config, str], None], ...] = (drop_stale_arguments, drop_of_weights)

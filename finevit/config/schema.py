@@ -1,6 +1,6 @@
 """What MMEngine does with each setting: the registry its ``type`` names, the arguments it adds, the keys it takes away.
 
-Tables, so that the checker of configs (``check.py``) needs no knowledge of single settings.
+Tables, so that the checker of configs (``validation.py``) needs no knowledge of single settings.
 """
 
 import inspect
@@ -15,6 +15,8 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
+
+from finevit.config.dotted import at
 
 ROOTS: tuple[Registry, ...] = tuple(value for value in vars(registry).values() if isinstance(value, Registry))
 """MMEngine's registries."""
@@ -227,7 +229,7 @@ LISTED = ("transforms", "param_scheduler", "custom_hooks", "vis_backends", "metr
 def misshapen(cfg: Mapping[str, Any]) -> list[str]:
     """One line for each setting that holds something else than the dict, or the list of dicts, that belongs there."""
     errors = [f"{path}={value!r}: give a dict with a type" for path, key, value in _held(cfg) if not _shaped(path, key, value)]
-    plain = [(path, _at(cfg, path)) for path in PLAIN]
+    plain = [(path, at(cfg, path.split("."))) for path in PLAIN]
     return errors + [f"{path}={value!r}: give a dict of settings" for path, value in plain if not isinstance(value, dict | None)]
 
 
@@ -252,9 +254,3 @@ def _shaped(path: str, key: str, value: Any) -> bool:
         or (value is None and not path[-1:].isdecimal())
         or (callable(value) and not isinstance(value, type))
     )
-
-
-def _at(node: Any, path: str) -> Any:
-    for part in path.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node

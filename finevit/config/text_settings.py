@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from finevit.config.dotted import at
 from finevit.config.options import PATHS, text_of, value_of
 from finevit.config.schema import ROOTS, registered, scoped, slot_of
 from finevit.signatures import argument
@@ -27,25 +28,15 @@ def reader(cfg: Config, name: str) -> Callable[[str], Any]:
     text as its default; where no signature says anything, what holds a text now. Brackets and commas of several texts are read.
     """
     *parents, key = name.split(".")
-    holder = _walk(cfg, parents)
+    holder = at(cfg, parents)
     if key == "type" or key in PATHS:
         return text_of
     component = Runner if holder is cfg else component_of(cfg, parents, holder)
     said = argument(component, key) if component else None
     kinds = set(_kinds(said.annotation)) if said else set()
-    if kinds == {"text"} or (not kinds and isinstance(_walk(holder, [key]), str)):
+    if kinds == {"text"} or (not kinds and isinstance(at(holder, [key]), str)):
         return text_of
     return partial(value_of, single=text_of) if kinds and kinds <= {"text", "texts"} else value_of
-
-
-def _walk(node: Any, parts: list[str]) -> Any:
-    """What a config holds there; None where it holds nothing."""
-    for part in parts:
-        if isinstance(node, list | tuple):
-            node = node[int(part)] if part.isdecimal() and int(part) < len(node) else None
-        else:
-            node = node.get(part) if isinstance(node, dict | Config) else None
-    return node
 
 
 def component_of(cfg: Config, path: list[str], holder: Any) -> Callable | None:

@@ -5,7 +5,7 @@ components of packages with other conventions (``mmdet.X``), only what is certai
 """
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from torch import nn
 
+from finevit.config.dotted import settings
 from finevit.config.options import INPUTS, ConfigError
 from finevit.config.own_data import SETTINGS, roots
 from finevit.config.ranges import unfit_schedules, unpackable, wrong_foreign, wrong_schedules
@@ -231,16 +232,8 @@ def _wrong_arguments(path: str, value: dict, component: Callable, slot: Slot | N
 
 def _places(name: str, cfg: dict) -> str:
     """Where a config has settings of that name further down; empty where it has none."""
-    places = [path for path in _paths(cfg) if path.endswith(f".{name}")]
+    places = [path for path, _ in settings(cfg) if path.endswith(f".{name}")]
     return f" here; a setting of that name is {' or '.join(places[:3])}" if places else ""
-
-
-def _paths(node: Any, path: str = "") -> Iterator[str]:
-    """The dotted names of everything in a config."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
-    for key, child in items:
-        yield f"{path}{key}"
-        yield from _paths(child, f"{path}{key}.")
 
 
 def _kind(registry: Registry) -> str:
