@@ -200,6 +200,14 @@ def test_a_config_of_the_documentation_is_whole(code, tmp_path):
     load(tmp_path / "config.py")
 
 
+def test_the_scenes_of_the_documentation_are_what_it_says():
+    (code,) = fences(ROOT / "docs/scenes.md", "python")
+    made: dict = {}
+    exec(code, made)
+    assert len(made["scenes"].classes) == 16
+    assert list(made["record"].captions) == ["long", "short"]
+
+
 def test_commands_that_are_run_are_in_the_documentation():
     assert not RUN.keys() - {command for _, command in ALL}
 
@@ -232,6 +240,9 @@ def test_a_page_is_short_and_its_links_lead_somewhere(page):
         there = (page.parent / path).resolve() if path else page
         assert there.exists(), link
         assert not anchor or anchor in anchors(there), link
+    named = re.findall(r"`((?:finevit|plugins|configs|tools|tests|benchmarks)/[\w/.\-]*)`", text)
+    gone = [name for name in named if not (ROOT / name).exists()]
+    assert not gone or page.name == "lab_notebook.md", gone
 
 
 def smaller(command: str, here: Path) -> list[str]:
