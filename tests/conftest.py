@@ -1,9 +1,10 @@
-"""What several test files need: the functions of CLIP_benchmark, as pip brings them; mmcv's operations by our stand-ins."""
+"""What several test files need: plugins, a cache folder, the functions of CLIP_benchmark by pip, mmcv's operations by stand-ins."""
 
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -38,6 +39,29 @@ def clip_benchmark() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def plugins() -> None:
+    """What plugins contribute has its names."""
+    from finevit.plugins import load_plugins
+
+    load_plugins()
+
+
+@pytest.fixture
+def scope(plugins: None) -> Iterator[None]:
+    """The names of FineViT and its plugins need no prefix."""
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope("finevit"):
+        yield
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's cache folder is one of this test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from finevit.config.validation import check_config
 from finevit.ops.patch_merge import cell_centres, merge_neighbours
 from finevit.packing.dialogues import answer_loss, attention_mask, packed, padded, prompts, rows, supervised
 from finevit.packing.packs import IGNORE_INDEX, PackedDialogues
-from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import check_alignment_llm, fill, random_dialogues, random_pack
+
+pytestmark = pytest.mark.usefixtures("plugins")
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
 CONFIGS = {
@@ -39,11 +40,6 @@ IMAGE_TEXT = {
 }
 STAGE_3 = Path(__file__).parents[1] / "configs/finevit_tiny_stage3.py"
 PARTS = [(4, [(3, 5), (2, 1), (4, 2)]), (6, [(1, 3)])]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins():
-    load_plugins()
 
 
 def plain(**options: object):

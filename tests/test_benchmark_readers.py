@@ -20,6 +20,8 @@ from finevit.datasets.readers.long_captions import DCI, ShareGPT4V1k, Urban1k, f
 from finevit.datasets.transforms.eval_transforms import pack_evaluation
 from finevit.registry import DATASETS
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 def picture(value: int = 0, format: str = "JPEG") -> bytes:
     file = io.BytesIO()
@@ -51,11 +53,6 @@ def red(record) -> int:
 
 def captions(source, index: int) -> list[str]:
     return list(source[index].captions.values())
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 # --- ImageNet -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
 from finevit.config.loading import load_config
@@ -29,8 +28,9 @@ from finevit.packing.collate import pack_samples
 from finevit.packing.images import check_whole
 from finevit.packing.packs import PackedTexts
 from finevit.packing.texts import pack_texts, printable
-from finevit.plugins import load_plugins
 from finevit.registry import MODELS
+
+pytestmark = pytest.mark.usefixtures("scope")
 
 ROOT = Path(__file__).parent.parent
 WORDS = [
@@ -55,13 +55,6 @@ WORDS = [
 
 def prose(words: int, seed: int = 0) -> str:
     return " ".join(np.random.default_rng(seed).choice(WORDS, words))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _scope():
-    load_plugins()
-    with DefaultScope.overwrite_default_scope("finevit"):
-        yield
 
 
 # Schedules that travel with the index

@@ -22,16 +22,12 @@ from finevit.contracts import Record
 from finevit.datasets.readers.files import FileSource, Skipped
 from finevit.engine.cli import Options, user_errors
 from finevit.engine.eval_caveats import seen
-from finevit.plugins import load_plugins
+
+pytestmark = pytest.mark.usefixtures("plugins")
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted(ROOT.glob("configs/*.py"))
 TINY = ROOT / "configs/finevit_tiny_stage1.py"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins():
-    load_plugins()
 
 
 def mistakes(**options: object) -> str:

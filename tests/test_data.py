@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from PIL import Image
 
 from finevit.contracts import BadSample, ImageBudget, Record, Region, Source
@@ -16,6 +15,8 @@ from finevit.datasets.transforms.image_transforms import Patchify, RandomFlip, R
 from finevit.ops.stateless_shuffle import seed_of, shuffled
 from finevit.packing.collate import pack_samples
 from finevit.plugins import load_plugins
+
+pytestmark = pytest.mark.usefixtures("scope")
 
 TRANSFORMS = [{"type": "finevit.ResizeToBudget"}, {"type": "finevit.Patchify"}]
 
@@ -203,9 +204,3 @@ def test_packing():
     assert batch["id"] == ["0", "1", "2"]
     assert batch["labels"].shape == (48,)
     assert batch["skipped"] == []
-
-
-@pytest.fixture(autouse=True)
-def _scope():
-    with DefaultScope.overwrite_default_scope("finevit"):
-        yield

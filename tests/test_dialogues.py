@@ -15,21 +15,17 @@ from finevit.engine.hooks.dialogues_hook import DialogueHook, check_evaluation, 
 from finevit.hub.chat_templates import load_chat
 from finevit.packing.collate import pack_dialogues
 from finevit.packing.packs import IGNORE_INDEX, IMAGE_TOKEN
-from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, DATASETS, MODELS, TRANSFORMS
 from finevit.tasks import task as tasks
 from finevit.tasks.names import fits, words
 from finevit.tasks.task import Material, asked_tasks, check_weights
 
+pytestmark = pytest.mark.usefixtures("plugins")
+
 HOUSE = Region(box=(0.1, 0.2, 0.5, 0.6), phrase="red house", caption="a red house with a door")
 BIRD = Region(box=(0.6, 0.1, 0.9, 0.3), phrase="bird", caption="a small bird")
 BIRD2 = Region(box=(0.6, 0.5, 0.9, 0.7), phrase="Bird", caption="a tall bird")
 SIGN = Region(box=(0.2, 0.7, 0.8, 0.9), kind="text_line", phrase="the text “STOP”", text="STOP")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins():
-    load_plugins()
 
 
 def sample(*regions: Region, size: tuple[int, int] = (112, 224), seed: int = 0, **more: object) -> dict:

@@ -18,6 +18,8 @@ from finevit.datasets.readers.encodings import decode_text, encoding_of, text_li
 from finevit.datasets.transforms.caption_transforms import PickCaption
 from finevit.engine.hooks.captions_hook import summary
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 TEXT = "Ein Häuschen – “a dog” runs\r\nover the wet grass 🐕."
 CHINESE = "一只狗在草地上奔跑"
 
@@ -105,11 +107,6 @@ def folder(root: Path, texts: dict[str, bytes]) -> Path:
                 (root / name).write_bytes(content)
                 tar.add(root / name, name)
     return root
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def test_captions_of_windows_are_read_in_folders_and_tars(tmp_path):

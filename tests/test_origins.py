@@ -8,12 +8,8 @@ from mmengine.config import Config
 from finevit.config.bundled import FOLDER, bundled
 from finevit.config.loading import load_config
 from finevit.config.origins import Traced, leaves
-from finevit.plugins import load_plugins
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins():
-    load_plugins()
+pytestmark = pytest.mark.usefixtures("plugins")
 
 
 @pytest.fixture

@@ -13,19 +13,15 @@ from finevit.config.loading import ConfigError, load_config
 from finevit.config.options import Given
 from finevit.config.validation import check_config
 from finevit.contracts import AlignmentLLM, EncoderOutput, ImageEncoder, Teacher
-from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.testing import check_image_encoder, check_resolution_schedule, check_teacher, random_pack
+
+pytestmark = pytest.mark.usefixtures("plugins")
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n# (my_\w+)\.py.*?\n(.*?)```", (ROOT / "docs/plugins.md").read_text(), re.DOTALL)
 STAGE1 = {"type": "MaskedDistillation", "head": {"type": "DistillationHead"}}
 SMALL = {"type": "FineViT", "arch": {"depth": 1, "dim": 32, "heads": 2, "mlp_dim": 48}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins():
-    load_plugins()
 
 
 @pytest.fixture

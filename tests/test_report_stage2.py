@@ -141,7 +141,7 @@ def test_page_tells_the_figures(tmp_path):
         "Learned bias",
         "Learning rate",
         "Images per second",
-        "Text length",
+        "Max seq len",
     ]
     assert [section.title for section in page.sections] == [
         "What a caption finds",

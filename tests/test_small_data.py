@@ -14,20 +14,16 @@ from finevit.datasets.readers import open_source
 from finevit.datasets.samplers import NativeBatchSampler
 from finevit.engine.hooks.small_data_hook import few, foreign, repeats
 from finevit.evaluation.contrastive_metrics import Retrieval, ZeroShot
-from finevit.plugins import load_plugins
 from finevit.registry import DATA_SAMPLERS, TRANSFORMS
 from finevit.scenes.source import Scenes
+
+pytestmark = pytest.mark.usefixtures("plugins")
 
 PEOPLE = (
     "A man riding a wave on top of a surfboard.",
     "Two giraffes standing next to each other near trees.",
     "A kitchen with stainless steel appliances and granite countertops.",
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _plugins():
-    load_plugins()
 
 
 @pytest.fixture

@@ -15,10 +15,7 @@ from finevit.contracts import BadSample
 from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers import ClipBenchmarkTars, TarShards, open_source
 
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def picture(value: int = 0, format: str = "JPEG") -> bytes:

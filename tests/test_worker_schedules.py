@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from finevit.config.loading import load_config
@@ -16,18 +15,12 @@ from finevit.datasets.dataset import NativeImages
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.engine.hooks.exact_resume_hook import ExactResumeHook
 from finevit.hub.weights import read_checkpoint
-from finevit.plugins import load_plugins
 from finevit.registry import TRANSFORMS
 from finevit.scenes import Scenes
 
+pytestmark = pytest.mark.usefixtures("scope")
+
 SAMPLER = "train_dataloader.batch_sampler"
-
-
-@pytest.fixture(autouse=True)
-def _scope():
-    load_plugins()
-    with DefaultScope.overwrite_default_scope("finevit"):
-        yield
 
 
 class Darken:
