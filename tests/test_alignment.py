@@ -8,7 +8,7 @@ import torch
 
 from finevit.config.loading import ConfigError, load_config
 from finevit.config.validation import check_config
-from finevit.ops.patch_merge import cell_centres, merge_neighbours
+from finevit.ops.patches import cell_centres, merge_neighbours
 from finevit.packing.dialogues import answer_loss, attention_mask, packed, padded, prompts, rows, supervised
 from finevit.packing.packs import IGNORE_INDEX, PackedDialogues
 from finevit.registry import MODELS

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from yapf.yapflib import yapf_api
 
 from finevit.config import own_data
-from finevit.config.fractions import resolve_shares
 from finevit.config.loading import ConfigError, _formatted_once, load_config
+from finevit.config.rules import resolve_shares
 from finevit.config.validation import check_config
 from finevit.contracts import Record
 from finevit.datasets.readers.files import FileSource, Skipped

@@ -5,8 +5,7 @@ import torch
 from torch.autograd import gradcheck
 
 from finevit.heads import DistillationHead
-from finevit.ops.losses import squared_distance
-from finevit.ops.masking import random_mask
+from finevit.ops.distillation import random_mask, squared_distance
 from finevit.packing.images import repeat_images
 from finevit.testing import random_pack
 

@@ -15,11 +15,10 @@ from finevit.console import take_over
 from finevit.engine.cli import user_errors
 from finevit.evaluation.results import Results
 from finevit.export import run as export_run
-from finevit.hub.cache import cache_folder
 from finevit.scenes import sprites
 from finevit.scenes.source import Scenes
 from finevit.storage.durable import write_file
-from finevit.storage.places import Spared, check_writable, full_place, writing
+from finevit.storage.places import Spared, cache_folder, check_writable, full_place, writing
 
 
 def full(*_: object) -> None:

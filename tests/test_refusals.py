@@ -11,8 +11,7 @@ from torch import nn
 
 from finevit.config.loading import load_config
 from finevit.config.options import ConfigError
-from finevit.config.refusals import path_of, refusals
-from finevit.config.trial_build import _random_numbers_kept, try_optimizer
+from finevit.config.refusals import _random_numbers_kept, path_of, refusals, try_optimizer
 from finevit.engine.progress import QuietRunner
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS, TRANSFORMS

@@ -18,9 +18,9 @@ from finevit.packing.images import pack_images
 from finevit.plugins import load_plugins
 from finevit.registry import REPORT_PAGES
 from finevit.visualization import stage2
-from finevit.visualization.heatmap import Heatmap, scale_of
 from finevit.visualization.pairs import LEGIBLE, POOL, collect, places, queries, similarity
 from finevit.visualization.report import render
+from finevit.visualization.retrieval import Heatmap, scale_of
 
 # what is found
 

@@ -38,9 +38,9 @@ from finevit.serving.aside import Lane, TooSlow
 from finevit.serving.checkpoint import CheckpointAnswerer
 from finevit.serving.connections import most_connections
 from finevit.serving.limits import Limits, Refusal
+from finevit.serving.messages import Answer
 from finevit.serving.middleware import Gate
 from finevit.serving.queues import Order
-from finevit.serving.replies import Answer
 from finevit.serving.server import LINES, Sparing, check_free, is_loopback, make_server
 
 COLOUR = (200, 100, 50)

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS as ROOT
 from torch import Tensor
 
 from finevit.contracts import Teacher
-from finevit.ops.masking import random_mask
+from finevit.ops.distillation import random_mask
 from finevit.plugins import load_plugins
 from finevit.registry import MODELS
 from finevit.stages import MaskedDistillation

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from finevit.backbones.padded import Watch, whole_maps
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder
-from finevit.hub.exported import MARK
 from finevit.hub.origins import changes, mark, note, say, share, warn_if_frozen
+from finevit.hub.untrusted import MARK
 from finevit.hub.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
 from finevit.layers import Block, Pool, make_pool
 from finevit.ops.attention import Pack

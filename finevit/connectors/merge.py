@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from finevit.contracts import Connector
 from finevit.hub.origins import mark
-from finevit.ops.patch_merge import MERGE, cell_centres, merge_neighbours
+from finevit.ops.patches import MERGE, cell_centres, merge_neighbours
 from finevit.packing.images import check_whole
 from finevit.packing.packs import PackedImages
 from finevit.registry import MODELS

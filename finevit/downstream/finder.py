@@ -14,7 +14,7 @@ NAME = "mmcv._ext"
 SOURCE = '''"""Stands in for mmcv's compiled operations, which are imported in its place where they are: see finevit.downstream."""
 from finevit.downstream.ops import *
 from finevit.downstream.ops import __getattr__
-from finevit.downstream.ops.empty import mend
+from finevit.downstream.ops.nms import mend
 mend()
 '''
 """What the stand-in runs, be it served by the finder or lie as ``_ext.py`` beside mmcv."""

@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import EpochBasedTrainLoop, Priority, Runner
 from torch import nn
 
-from finevit.config.trial_build import build_light
+from finevit.config.refusals import build_light
 from finevit.console import aligned, say, screen, take_over
 from finevit.engine.checkpoints import forget_others, usable
 from finevit.engine.hooks.checkpoint_hook import DurableCheckpointHook

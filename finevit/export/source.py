@@ -16,11 +16,11 @@ from finevit.config.validation import check_config
 from finevit.engine.data_preprocessor import PackedPreprocessor
 from finevit.export import tuned
 from finevit.export.tuned import MEANS, encoder_of
-from finevit.hub import exported
+from finevit.hub import untrusted
 from finevit.hub.weights import check_fit, read_checkpoint, under, weights_of
 from finevit.registry import MODELS, kind_of
 
-STAGES = {kind: stage for stage, kind in exported.STAGES.items()}
+STAGES = {kind: stage for stage, kind in untrusted.STAGES.items()}
 """Which stage a model's type is of."""
 REMEDY = "give a whole checkpoint of finevit train, and with --config the config that it was trained with"
 
@@ -64,7 +64,7 @@ class Source:
         if self.stage != stage:
             what = f"of Stage {self.stage}" if self.stage else f"a model for {self.task}"
             raise ValueError(f"--to {target}: {self.path.name} is {what}; give a checkpoint of Stage {stage}")
-        if exported.MARK in self.meta:
+        if untrusted.MARK in self.meta:
             raise ValueError(
                 f"--to {target}: {self.path.name} is an export, of the encoder alone; give a checkpoint of Stage {stage}"
             )

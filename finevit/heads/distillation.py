@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from finevit.contracts import Head
-from finevit.ops.losses import squared_distance
+from finevit.ops.distillation import squared_distance
 from finevit.registry import MODELS
 
 

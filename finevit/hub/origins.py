@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from finevit.config.plain import parse
+from finevit.config.recorded import parse
 from finevit.config.renamed import rename_settings
 from finevit.registry import kind_of
 

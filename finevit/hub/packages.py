@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from finevit.hub.cache import cache_folder
-from finevit.storage.places import writing
+from finevit.storage.places import cache_folder, writing
 
 
 class Package(NamedTuple):

@@ -5,11 +5,12 @@ A pickle names functions that are called when it is read. Here it may name those
 arrays and numbers. MMEngine reads its files by the same road. ``--trust-checkpoint`` lifts this for files that a user made.
 """
 
+import json
 import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlparse
@@ -17,15 +18,48 @@ from urllib.parse import urlparse
 import torch
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import safe_open
+from torch import Tensor
 
 from finevit.config.renamed import rename_weights
-from finevit.hub.exported import MARK, config_of_encoder, in_model
 from finevit.hub.kinds import wrong_kind
 from finevit.hub.locate import first_line
 from finevit.hub.stand_ins import ALLOWED, histories, real
 from finevit.hub.trust import OFFER, trusted
 from finevit.storage.durable import DIGEST, check_digest
 from finevit.storage.regular import check_regular
+
+MARK = "finevit_format"
+"""What the file's metadata has."""
+STAGES = {"I": "MaskedDistillation", "II": "ContrastiveLearning", "III": "LLMAlignment"}
+"""Which model a stage trains."""
+PLACES = ("", "encoder.")
+"""Under what the exports of an encoder alone, and for Hugging Face, keep it."""
+
+
+def in_model(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights by their names in a model: the encoder's under ``backbone.``."""
+    for place in PLACES:
+        if f"{place}embed.weight" in weights:
+            names = {name: f"backbone.{name.removeprefix(place)}" for name in weights if name.startswith(place)}
+            return {names.get(name, name): value for name, value in weights.items()}
+    return weights
+
+
+def config_of_encoder(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of model and images, as the config of a run has them; empty where the metadata do not give them."""
+    try:
+        encoder, image = dict(json.loads(metadata["config"])), dict(json.loads(metadata["image"]))
+        encoder |= {"mlp_dim": encoder.pop("hidden")} if "hidden" in encoder else {}  # as exports of before have it
+        sizes = {name: int(encoder.pop(name)) for name in ("depth", "dim", "heads", "mlp_dim")}
+        prepare = {"type": "PackedPreprocessor", **{name: [float(value) for value in image[name]] for name in ("mean", "std")}}
+        resize = {"type": "ResizeToBudget", "snap": int(image["snap"])}
+        settings = {"patch": int(encoder["patch"]), "pool": str(encoder["pool"]), "rope_theta": float(encoder["rope_theta"])}
+        model = {"type": STAGES[metadata["stage"]], "backbone": {"type": "FineViT", "arch": sizes, **settings}}
+        dataset = {"pixels": int(image["pixels"]), "transforms": [resize]}
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return {}
+    return {"model": {**model, "data_preprocessor": prepare}, "val_dataloader": {"dataset": dataset}}
+
 
 SHOWN = 3
 """So many names of functions are told."""

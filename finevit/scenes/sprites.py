@@ -17,12 +17,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from finevit.hub.cache import cache_folder
 from finevit.scenes.layout import Placement, Plan
 from finevit.scenes.shapes import draw_shape
 from finevit.scenes.vocabulary import Thing
 from finevit.storage.durable import write_file
-from finevit.storage.places import fault
+from finevit.storage.places import cache_folder, fault
 from finevit.storage.regular import check_regular
 
 FEWEST_PIXELS = 16

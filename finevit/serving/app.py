@@ -17,12 +17,12 @@ from starlette.routing import Route
 
 from finevit.contracts import BadSample
 from finevit.datasets.decoding.images import FROM_STRANGERS, decode
-from finevit.serving import messages, replies
+from finevit.serving import messages
 from finevit.serving.aside import Lane, TooSlow
 from finevit.serving.limits import Arrivals, Limits, Places, Refusal
+from finevit.serving.messages import Answer
 from finevit.serving.middleware import Gate, Lingering
 from finevit.serving.queues import Order, Turns, while_waited_for
-from finevit.serving.replies import Answer
 
 QUICK_S = 0.5
 """Seconds that a request or an image may take to be read before it has to wait for other slow ones."""
@@ -59,13 +59,13 @@ class Endpoint:
     async def models(self, request: Request) -> Response:
         """The one model."""
         self._authorise(request)
-        return JSONResponse(replies.models(self.answerer.name))
+        return JSONResponse(messages.models(self.answerer.name))
 
     async def model(self, request: Request) -> Response:
         """One model, by its name."""
         self._authorise(request)
         messages.check_model(request.path_params["name"], self.answerer.name)
-        return JSONResponse(replies.model(self.answerer.name))
+        return JSONResponse(messages.model(self.answerer.name))
 
     async def chat(self, request: Request) -> Response:
         """An answer, or a ``Refusal``."""
@@ -77,10 +77,10 @@ class Endpoint:
         with self.places.take(request):
             work = self._answer(body)
             asked, answer = await while_waited_for(request, work, limits.answer_s, self.ending)
-        answer = replies.cut(answer, asked.stop)
+        answer = messages.cut(answer, asked.stop)
         if asked.stream:
-            return Response(replies.events(answer, name, usage=asked.usage), media_type="text/event-stream")
-        return JSONResponse(replies.completion(answer, name))
+            return Response(messages.events(answer, name, usage=asked.usage), media_type="text/event-stream")
+        return JSONResponse(messages.completion(answer, name))
 
     async def _answer(self, body: bytes) -> tuple[messages.Request, Answer]:
         """What is asked, and the answer."""
@@ -149,7 +149,7 @@ def make_app(answerer: Answerer, limits: Limits, *, api_key: str = "") -> Starle
 
 async def _refused(_: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)
-    content = replies.error(str(refusal), status=refusal.status, param=refusal.param, code=refusal.code)
+    content = messages.error(str(refusal), status=refusal.status, param=refusal.param, code=refusal.code)
     return JSONResponse(content, refusal.status, {"Retry-After": "1"} if refusal.status == 429 else None)
 
 
@@ -157,7 +157,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
     """No such address, or none for this method."""
     assert isinstance(error, HTTPException)
     there = "POST /v1/chat/completions, GET /v1/models and GET /health"
-    content = replies.error(f"there is no {request.method} for this address; there are {there}", status=error.status_code)
+    content = messages.error(f"there is no {request.method} for this address; there are {there}", status=error.status_code)
     return JSONResponse(content, error.status_code, error.headers)
 
 
@@ -168,5 +168,5 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _failed(_: Request, __: Exception) -> Response:
     """An error of ours. Its traceback goes to the server's log, and not to clients."""
-    content = replies.error("the model failed at this request; the server's log says why", status=500)
+    content = messages.error("the model failed at this request; the server's log says why", status=500)
     return JSONResponse(content, 500)

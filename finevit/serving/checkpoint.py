@@ -21,7 +21,7 @@ from finevit.packing.collate import pack_dialogues
 from finevit.packing.dialogues import prompts
 from finevit.precision import bfloat16_helps
 from finevit.registry import MODELS, TRANSFORMS
-from finevit.serving.replies import Answer
+from finevit.serving.messages import Answer
 from finevit.stages import LLMAlignment
 
 

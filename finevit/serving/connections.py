@@ -10,7 +10,7 @@ from itertools import islice
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from finevit.serving import replies
+from finevit.serving import messages
 from finevit.serving.limits import PLACED
 
 RESERVE = 128
@@ -233,6 +233,6 @@ class Connection(H11Protocol):
 
 
 def _bad_request(message: str) -> bytes:
-    body = json.dumps(replies.error(message, status=400)).encode()
+    body = json.dumps(messages.error(message, status=400)).encode()
     head = "HTTP/1.1 400 Bad Request", "content-type: application/json", f"content-length: {len(body)}", "connection: close"
     return "\r\n".join((*head, "", "")).encode() + body

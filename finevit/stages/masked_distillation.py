@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from finevit.contracts import EncoderOutput, Head, Teacher
-from finevit.ops.masking import random_mask
+from finevit.ops.distillation import random_mask
 from finevit.ops.patches import unpatchify
 from finevit.packing.images import check_whole, keep_patches, repeat_images
 from finevit.packing.packs import PackedImages

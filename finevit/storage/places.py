@@ -1,4 +1,4 @@
-"""Places that are full, closed or read-only: named, with what to do about it."""
+"""Places that are full, closed or read-only: named, with what to do about it; and the project's own cache."""
 
 import errno
 import logging
@@ -74,3 +74,17 @@ def check_writable(folder: str | Path, *, setting: str = "work_dir", remedy: str
 def remedy_for(error: OSError, remedy: str) -> str:
     """What to do: of a full place, to free it as well."""
     return f"free space there, or {remedy}" if error.errno in FULL else remedy
+
+
+def cache_folder() -> Path:
+    """``$XDG_CACHE_HOME/finevit``, or ``~/.cache/finevit``; not necessarily there yet. ``OSError`` where there is no home.
+
+    As the XDG specification asks, a relative path is ignored.
+    """
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):
+        return Path(given) / "finevit"
+    try:
+        return Path.home() / ".cache" / "finevit"
+    except RuntimeError:
+        raise OSError(errno.ENOENT, "no home folder is known; set XDG_CACHE_HOME") from None

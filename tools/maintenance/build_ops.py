@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from finevit.hub.cache import cache_folder
+from finevit.storage.places import cache_folder
 
 NAME = "onedl-mmcv"
 STANDARD = re.compile(r"([-/])std([=:])c\+\+(\d+)")

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from finevit.console import say
-from finevit.hub.cache import cache_folder
 from finevit.storage.durable import write_file
+from finevit.storage.places import cache_folder
 from finevit.storage.regular import open_regular
 
 from .files import HEAD, IMAGE_SUFFIXES, Skipped

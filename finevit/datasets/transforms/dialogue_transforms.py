@@ -15,7 +15,7 @@ from finevit.contracts import PATCH, BadSample, Question, Record, Region
 from finevit.datasets.transforms.caption_transforms import most_tokens
 from finevit.datasets.transforms.image_transforms import image_of
 from finevit.hub.chat_templates import PLACEHOLDER, load_chat
-from finevit.ops.patch_merge import MERGE
+from finevit.ops.patches import MERGE
 from finevit.packing.packs import IGNORE_INDEX, IMAGE_TOKEN
 from finevit.registry import TRANSFORMS
 from finevit.tasks.task import NOWHERE, Draft, Material, all_tasks, asked_tasks, check_weights, default_weights, drafts

@@ -22,10 +22,25 @@ from finevit.downstream.ops.focal import (
     softmax_focal_loss_backward,
     softmax_focal_loss_forward,
 )
-from finevit.downstream.ops.missing import missing
 from finevit.downstream.ops.nms import bbox_overlaps, nms, nms_match, softnms
 from finevit.downstream.ops.roi_align import roi_align_backward, roi_align_forward
 from finevit.downstream.ops.roi_pool import roi_pool_backward, roi_pool_forward
+
+
+def missing(name: str) -> Callable[..., NoReturn]:
+    """A function in the place of mmcv's compiled ``name``. Calling it raises ``ValueError``."""
+
+    def unavailable(*_arguments: object, **_settings: object) -> NoReturn:
+        raise ValueError(
+            f"mmcv was installed without its compiled operations, and {name!r} has no stand-in in finevit.downstream.ops; "
+            "compile them: `make ops` in a checkout of finevit, or `MMCV_WITH_OPS=1 pip install --no-build-isolation "
+            "--force-reinstall --no-deps --no-binary onedl-mmcv onedl-mmcv`, which fails where PyTorch needs a newer C++ "
+            "standard than mmcv's setup.py asks for (`make ops` raises it)"
+        )
+
+    unavailable.__name__ = unavailable.__qualname__ = name
+    return unavailable
+
 
 __all__ = [
     "bbox_overlaps",

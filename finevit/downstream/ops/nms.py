@@ -5,7 +5,11 @@ float32. Soft-NMS is arXiv 1704.04503. On CUDA, an overlap that equals the thres
 mmcv's kernel multiplies there, torchvision's divides.
 """
 
+import sys
 from collections.abc import Callable, Iterator
+from functools import wraps
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,3 +130,23 @@ def _stay(dropped: NDArray[np.bool_], place: int) -> NDArray[np.int64] | None:
     columns = np.arange(place + count)
     columns[place + np.flatnonzero(dropped[:count])] = place + count + np.flatnonzero(~dropped[count:])[::-1]
     return columns
+
+
+def mend() -> None:
+    """While ``mmcv.ops`` is imported, which asks for ``mmcv._ext``: its ``batched_nms`` then takes no boxes for what they are."""
+    if "mmcv.ops" not in sys.modules:
+        return
+    module: Any = import_module("mmcv.ops.nms")
+    theirs = module.batched_nms
+    if hasattr(theirs, "__wrapped__"):
+        return
+
+    @wraps(theirs)
+    def batched_nms(
+        boxes: Tensor, scores: Tensor, idxs: Tensor, nms_cfg: dict | None, class_agnostic: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if len(boxes):
+            return theirs(boxes, scores, idxs, nms_cfg, class_agnostic)
+        return torch.cat([boxes, scores[:, None]], 1), torch.zeros(0, dtype=torch.long, device=boxes.device)
+
+    module.batched_nms = batched_nms

@@ -1,8 +1,20 @@
-"""Training objectives as pure functions of tensors."""
+"""Masked feature distillation: which patches are masked, and the loss of features (paper, Stage I)."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+
+def random_mask(seqlens: Sequence[int], ratio: float, generator: torch.Generator | None = None) -> Bool[Tensor, " patches"]:
+    """Masks ``round(ratio * length)`` patches of every image, uniformly at random; computed on the CPU, True where masked."""
+    parts = []
+    for length in seqlens:
+        mask = torch.zeros(length, dtype=torch.bool)
+        mask[torch.randperm(length, generator=generator)[: round(ratio * length)]] = True
+        parts.append(mask)
+    return torch.cat(parts)
 
 
 def squared_distance(
