@@ -1,10 +1,7 @@
 """Stage II on several captioners' texts, killed and resumed: the same captions are drawn, the same weights come out."""
 
 import json
-import os
 import re
-import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_train import losses, start, weights
-from test_train import train as train  # a fixture
+from test_train import killed as killed  # fixtures, as the two below
+from test_train import losses, weights
+from test_train import runs as runs
+from test_train import train as train
 
 from finevit.config.loading import load_config
 from finevit.engine.hooks.exact_resume_hook import ExactResumeHook
@@ -70,16 +69,11 @@ def drawn(work_dir: Path) -> dict[int, tuple[float, float]]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_draws_the_same_captions_and_ends_with_the_same_weights(train, config, tmp_path):
+def test_a_killed_run_draws_the_same_captions_and_ends_with_the_same_weights(killed, train, config, tmp_path):
     one_step = ["--cfg-options", "log_processor.window_size=1"]
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     output = train(config, whole, *one_step)
-    process = start(config, torn, *one_step)
-    deadline = time.monotonic() + 400
-    while max(losses(torn), default=0) < 6 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    killed(config, torn, *one_step)
     assert 6 <= max(losses(torn)) < STEPS
     resumed = train(config, torn, "--resume", *one_step, "train_dataloader.num_workers=2")
     assert re.search(r"Resuming at iteration (4|8)", resumed)

@@ -102,6 +102,18 @@ def train(runs, tmp_path_factory) -> Callable[..., str]:
     return trained
 
 
+@pytest.fixture(scope="module")
+def killed(runs, tmp_path_factory) -> Callable[..., None]:
+    """Runs until it writes the checkpoint of step 8."""
+    log, at = tmp_path_factory.mktemp("logs") / "log", (r"/iter_8\.pth", ["sh", "-c", "kill -KILL $PPID"])
+
+    def run(config: Path, work_dir: Path, *arguments: str) -> None:
+        status, output = runs.run("train", *command(config, work_dir, *arguments)[2:], log=log, seconds=400, at=at)
+        assert status == -signal.SIGKILL, output[-3000:]
+
+    return run
+
+
 def losses(work_dir: Path) -> dict[int, float]:
     """Step -> loss, of all runs in a work dir; a step that was run twice keeps the last."""
     found = {}
@@ -176,11 +188,8 @@ def test_checkpoints_hold_the_student_alone_and_what_made_it(whole):
     assert [plugin["name"] for plugin in checkpoint["message_hub"]["runtime_info"]["plugins"]] == ["bundled"]
 
 
-def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(runs, train, plain, whole, tmp_path):
-    """Killed while it writes the checkpoint of step 8."""
-    kill = (r"/iter_8\.pth", ["sh", "-c", "kill -KILL $PPID"])
-    code, output = runs.run("train", *command(plain, tmp_path)[2:], log=tmp_path / "log", seconds=200, at=kill)
-    assert code == -signal.SIGKILL, output[-3000:]
+def test_kill_and_resume_equals_the_uninterrupted_run_to_the_last_bit(killed, train, plain, whole, tmp_path):
+    killed(plain, tmp_path)
     assert max(losses(tmp_path)) in (7, 8)
     output = train(plain, tmp_path, "--resume", "--cfg-options", "train_dataloader.num_workers=2")
     assert "Resuming at iteration 4" in output
