@@ -166,7 +166,7 @@ def test_the_language_model_is_taught_without_an_encoder():
         types = [transform.type for transform in loader.dataset.transforms]
         assert types[:3] == ["ResizeToBudget", "AskQuestions", "PaintRegions"]
     assert cfg.train_dataloader.batch_sampler.schedules.get("CropToRegion") is None
-    assert cfg.train_dataloader.dataset.transforms[1].weights.text2box == 4.0
+    assert cfg.train_dataloader.dataset.transforms[1].task_weights.text2box == 4.0
     reader = load_config(ROOT / "benchmarks/ablation/language.py", SMALL)
     assert reader.train_dataloader.dataset.transforms[0].type == "CropToRegion"
     for config in (cfg, reader):  # all tasks from the start, and none of the phases of Stage III
@@ -175,7 +175,7 @@ def test_the_language_model_is_taught_without_an_encoder():
         assert config.model.backbone_frozen
         assert config.train_dataloader.batch_sampler.schedules.get("AskQuestions") is None
         (ask,) = [step for step in config.train_dataloader.dataset.transforms if step.type == "AskQuestions"]
-        assert (ask.weights.counting, ask.style) == (0.6, "letters25")
+        assert (ask.task_weights.counting, ask.style) == (0.6, "letters25")
     built = [MODELS.build({**config.model.to_dict(), "_scope_": "finevit"}) for config in (cfg, reader)]
     assert [type(model.backbone).__name__ for model in built] == ["PatchEmbedding", "FineViT"]
     assert built[0].state_dict().keys() == built[1].state_dict().keys()

@@ -55,7 +55,7 @@ def check(source: Source, *, schedule: dict | None = None, steps: int = 100, **o
     dataset = DATASETS.build({"type": "NativeImages", "source": source, "transforms": transforms})
     order = DATA_SAMPLERS.build({"type": "StatelessSampler", "dataset": dataset})
     resolution = {"type": "ConstantResolution", "side": 56}
-    schedules = {"AskQuestions": {"weights": schedule}}
+    schedules = {"AskQuestions": {"task_weights": schedule}}
     batches = NativeBatchSampler(sampler=order, batch_size=2, resolution=resolution, schedules=schedules)
     check_asked("train_dataloader", SimpleNamespace(dataset=dataset, batch_sampler=batches), steps=steps)
 
@@ -71,7 +71,7 @@ def test_captions_alone_are_told_where_boxes_are_asked_for():
         r"told: of 200 records looked at have captions: 200, regions with a phrase: 0, regions with a text: 0, counts: 0. At "
         r"step 0 only text2box \(regions with a phrase\) is asked for, of which there is no question; ask for what there is, by "
         r"--cfg-options train_dataloader.batch_sampler.schedules.AskQuestions=None "
-        r"train_dataloader.dataset.transforms.1.weights.global_caption=1"
+        r"train_dataloader.dataset.transforms.1.task_weights.global_caption=1"
     )
     with pytest.raises(ValueError, match=said):
         check(Told(captions={"alt": "A house."}), schedule=BOXES_FIRST)
@@ -94,7 +94,7 @@ def test_data_without_annotations_can_be_asked_nothing():
 
 
 def test_records_without_a_question_are_counted():
-    check(Told(bare=500, captions={"alt": "A house."}, regions=(PHRASE, TEXT)), weights={"box2ocr": 1, "text2box": 1})
+    check(Told(bare=500, captions={"alt": "A house."}, regions=(PHRASE, TEXT)), task_weights={"box2ocr": 1, "text2box": 1})
     assert WARNED[0].startswith("told: of 200 records looked at have captions: 100, regions with a phrase: 100, ")
     assert "; 100 of them have no question of box2ocr, text2box, which are asked at step 0: such records are replaced" in WARNED[0]
     assert len(WARNED) == 1
@@ -102,10 +102,10 @@ def test_records_without_a_question_are_counted():
 
 def test_few_records_are_read_where_all_have_all():
     source = Told(captions={"alt": "A house."}, regions=(PHRASE, TEXT))
-    check(source, weights={"box2ocr": 1, "text2box": 1, "global_caption": 1})
+    check(source, task_weights={"box2ocr": 1, "text2box": 1, "global_caption": 1})
     assert (source.read, WARNED) == (20, [])
     small = Told(length=3, captions={"alt": "A house."})
-    check(small, weights={"global_caption": 1, "counting": 1})
+    check(small, task_weights={"global_caption": 1, "counting": 1})
     assert small.read == 3 < LOOKED_AT
     assert "of 3 records" in WARNED[0]
 
@@ -124,7 +124,7 @@ def test_the_remedy_holds_when_it_is_pasted(tmp_path):
     base = {
         "data_root": str(tmp_path / "c.jsonl"),
         "train_cfg.max_iters": 100,
-        "train_dataloader.dataset.transforms.1.weights": then,
+        "train_dataloader.dataset.transforms.1.task_weights": then,
         "train_dataloader.batch_sampler.schedules.AskQuestions.task_weights": mixture,
     }
 

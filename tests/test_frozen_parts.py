@@ -89,7 +89,7 @@ def test_nothing_left_to_train_is_refused():
 
 def test_answers_end_where_the_context_does(monkeypatch):
     model = stage(answer_length=100).eval()
-    model.llm.generate = lambda prompts, *, most, stop: [[len(prompts), most]] * len(prompts)
+    model.llm.generate = lambda prompts, *, max_new_tokens, stop: [[len(prompts), max_new_tokens]] * len(prompts)
     monkeypatch.setattr(type(model.llm), "chat", SimpleNamespace(decode=str, closing=0))
     assert model.answer([torch.zeros(20, 16), torch.zeros(3, 16)]) == ["[1, 4]", "[1, 21]"]
     model.answer_length = 5

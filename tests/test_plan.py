@@ -441,7 +441,7 @@ def test_seconds_are_of_steps_alone(load, tmp_path):
 
 def step(hook: PlanHook, runner: SimpleNamespace) -> None:
     hook.before_train_iter(runner, 0)
-    batch = {"images": SimpleNamespace(lengths=(60, 50)), "texts": SimpleNamespace(lengths=(7, 4))}
+    batch = {"images": SimpleNamespace(seqlens=(60, 50)), "texts": SimpleNamespace(seqlens=(7, 4))}
     hook.after_train_iter(runner, 0, batch)
 
 

@@ -261,7 +261,7 @@ def test_an_impossible_region_leaves_no_question_that_it_might_answer(tmp_path):
     regions = [GOOD, {"box": [0.2, 0.2, 0.2, 0.4], "phrase": "dog"}, {"box": [0.5, 0.5, 1, 1], "phrase": "cat"}]
     write(tmp_path, {"x.jsonl": lines({"image": "ok.png", "regions": regions}), "ok.png": picture()})
     source = {"type": "JsonLines", "data_root": str(tmp_path / "x.jsonl"), "split": "all"}
-    ask = {"type": "finevit.AskQuestions", "draw": False, "weights": {"text2box": 1.0}}
+    ask = {"type": "finevit.AskQuestions", "draw": False, "task_weights": {"text2box": 1.0}}
     sample = DATASETS.build({"type": "NativeImages", "source": source, "transforms": [ask]})[0]
     assert [question.text for question in sample["questions"]] == ["Where is cat?"]
     assert sample["counts"]["impossible boxes"] == 1

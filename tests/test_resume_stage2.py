@@ -126,7 +126,7 @@ FREED = {
             "schedules.DropPatches.share: None then, {'type': 'Cons",
         ),
         ("train_dataloader__dataset__seed", 3, "train_dataloader.dataset.seed: 0 then, 3 now"),
-        ("train_dataloader__dataset__transforms__0__weights__short", 0.2, "'short': 0.1}}"),
+        ("train_dataloader__dataset__transforms__0__weights__short", 0.2, "{'type': 'PickCaption', 'weights': {'short': 0.2}}"),
         (
             "custom_hooks__0__schedules",
             {"head.weight": {"type": "Constant", "value": 1}},

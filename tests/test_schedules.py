@@ -169,8 +169,12 @@ def batch_sampler(schedules: dict) -> NativeBatchSampler:
     [
         ({"Tokenize": {"max_seq_len": spike(0.4, 64)}}, {}, r"schedules\.Tokenize\.max_seq_len is 0 at step 777777"),
         ({"DropPatches": {"share": spike(1.0, 0.5)}}, {}, r"schedules\.DropPatches\.share is 1\.0 at step 777777"),
-        ({"AskQuestions": {"weights": {"counting": spike(-1, 1)}}}, {}, r"AskQuestions\.weights is .* at step 777777"),
-        ({"AskQuestions": {"weights": {"counting": spike(0, 1)}}}, {}, r"AskQuestions\.weights is .* at step 777777.*one above 0"),
+        ({"AskQuestions": {"task_weights": {"counting": spike(-1, 1)}}}, {}, r"AskQuestions\.task_weights is .* at step 777777"),
+        (
+            {"AskQuestions": {"task_weights": {"counting": spike(0, 1)}}},
+            {},
+            r"AskQuestions\.task_weights is .* at step 777777.*one above 0",
+        ),
         ({}, {"text_frozen": spike(0.5, True)}, r"schedules\.text_frozen is 0\.5 at step 777777: .*True and False, .*switch"),
         ({}, {"mask_ratio": {"type": "ConstantResolution", "side": 56}}, r"schedules\.mask_ratio is ImageBudget.* at step 0"),
         ({"DropPatches": {"share": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}}, {}, "share is 1.0 at step 9:"),

@@ -132,7 +132,7 @@ def test_masked_patches_can_be_left_out():
     torch.randperm(8), torch.randperm(12), torch.randperm(8)  # the copy that shows all
     kept = ~random_mask(images.seqlens, 0.75)
     seen = images._replace(
-        pixels=images.pixels[kept], positions=images.positions[kept], cu_seqlens=torch.tensor([0, 2, 5, 7]).int(), lengths=(2, 3, 2)
+        pixels=images.pixels[kept], positions=images.positions[kept], cu_seqlens=torch.tensor([0, 2, 5, 7]).int(), seqlens=(2, 3, 2)
     )
     prediction = stage.head.predict(torch.cat((stage.backbone(images).tokens, stage.backbone(seen).tokens)))
     target = torch.cat((stage.targets(images), stage.targets(images)[kept]))

@@ -329,7 +329,7 @@ def test_no_step_has_two_lines(steps, interval, epoch, logged):
 def test_a_bad_image_that_comes_again_counts_once(monkeypatch):
     hook = BadSamplesHook(after=10, max_share=0.1)
     monkeypatch.setattr(hook, "_report", lambda runner, skipped: hook.bad.extend(skipped))
-    images = SimpleNamespace(lengths=(1, 1, 1))
+    images = SimpleNamespace(seqlens=(1, 1, 1))
     for step in range(20):
         hook.before_train_iter(None, step, {"images": images, "skipped": ["07.jpg: torn"]})
     with pytest.raises(ValueError, match="13 of 95 samples could not be used"):
@@ -338,7 +338,7 @@ def test_a_bad_image_that_comes_again_counts_once(monkeypatch):
 
 def test_a_small_set_that_is_bad_stops_and_a_single_bad_image_does_not():
     """8 of 28 records: no number of epochs makes them few. One of nine is no reason to stop."""
-    images = SimpleNamespace(lengths=(1,) * 4)
+    images = SimpleNamespace(seqlens=(1,) * 4)
 
     def hook(size: int) -> BadSamplesHook:
         made = BadSamplesHook()
