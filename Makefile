@@ -46,11 +46,12 @@ test-slow: environment ## run the long tests too
 reliability: environment ## kills, power cuts, hostile files, floods: the full counts; SHARE=0.1 for a tenth; prints the table
 	@$(RUN) -m pytest tests/reliability -m reliability --share $(SHARE) $(ARGS)
 
-check: environment ## formatting, lint, types, who may import whom
+check: environment ## formatting, lint, types, who may import whom, no file above 300 lines
 	@$(RUN) -m ruff format --check --quiet --output-format concise . || { echo "run: make format"; exit 1; }
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m mypy
 	@.venv/bin/lint-imports --no-logo
+	@! git ls-files '*.py' | grep -v '^tests/' | xargs wc -l | awk '$$2 != "total" && $$1 > 300' | grep . || { echo "longer than 300 lines: split"; exit 1; }
 
 format: environment ## format the code and apply ruff's safe fixes
 	@$(RUN) -m ruff check --fix --quiet . ; $(RUN) -m ruff format .

@@ -14,7 +14,7 @@ from finevit.evaluation.results import Results
 from finevit.ops.patches import patchify
 from finevit.packing.images import pack_images
 from finevit.visualization import answers, pairs, stage1, stage2, stage3
-from finevit.visualization.gallery import View
+from finevit.visualization.gallery import MaskedView
 from finevit.visualization.report import Changes, Page, Run, SkippedSamples, run_sections
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -58,12 +58,12 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def view(seed: int, shape: tuple[int, int] = (4, 6)) -> View:
+def view(seed: int, shape: tuple[int, int] = (4, 6)) -> MaskedView:
     patches = shape[0] * shape[1]
     image = torch.randint(256, (shape[0] * 14, shape[1] * 14, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     mask = torch.arange(patches) % 4 != 0
     features = (random(patches, width, seed=seed + kind).half() for kind, width in ((0, 12), (10, 12), (20, 8)))
-    return View(image, shape, mask, *features)
+    return MaskedView(image, shape, mask, *features)
 
 
 def stage1_page(folder: Path) -> Page:
@@ -107,7 +107,7 @@ def caption(index: int) -> str:
     return awkward[index] if index < len(awkward) else f"Scene {index}: " + "a red house by the sea " * (index - 4)
 
 
-def pair_views(count: int, *, noise: float, seed: int = 0) -> list[pairs.View]:
+def pair_views(count: int, *, noise: float, seed: int = 0) -> list[pairs.PairView]:
     """Pairs whose vectors agree but for some noise, as the loader's batches and the model's predictions bring them."""
     common, views = random(count, 16, seed=seed), []
     for index in range(count):
@@ -181,9 +181,9 @@ def questions() -> list[tuple[Question, str]]:
     ]
 
 
-def answer_views(count: int, *, whole: int = 3, mute: bool = False) -> list[answers.View]:
+def answer_views(count: int, *, whole: int = 3, mute: bool = False) -> list[answers.AnswerView]:
     """Images with their questions, as the loader's batches and the model's predictions bring them."""
-    views: list[answers.View] = []
+    views: list[answers.AnswerView] = []
     for index in range(count):
         image = np.full((*SIZE, 3), (40 + 20 * (index % 8), 90, 150), np.uint8)
         image[11:67, 42:92] = 230

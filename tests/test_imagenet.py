@@ -13,7 +13,7 @@ from finevit.datasets.readers import ImageNetFolder
 from finevit.engine.hooks.zero_shot_hook import ZeroShotHook
 from finevit.evaluation.benchmarks import configure, parse
 from finevit.evaluation.contrastive_metrics import ZeroShot
-from finevit.evaluation.zero_shot import best_ranks, class_ranks, imagenet, readable
+from finevit.evaluation.zero_shot import best_ranks, class_ranks, imagenet, prompt_names
 
 KNOWN = list(imagenet())
 
@@ -77,7 +77,7 @@ def test_folders_that_are_numbers_are_the_classes_of_imagenet_in_numeric_order(t
     source = ImageNetFolder(data_root=some)
     assert source.classes == tuple(KNOWN[number] for number in (0, 2, 7, 10, 999))
     assert labels(source) == {"0/d.jpg": 0, "2/a.jpg": 1, "10/b.jpg": 3, "999/c.jpg": 4}
-    assert readable(source.classes)[:2] == ["tench", "great white shark"]
+    assert prompt_names(source.classes)[:2] == ["tench", "great white shark"]
     assert "5 of ImageNet's 1,000 classes, by their labels; 4 images; INCOMPLETE: 1 of 5" in source.describe()
 
 

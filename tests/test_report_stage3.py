@@ -18,14 +18,14 @@ from finevit.packing.images import pack_images
 from finevit.plugins import load_plugins
 from finevit.tasks.task import all_tasks
 from finevit.visualization import stage3
-from finevit.visualization.answers import DRAWN, POOL, SIDE, Drawn, View, chosen, collect, judged, ranked
+from finevit.visualization.answers import DRAWN, POOL, SIDE, AnswerView, Drawn, chosen, collect, judged, ranked
 from finevit.visualization.report import render
 from finevit.visualization.stage3 import groups, sections, whole
 
 
-def view(*pairs: tuple[Question, str], name: str = "scene", shown: bool = True) -> View:
+def view(*pairs: tuple[Question, str], name: str = "scene", shown: bool = True) -> AnswerView:
     asked, said = zip(*pairs, strict=True)
-    return View(name, "data:image/jpeg;base64,", 1.5, shown, [tuple(question) for question in asked], list(said))
+    return AnswerView(name, "data:image/jpeg;base64,", 1.5, shown, [tuple(question) for question in asked], list(said))
 
 
 def count(said: str) -> tuple[Question, str]:
@@ -123,7 +123,7 @@ def test_every_task_of_the_metric_has_a_title():
 
 
 def test_views_hold_plain_values_and_small_pictures(tmp_path):
-    views: list[View] = []
+    views: list[AnswerView] = []
     question = where("text2box", "it", NEAR)._replace(boxes=(tuple(np.float64(value) for value in NEAR),), size=(np.int64(2), 3))
     batch = pack_images([patchify(np.zeros((28, 700, 3), np.uint8), 14)], [(2, 50)])
     for index in range(POOL + 2):
@@ -133,7 +133,7 @@ def test_views_hold_plain_values_and_small_pictures(tmp_path):
     assert decoded(views[0].picture).shape == (13, SIDE, 3)
     assert (views[0].ratio, views[0].predictions) == (25, ["x"])
     torch.save([shown._asdict() for shown in views], tmp_path / "views.pt")
-    restored = [View(**values) for values in torch.load(tmp_path / "views.pt")]
+    restored = [AnswerView(**values) for values in torch.load(tmp_path / "views.pt")]
     assert restored == views
     assert judged(restored, [restored[0]._replace(predictions=["once"])])[0].untrained == "once"
 

@@ -12,7 +12,7 @@ from finevit.evaluation.local_metrics import LocalTasks
 from finevit.planning.askable import look
 from finevit.registry import TASKS, TRANSFORMS
 from finevit.tasks.task import PHRASES, Draft, Material, Task, all_tasks, asked_tasks, check_weights, default_weights
-from finevit.visualization.answers import View
+from finevit.visualization.answers import AnswerView
 from finevit.visualization.stage3 import charts, figures, sections
 
 HOUSE = Region(box=(0.1, 0.2, 0.5, 0.6), phrase="red house")
@@ -100,7 +100,7 @@ def test_a_new_task_is_scored_and_shown():
     found = metric.compute_metrics(metric.results)
     assert found == {"side_exact": 0.5, "side_n": 2.0, "parse_failures": 0.5, "local": 0.5}
     assert metric.protocol == "test/side-v1"
-    shown = View("x", "data:,", 2.0, True, [tuple(question) for question in questions], ["left", "up"])
+    shown = AnswerView("x", "data:,", 2.0, True, [tuple(question) for question in questions], ["left", "up"])
     html = sections([], [shown], {f"stage3/{key}": value for key, value in found.items()}, {})[0].html
     assert "On which side?" in html
     assert "✗ no side in the answer" in html

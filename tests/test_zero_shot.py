@@ -10,7 +10,16 @@ from mmengine.runner import Runner
 from torch.nn.functional import normalize
 
 from finevit.evaluation.contrastive_metrics import ZeroShot
-from finevit.evaluation.zero_shot import accuracy, class_ranks, classifier, find_protocol, imagenet, prompts, protocols, readable
+from finevit.evaluation.zero_shot import (
+    accuracy,
+    class_ranks,
+    classifier,
+    find_protocol,
+    imagenet,
+    prompt_names,
+    prompts,
+    protocols,
+)
 
 NAMES = [
     "St. Bernard",
@@ -84,10 +93,10 @@ def test_unknown_protocols_are_explained():
 
 
 def test_wordnet_ids_get_names():
-    assert readable(["n01440764", "n02109525"]) == ["tench", "St. Bernard"]
-    assert readable(["cat", "n01440764"]) == ["cat", "n01440764"]
+    assert prompt_names(["n01440764", "n02109525"]) == ["tench", "St. Bernard"]
+    assert prompt_names(["cat", "n01440764"]) == ["cat", "n01440764"]
     with pytest.raises(ValueError, match=r"1 of 2 WordNet ids have no name here \(n00000001\).*ZeroShot.class_names"):
-        readable(["n01440764", "n00000001"])
+        prompt_names(["n01440764", "n00000001"])
 
 
 def test_classifier_equals_that_of_open_clip(open_clip, peer):

@@ -16,7 +16,7 @@ from statistics import mean
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import runs
 
-TASKS = {
+SCORES = {
     "mask_rcnn_finevit_tiny_scenes": ("coco/bbox_mAP_50", "coco/segm_mAP_50"),
     "upernet_finevit_tiny_scenes": ("mIoU",),
 }
@@ -63,7 +63,7 @@ def trained(folder: Path, task: str, checkpoint: Path | None, seed: int, steps: 
     options += [f"train_cfg.max_iters={steps}"] if steps else []
     runs.call("tools/train.py", f"configs/downstream/{task}.py", "--work-dir", folder, "--cfg-options", *options)
     last = scalars(folder)[-1]
-    return {"scores": {key: last[key] for key in TASKS[task]}}
+    return {"scores": {key: last[key] for key in SCORES[task]}}
 
 
 def scalars(folder: Path) -> list[dict]:
@@ -76,7 +76,7 @@ def report(rows: list[dict], arguments: argparse.Namespace) -> None:
     """Prints the table, and writes it with the numbers."""
     lines = ["| task | score | random | checkpoint | gain | seeds |", "|---|---|---|---|---|---|"]
     for task in arguments.tasks:
-        for key in TASKS[task]:
+        for key in SCORES[task]:
             random, trained = (scores(rows, task, start, key) for start in ("random", "checkpoint"))
             cells = task.split("_finevit")[0], key, f"{random:.3f}", f"{trained:.3f}", f"{trained - random:+.3f}"
             lines.append(f"| {' | '.join(cells)} | {len({row['asked']['seed'] for row in rows})} |")
@@ -99,7 +99,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="of any tiny stage; one for all seeds")
     parser.add_argument("--steps", type=int, help="of each training; without it, the config's own")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=SCORES, default=list(SCORES))
     parser.add_argument("--work-dir", type=Path, default=runs.ROOT / "work_dirs/downstream")
     parser.add_argument("--out", type=Path, help="copies the numbers, such as to benchmarks/results/downstream_NAME.json")
     arguments = parser.parse_args()

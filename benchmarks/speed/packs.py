@@ -8,29 +8,29 @@ from benchmarks.speed.work import Size, forward_flops
 from finevit.ops.patches import snapped_size
 from finevit.packing.length_balancing import plan
 
-Plan = list[list[list[int]]]
+Assignment = list[list[list[int]]]
 """Of each step, of each rank, the patches of its images."""
 
 
-def fill(plan: Plan) -> float:
+def fill(plan: Assignment) -> float:
     """Patches over the room of packs that are all as large as the largest: what a step of constant shape would compute in vain."""
     packs = [sum(pack) for step in plan for pack in step]
     return sum(packs) / (len(packs) * max(packs))
 
 
-def imbalance(plan: Plan, size: Size) -> float:
+def imbalance(plan: Assignment, size: Size) -> float:
     """How much longer a step takes than if all ranks had equally much to do: the mean over steps of the dearest over the mean."""
     costs = np.array([[forward_flops(size, [(1, patches) for patches in pack]) for pack in step] for step in plan], float)
     return float((costs.max(1) / costs.mean(1)).mean() - 1)
 
 
-def in_order(lengths: Sequence[int], ranks: int, batch: int) -> Plan:
+def in_order(lengths: Sequence[int], ranks: int, batch: int) -> Assignment:
     """As the batch sampler does it without ``balance``: each rank takes the next ``batch`` images; an incomplete step is left."""
     packs = [list(lengths[start : start + batch]) for start in range(0, len(lengths) - batch + 1, batch)]
     return [packs[start : start + ranks] for start in range(0, len(packs) - ranks + 1, ranks)]
 
 
-def balanced(lengths: Sequence[int], ranks: int, batch: int, window: int) -> Plan:
+def balanced(lengths: Sequence[int], ranks: int, batch: int, window: int) -> Assignment:
     """As the batch sampler does it with ``balance``: windows of so many images are shared out to their steps and ranks by size."""
     steps = window // (batch * ranks)
     count, made = steps * batch * ranks, []

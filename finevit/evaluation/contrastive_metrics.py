@@ -13,7 +13,7 @@ from torch import Tensor
 
 from finevit.evaluation.metrics import different
 from finevit.evaluation.retrieval import DEPTHS, RETRIEVAL_PROTOCOL, by_length, count_words, distribution, ranks, recalls
-from finevit.evaluation.zero_shot import Encode, accuracy, best_ranks, classifier, find_protocol, prompts, readable
+from finevit.evaluation.zero_shot import Encode, accuracy, best_ranks, classifier, find_protocol, prompt_names, prompts
 from finevit.registry import METRICS
 
 
@@ -115,7 +115,7 @@ class ZeroShot(BaseMetric):
     def prepare(self, encode: Encode, classes: Sequence[str], templates: Sequence[str] = (), labels: str = "") -> None:
         """Makes the classifiers of an evaluation out of the data set's classes and, for ``own``, its templates; ``labels`` is the
         name of labels that are not the set's usual ones, for the protocol."""
-        names = readable(self.class_names or classes)
+        names = prompt_names(self.class_names or classes)
         if len(classes) and len(names) != len(classes):
             raise ValueError(f"ZeroShot.class_names: {len(names)} names for the {len(classes)} classes of the data set")
         if not names:

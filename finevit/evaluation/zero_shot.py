@@ -73,7 +73,7 @@ def canonical(text: str, *, keep: str) -> str:
     return " ".join(keep.join(part.translate(_PUNCTUATION) for part in parts).lower().split())
 
 
-def readable(classes: Sequence[str]) -> list[str]:
+def prompt_names(classes: Sequence[str]) -> list[str]:
     """Names of classes; where they are WordNet ids, as ImageNet's folders are, OpenAI's names of these classes.
 
     Raises ``ValueError`` for ids that are not among the 1,000 of ILSVRC 2012.

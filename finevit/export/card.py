@@ -15,9 +15,9 @@ from finevit.evaluation.results import NAME, read_results
 from finevit.export import tuned
 from finevit.export.exporter import Exporter
 from finevit.export.files import TEMPLATES
-from finevit.export.source import Source, classifier_of
+from finevit.export.source import LoadedCheckpoint, classifier_of
 from finevit.registry import kind_of
-from finevit.stages.base import readable
+from finevit.stages.base import short_count
 
 STAGES = {
     "I": "masked feature distillation",
@@ -48,7 +48,7 @@ class Measured(NamedTuple):
     values: dict[str, float]
 
 
-def write_card(source: Source, folder: Path, exporter: Exporter, target: str) -> None:
+def write_card(source: LoadedCheckpoint, folder: Path, exporter: Exporter, target: str) -> None:
     """``README.md``, with the front matter that the hub reads."""
     facts = {
         "name": f"finevit-{source.arch}-{f'stage{len(source.stage)}' if source.stage else source.task.replace(' ', '-')}",
@@ -64,7 +64,7 @@ def write_card(source: Source, folder: Path, exporter: Exporter, target: str) ->
         "arch": source.arch,
         "encoder": source.encoder,
         "image": source.image,
-        "parameters": readable(sum(value.numel() for value in source.part("backbone").values())),
+        "parameters": short_count(sum(value.numel() for value in source.part("backbone").values())),
         "metrics": measured(source),
         "command": f"finevit export {source.path.name} --to {target} --out FOLDER",
         "made": _made(source),
@@ -75,7 +75,7 @@ def write_card(source: Source, folder: Path, exporter: Exporter, target: str) ->
     (folder / "README.md").write_text(environment.from_string((TEMPLATES / "card.txt").read_text()).render(facts))
 
 
-def _what(source: Source) -> str:
+def _what(source: LoadedCheckpoint) -> str:
     """What the encoder was trained for."""
     if source.stage:
         return f" after Stage {source.stage}, {STAGES[source.stage]}"
@@ -90,12 +90,12 @@ def _prepared(image: dict[str, Any]) -> str:
     return f"resized to {sides}" + (f", of which the middle {image['crop_size']} are taken" if "crop_size" in image else "")
 
 
-def _classifies(source: Source, target: str) -> bool:
+def _classifies(source: LoadedCheckpoint, target: str) -> bool:
     """Whether the export holds a classifier's head."""
     return target == "hf" and bool(classifier_of(source)[0])
 
 
-def _limits(source: Source, target: str) -> list[str]:
+def _limits(source: LoadedCheckpoint, target: str) -> list[str]:
     """What of a model for a task is not here."""
     if source.stage:
         return []
@@ -105,7 +105,7 @@ def _limits(source: Source, target: str) -> list[str]:
     )
 
 
-def measured(source: Source) -> list[Measured]:
+def measured(source: LoadedCheckpoint) -> list[Measured]:
     """What ``results.json`` beside the checkpoint says of it: the run's own evaluation at its step, and tests of this file."""
     path, step = source.path.parent / NAME, source.meta.get("iter")
     try:
@@ -136,7 +136,7 @@ def _measured(name: str, entry: dict[str, Any]) -> Measured:
     return Measured(name, entry["data"]["description"], entry["data"]["images"], entry["iteration"], protocol, values)
 
 
-def _made(source: Source) -> str:
+def _made(source: LoadedCheckpoint) -> str:
     """Run and versions; no paths of the machine."""
     meta, versions = source.meta, f"FineViT {finevit.__version__}, PyTorch {torch.__version__}, MMEngine {mmengine.__version__}"
     steps, seed = meta.get("iter", "an unknown number of"), meta.get("seed", "unknown")
@@ -149,7 +149,7 @@ def _made(source: Source) -> str:
     return f"{run}{mean} Exported with {versions}."
 
 
-def _data(source: Source) -> dict[str, str]:
+def _data(source: LoadedCheckpoint) -> dict[str, str]:
     """What the config says of the training data, and of whose terms hold for them."""
     loader = source.cfg.get("train_dataloader") or {}
     kept = (loader.get("dataset") or {}).get("source") or {}

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from finevit.export.source import Source
+from finevit.export.source import LoadedCheckpoint
 
 REMOTE = (
     "Its code lies beside the weights: Transformers has no class of this structure, so loading asks for trust_remote_code=True."
@@ -32,10 +32,10 @@ class Exporter(ABC):
     """What a user has to know, a sentence each."""
 
     @abstractmethod
-    def write(self, source: Source, folder: Path) -> None:
+    def write(self, source: LoadedCheckpoint, folder: Path) -> None:
         """Writes all files but the model card."""
 
-    def check(self, source: Source, target: str) -> None:
+    def check(self, source: LoadedCheckpoint, target: str) -> None:
         """``ValueError`` where the checkpoint is of another stage, or a package is missing."""
         if self.stage:
             source.need(self.stage, target)

@@ -6,7 +6,7 @@ from tempfile import mkdtemp
 
 from finevit.export.card import write_card
 from finevit.export.exporter import Exporter
-from finevit.export.source import Source, read_source
+from finevit.export.source import LoadedCheckpoint, read_source
 from finevit.registry import EXPORTERS
 from finevit.storage.places import writing
 from finevit.suggest import did_you_mean
@@ -29,7 +29,7 @@ def export(checkpoint: str | Path, target: str, out: str | Path, config: str | P
     return sorted(folder.iterdir())
 
 
-def _write_whole(source: Source, exporter: Exporter, folder: Path, target: str) -> None:
+def _write_whole(source: LoadedCheckpoint, exporter: Exporter, folder: Path, target: str) -> None:
     """The folder, complete or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

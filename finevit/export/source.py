@@ -26,7 +26,7 @@ REMEDY = "give a whole checkpoint of finevit train, and with --config the config
 
 
 @dataclass(frozen=True)
-class Source:
+class LoadedCheckpoint:
     """What there is to export.
 
     ``path`` is the checkpoint's, ``cfg`` the config of its run, ``stage`` ``I``, ``II`` or ``III``, empty where it was trained for
@@ -70,7 +70,7 @@ class Source:
             )
 
 
-def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Source:
+def read_source(checkpoint: str | Path, config: str | Path | None = None) -> LoadedCheckpoint:
     """Reads a checkpoint; the config is the one in it unless another is given. ``ValueError`` where they do not belong together."""
     path = Path(checkpoint).expanduser()
     content = read_checkpoint(path, setting="checkpoint", remedy=REMEDY)
@@ -90,7 +90,7 @@ def read_source(checkpoint: str | Path, config: str | Path | None = None) -> Sou
     image = _image(cfg, backbone.patch) if kind in STAGES else tuned.image_of(cfg, backbone.patch)
     weights = tuned.with_adapters(cfg, weights_of(content), f"checkpoint={path.name!r}")
     stage = STAGES.get(kind, "")
-    source = Source(path, cfg, stage, "" if stage else task, _arguments(backbone), image, weights, meta)
+    source = LoadedCheckpoint(path, cfg, stage, "" if stage else task, _arguments(backbone), image, weights, meta)
     source.check("backbone", backbone)
     return source
 
@@ -143,7 +143,7 @@ EPSILON = 1e-6
 """Of mmpretrain's ClsBatchNormNeck."""
 
 
-def classifier_of(source: Source) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def classifier_of(source: LoadedCheckpoint) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the head adds to ``config.json``, and its weights; both empty where there is none that the export could hold."""
     model, encoder = source.cfg.model, encoder_of(source.cfg)
     necks = model.get("neck") or []
@@ -165,7 +165,7 @@ def classifier_of(source: Source) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return config, weights
 
 
-def _folded(source: Source, norm: str) -> tuple[Tensor, Tensor]:
+def _folded(source: LoadedCheckpoint, norm: str) -> tuple[Tensor, Tensor]:
     """Weight and bias of the head, with those of a normalisation over batches before it, whose statistics stand still."""
     head = source.part("head.fc")
     weight, bias = head["weight"], head["bias"]
@@ -177,6 +177,6 @@ def _folded(source: Source, norm: str) -> tuple[Tensor, Tensor]:
     return weight, bias - weight @ held["running_mean"] + (head["weight"] @ held["bias"] if "bias" in held else 0.0)
 
 
-def _labels(source: Source, count: int) -> dict[int, str]:
+def _labels(source: LoadedCheckpoint, count: int) -> dict[int, str]:
     names = (source.meta.get("dataset_meta") or {}).get("classes") or ()
     return dict(enumerate(names if len(set(names)) == count else (f"LABEL_{index}" for index in range(count))))

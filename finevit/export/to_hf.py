@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from finevit.export.exporter import REMOTE, Exporter
 from finevit.export.files import copy_code, save_json, save_weights
-from finevit.export.source import Source, classifier_of
+from finevit.export.source import LoadedCheckpoint, classifier_of
 from finevit.export.to_safetensors import metadata
 from finevit.registry import EXPORTERS
 
@@ -41,7 +41,7 @@ output = model(**processor(images))  # last_hidden_state, pooler_output
 Images of one size become a batch, others are packed as patches with their grids; the model reads both.
 """
 
-    def write(self, source: Source, folder: Path) -> None:
+    def write(self, source: LoadedCheckpoint, folder: Path) -> None:
         head, classifier = classifier_of(source)
         save_json(folder / "config.json", _config(source.encoder) | ({**head, "architectures": [CLASSIFIER]} if head else {}))
         save_json(folder / "preprocessor_config.json", _processor(source.image, source.encoder["patch"]))

@@ -5,7 +5,7 @@ from pathlib import Path
 from finevit.connectors import MergeConnector
 from finevit.export.exporter import REMOTE
 from finevit.export.files import merge_code, save_json, save_weights
-from finevit.export.source import Source
+from finevit.export.source import LoadedCheckpoint
 from finevit.export.to_hf import HuggingFaceExporter
 from finevit.export.to_safetensors import metadata
 from finevit.registry import EXPORTERS, MODELS
@@ -38,7 +38,7 @@ visual = projector(features, (pixels.shape[2] // tower.config.patch_size, pixels
 The folder is also one of Transformers: `AutoModel.from_pretrained(FOLDER, trust_remote_code=True)`.
 """
 
-    def write(self, source: Source, folder: Path) -> None:
+    def write(self, source: LoadedCheckpoint, folder: Path) -> None:
         connector, weights = source.cfg.model.connector, source.part("connector")
         wide = weights["second.weight"].shape[0] if "second.weight" in weights else 1
         model = MODELS.build({**connector, "dim": source.encoder["dim"], "llm_dim": wide})

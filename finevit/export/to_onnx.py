@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from finevit.export.exporter import Exporter
 from finevit.export.files import copy_code
-from finevit.export.source import Source
+from finevit.export.source import LoadedCheckpoint
 from finevit.export.templates.encoder_finevit import Encoder
 from finevit.export.to_safetensors import metadata
 from finevit.registry import EXPORTERS
@@ -55,7 +55,7 @@ Batch, height and width are free; height and width are multiples of the patch. `
 budget of pixels, `pixels_finevit.py` (needs torch) what resizes and normalises as in training.
 """
 
-    def write(self, source: Source, folder: Path) -> None:
+    def write(self, source: LoadedCheckpoint, folder: Path) -> None:
         encoder = Encoder(**source.encoder)
         encoder.load_state_dict(source.part("backbone"))
         model = Outputs(encoder.eval().float())

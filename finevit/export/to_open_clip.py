@@ -8,7 +8,7 @@ from torch import Tensor
 
 from finevit.export.exporter import Exporter
 from finevit.export.files import merge_code, save_json, save_weights
-from finevit.export.source import Source
+from finevit.export.source import LoadedCheckpoint
 from finevit.export.to_safetensors import metadata
 from finevit.heads import SigmoidHead
 from finevit.hub.tokenizers import PLAIN, load_backend, load_tokenizer
@@ -44,7 +44,7 @@ logits = model.logit_scale.exp() * image @ text.T
 and `encode_image` then takes a list. `logit_bias` is a number, or None for a softmax loss.
 """
 
-    def write(self, source: Source, folder: Path) -> None:
+    def write(self, source: LoadedCheckpoint, folder: Path) -> None:
         text, head = _parts(source)
         settings = _tokenizer(text, folder)
         context = (source.cfg.get("val_dataloader") or {}).get("dataset", {}).get("max_seq_len") or text.context
@@ -61,7 +61,7 @@ and `encode_image` then takes a list. `logit_bias` is a number, or None for a so
         merge_code(folder, "open_clip_finevit")
 
 
-def _parts(source: Source) -> tuple[Any, Any]:
+def _parts(source: LoadedCheckpoint) -> tuple[Any, Any]:
     """Text tower and head of the config, without memory for weights; their keys are checked."""
     model = source.cfg.model
     given = {"pretrained": False} if str(model.text_encoder.type).endswith("HuggingFaceText") else {}
@@ -77,7 +77,7 @@ def _parts(source: Source) -> tuple[Any, Any]:
     return text, head
 
 
-def _weights(source: Source) -> dict[str, Tensor]:
+def _weights(source: LoadedCheckpoint) -> dict[str, Tensor]:
     """All of them by the names of ``FineViTCLIP``."""
     head = source.part("head")
     weights = {f"visual.encoder.{name}": value for name, value in source.part("backbone").items()}

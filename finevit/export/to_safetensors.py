@@ -5,7 +5,7 @@ from pathlib import Path
 
 from finevit.export.exporter import Exporter
 from finevit.export.files import FORMAT, copy_code, save_weights
-from finevit.export.source import Source
+from finevit.export.source import LoadedCheckpoint
 from finevit.registry import EXPORTERS
 
 
@@ -28,12 +28,12 @@ tokens, pooled, states = encoder.encode(pixels)  # normalised [batch, 3, height,
 ```
 """
 
-    def write(self, source: Source, folder: Path) -> None:
+    def write(self, source: LoadedCheckpoint, folder: Path) -> None:
         save_weights(folder / "model.safetensors", source.part("backbone"), metadata(source))
         copy_code(folder, "encoder_finevit")
 
 
-def metadata(source: Source) -> dict[str, str]:
+def metadata(source: LoadedCheckpoint) -> dict[str, str]:
     """``finevit_format``, ``stage``, and as JSON ``config`` (the encoder's arguments) and ``image`` (how images are prepared)."""
     settings = {name: json.dumps(value) for name, value in (("config", source.encoder), ("image", source.image))}
     return {"finevit_format": FORMAT, "stage": source.stage or source.task, **settings}

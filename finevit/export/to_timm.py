@@ -5,7 +5,7 @@ from pathlib import Path
 
 from finevit.export.exporter import Exporter
 from finevit.export.files import merge_code, save_json, save_weights
-from finevit.export.source import Source
+from finevit.export.source import LoadedCheckpoint
 from finevit.export.to_safetensors import metadata
 from finevit.registry import EXPORTERS
 
@@ -33,7 +33,7 @@ Sides of images are multiples of the patch, else of any size. The weights are al
 `timm.create_model("finevit_{arch}", checkpoint_path="model.safetensors", ...)` with the `model_args` of config.json.
 """
 
-    def write(self, source: Source, folder: Path) -> None:
+    def write(self, source: LoadedCheckpoint, folder: Path) -> None:
         merge_code(folder, "timm_finevit")
         save_weights(folder / "model.safetensors", source.part("backbone"), metadata(source))
         side = math.isqrt(source.image["pixels"]) // source.image["snap"] * source.image["snap"] or source.image["snap"]

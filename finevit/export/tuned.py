@@ -13,7 +13,7 @@ from finevit.config.recorded import recorded_config
 from finevit.hub.weights import read_checkpoint, under
 from finevit.registry import MODELS, kind_of
 
-TASKS = {"mmdet": "object detection", "mmseg": "semantic segmentation", "mmpretrain": "image classification"}
+PACKAGE_TASKS = {"mmdet": "object detection", "mmseg": "semantic segmentation", "mmpretrain": "image classification"}
 MEANS = ("GlobalAveragePooling", "AveragePool")
 """Necks that give the mean of an image's tokens."""
 SETTINGS = ("type", "data_root", "ann_file", "split")
@@ -23,9 +23,9 @@ SETTINGS = ("type", "data_root", "ann_file", "split")
 def task_of(cfg: Config) -> str:
     """What a model does, for people; empty where it is none of OpenMMLab's on an encoder."""
     package = str(cfg.model.get("type", "")).partition(".")[0]
-    task = TASKS.get(package) or TASKS.get(str(cfg.get("default_scope")), "")
+    task = PACKAGE_TASKS.get(package) or PACKAGE_TASKS.get(str(cfg.get("default_scope")), "")
     masks = (cfg.model.get("roi_head") or cfg.model).get("mask_head")
-    return f"{task} and instance segmentation" if masks and task == TASKS["mmdet"] else task
+    return f"{task} and instance segmentation" if masks and task == PACKAGE_TASKS["mmdet"] else task
 
 
 def encoder_of(cfg: Config) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from finevit.scenes import templates
 from finevit.scenes.backgrounds import Background
 from finevit.scenes.ground_truth import Line, Relation, Told, Truth
-from finevit.scenes.layout import Plan
+from finevit.scenes.layout import SceneLayout
 from finevit.scenes.rng import Dice
 from finevit.scenes.vocabulary import is_plural, listing, plural, with_article
 
@@ -132,7 +132,7 @@ def _empty(dice: Dice, corner: str) -> str:
     return _fill(dice.pick(templates.EMPTY), corner=corner)
 
 
-def _proportions(dice: Dice, plan: Plan) -> str:
+def _proportions(dice: Dice, plan: SceneLayout) -> str:
     ratio = plan.width / plan.height
     sides = {"long": "wide", "short": "tall"} if ratio >= 1 else {"long": "tall", "short": "wide"}
     return _fill(dice.pick(templates.PROPORTIONS), ratio=f"{max(ratio, 1 / ratio):.1f}", **sides)
@@ -198,7 +198,7 @@ def _back(dice: Dice, back: Background) -> str:
     )
 
 
-def _format(plan: Plan) -> str:
+def _format(plan: SceneLayout) -> str:
     ratio = plan.width / plan.height
     for limit, name in ((2.0, "very wide"), (1.2, "wide"), (1 / 1.2, "square"), (0.5, "tall")):
         if ratio >= limit:

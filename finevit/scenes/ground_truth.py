@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from finevit.contracts import Region
-from finevit.scenes.layout import Plan
+from finevit.scenes.layout import SceneLayout
 from finevit.scenes.painting import Painting
 from finevit.scenes.sprites import Seen
 from finevit.scenes.vocabulary import Thing, with_article
@@ -54,7 +54,7 @@ class Relation(NamedTuple):
 class Truth(NamedTuple):
     """Everything captions may say. ``absent`` classes do not occur; nothing lies in the ``empty`` corners."""
 
-    plan: Plan
+    plan: SceneLayout
     objects: list[Told]
     lines: list[Line]
     relations: list[Relation]
@@ -62,7 +62,7 @@ class Truth(NamedTuple):
     empty: list[str]
 
 
-def find_truth(plan: Plan, painting: Painting, things: Sequence[Thing]) -> Truth:
+def find_truth(plan: SceneLayout, painting: Painting, things: Sequence[Thing]) -> Truth:
     """Look at a painted scene."""
     objects = [_tell(seen, plan, things[seen.placement.thing]) for seen in painting.objects]
     lines = [
@@ -104,7 +104,7 @@ def make_facts(truth: Truth, painting: Painting) -> dict[str, object]:
     }
 
 
-def _tell(seen: Seen, plan: Plan, thing: Thing) -> Told:
+def _tell(seen: Seen, plan: SceneLayout, thing: Thing) -> Told:
     x1, y1, x2, y2 = seen.box
     span = max(x2 - x1, y2 - y1) / math.sqrt(plan.height * plan.width)
     size = next((word for limit, word in _SIZES if span < limit), "very large")
@@ -141,7 +141,7 @@ def _cover(seen: Seen) -> str:
     return "cut off by the edge of the picture" if seen.framed < 0.95 else ""
 
 
-def _place(box: tuple[int, int, int, int], plan: Plan) -> str:
+def _place(box: tuple[int, int, int, int], plan: SceneLayout) -> str:
     """Which third of the height and width the centre of a box lies in."""
     row = _ROWS[min(2, int(1.5 * (box[1] + box[3]) / plan.height))]
     column = _COLUMNS[min(2, int(1.5 * (box[0] + box[2]) / plan.width))]
@@ -150,7 +150,7 @@ def _place(box: tuple[int, int, int, int], plan: Plan) -> str:
     return f"at the {row}" if column == "centre" else f"at the {row} {column}"
 
 
-def _empty(boxes: list[tuple[int, int, int, int]], plan: Plan) -> list[str]:
+def _empty(boxes: list[tuple[int, int, int, int]], plan: SceneLayout) -> list[str]:
     """The corners, each a third high and wide, that no object and no text reaches into."""
     high, wide = plan.height / 3, plan.width / 3
     return [
@@ -167,7 +167,7 @@ def _around(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
     return box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin
 
 
-def _unit(box: tuple[int, int, int, int], plan: Plan) -> tuple[float, float, float, float]:
+def _unit(box: tuple[int, int, int, int], plan: SceneLayout) -> tuple[float, float, float, float]:
     return box[0] / plan.width, box[1] / plan.height, box[2] / plan.width, box[3] / plan.height
 
 

@@ -55,7 +55,7 @@ class Doodle(NamedTuple):
     thickness: int
 
 
-class Plan(NamedTuple):
+class SceneLayout(NamedTuple):
     """A scene on paper. ``lights`` are the gains of the four corners; ``doodles`` are background strokes without a
     class."""
 
@@ -76,7 +76,7 @@ class Planner:
         self._level, self._things, self._max_side = level, things, max_side
         self._extents = [(float(width), float(height)) for width, height in extents]
 
-    def __call__(self, dice: Dice) -> Plan:
+    def __call__(self, dice: Dice) -> SceneLayout:
         """A plan; at least one object always finds a place."""
         height, width = self.canvas(dice)
         background = draw_background(dice, math.sqrt(height * width), photos=self._level.photos)
@@ -91,7 +91,7 @@ class Planner:
             dice.between(weakest, 1.1),
             dice.between(weakest, 1.1),
         )
-        return Plan(height, width, background, placements, plates, doodles, lights)
+        return SceneLayout(height, width, background, placements, plates, doodles, lights)
 
     def canvas(self, dice: Dice) -> tuple[int, int]:
         """Height and width of the scene, which are drawn first."""

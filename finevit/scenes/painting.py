@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from finevit.scenes.backgrounds import paint_background
-from finevit.scenes.layout import Doodle, Plan, Plate
+from finevit.scenes.layout import Doodle, Plate, SceneLayout
 from finevit.scenes.sprites import Cut, Seen, cut_sprite, survey
 from finevit.scenes.text_rendering import letter
 
@@ -24,7 +24,7 @@ class Painting(NamedTuple):
     lines: list[tuple[Plate, tuple[int, int, int, int]]]
 
 
-def paint(plan: Plan, atlas: np.ndarray, visible: float) -> Painting:
+def paint(plan: SceneLayout, atlas: np.ndarray, visible: float) -> Painting:
     """Paint ``plan``; objects of which less than the fraction ``visible`` would be seen are left out."""
     cuts = [cut for spot in plan.placements if (cut := cut_sprite(atlas[spot.thing], spot, plan)) is not None]
     lettered = [letter(plate.writing) for plate in plan.plates]
@@ -75,7 +75,7 @@ def _scribble(image: np.ndarray, doodle: Doodle) -> None:
     cv2.polylines(image, [np.round(points).astype(np.int32)], False, doodle.colour, doodle.thickness, cv2.LINE_AA)
 
 
-def _light(image: np.ndarray, plan: Plan) -> np.ndarray:
+def _light(image: np.ndarray, plan: SceneLayout) -> np.ndarray:
     """Light that changes smoothly from corner to corner."""
     corners = np.round(np.array(plan.lights, np.float32).reshape(2, 2) * 200).astype(np.uint8)
     gain = cv2.resize(corners, (plan.width, plan.height), interpolation=cv2.INTER_LINEAR)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from finevit.scenes.layout import Placement, Plan
+from finevit.scenes.layout import Placement, SceneLayout
 from finevit.scenes.shapes import draw_shape
 from finevit.scenes.vocabulary import Thing
 from finevit.storage.durable import write_file
@@ -66,7 +66,7 @@ class Survey(NamedTuple):
     covers: list[tuple[int, int]]
 
 
-def cut_sprite(sprite: np.ndarray, placement: Placement, plan: Plan) -> Cut | None:
+def cut_sprite(sprite: np.ndarray, placement: Placement, plan: SceneLayout) -> Cut | None:
     """Turn, mirror, scale and tint a sprite, then clip it to the frame; None when nothing is left."""
     source = mip(sprite, placement.size)
     half = placement.size * (abs(math.cos(placement.turn)) + abs(math.sin(placement.turn))) / 2 + 1
@@ -89,7 +89,7 @@ def cut_sprite(sprite: np.ndarray, placement: Placement, plan: Plan) -> Cut | No
     return Cut(placement, pixels, opaque[y1:y2, x1:x2], left + x1, top + y1, whole)
 
 
-def survey(plan: Plan, cuts: list[Cut], plates: list[tuple[slice, slice]]) -> Survey:
+def survey(plan: SceneLayout, cuts: list[Cut], plates: list[tuple[slice, slice]]) -> Survey:
     """Lay the cuts down from back to front, then the ``plates`` of the written lines, and look."""
     owners = np.full((plan.height, plan.width), -1, np.int16)
     covers = []

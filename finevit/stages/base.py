@@ -31,7 +31,7 @@ class Stage(BaseModel):
 
     def describe(self) -> list[str]:
         """What is trained here, for people; a stage adds a line for each of its own parts."""
-        parameters = readable(sum(parameter.numel() for parameter in self.backbone.parameters()))
+        parameters = short_count(sum(parameter.numel() for parameter in self.backbone.parameters()))
         size = f"{self.backbone.depth} blocks of width {self.backbone.dim}, {parameters} parameters"
         return [f"stage: {self.title}", f"encoder: {type(self.backbone).__name__}, {size}"]
 
@@ -78,6 +78,6 @@ def build_part(setting: str, config: dict, contract: type[nn.Module], kind: str)
     return part
 
 
-def readable(count: int) -> str:
+def short_count(count: int) -> str:
     """A number of parameters as people write it: 860,123,456 -> 0.86 B."""
     return f"{count / 1e9:.2f} B" if count >= 1e8 else f"{count / 1e6:.2f} M"

@@ -19,7 +19,7 @@ DRAWN = 12
 """Boxes of an answer that are drawn at most."""
 
 
-class View(NamedTuple):
+class AnswerView(NamedTuple):
     """An image with its questions and answers, as plain values: ``picture`` (data URI), ``ratio`` (width / height), ``questions``
     (the fields of each :class:`~finevit.contracts.Question`), ``predictions``, and ``whole``: whether all of them are shown."""
 
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     """An answer, judged: ``score`` names what ``value``, in [0, 1], is; an ``unread`` one should hold a box or a number and holds
     none; ``found`` are the boxes in it, ``untrained`` is what the untrained model said (None where that is not known)."""
 
-    view: View
+    view: AnswerView
     question: Question
     prediction: str
     score: str
@@ -93,7 +93,7 @@ class Answer(NamedTuple):
         return [*(_drawn(kind, box) for box in self.question.boxes), *(_drawn("predicted", box) for box in self.found[:DRAWN])]
 
 
-def collect(views: list[View], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+def collect(views: list[AnswerView], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
     """Adds a loader's batch (pixels still uint8) to the views, until there are ``POOL``; the first ``count`` are shown whole."""
     patch = round((images.pixels.shape[1] / 3) ** 0.5)
     for pixels, shape, values in zip(images.pixels.split(list(images.seqlens)), images.shapes, predictions, strict=True):
@@ -102,13 +102,13 @@ def collect(views: list[View], images: PackedImages, predictions: Sequence[dict]
         picture = jpeg(unpatchify(pixels, shape, patch).permute(1, 2, 0).cpu(), side=SIDE)
         questions = [tuple(_plain(Question(*question))) for question in values["questions"]]
         views.append(
-            View(
+            AnswerView(
                 str(values.get("id", "")), picture, shape[1] / shape[0], len(views) < count, questions, list(values["predictions"])
             )
         )
 
 
-def judged(views: Sequence[View], before: Sequence[View] = ()) -> list[Answer]:
+def judged(views: Sequence[AnswerView], before: Sequence[AnswerView] = ()) -> list[Answer]:
     """Every answer of the views, in their order, next to that of the untrained model."""
     first = {
         (view.id, question): prediction
@@ -136,7 +136,7 @@ def chosen(answers: Iterable[Answer], count: int) -> list[Answer]:
     return [*_spread(failed, wanted), *_spread(others, count - wanted)]
 
 
-def _judged(view: View, fields: tuple, prediction: str, untrained: str | None) -> Answer:
+def _judged(view: AnswerView, fields: tuple, prediction: str, untrained: str | None) -> Answer:
     question = Question(*fields)
     task = task_of(question)
     scores = task.score(question, prediction)

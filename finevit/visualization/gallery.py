@@ -20,7 +20,7 @@ GREY = 128
 """What a hidden patch looks like."""
 
 
-class View(NamedTuple):
+class MaskedView(NamedTuple):
     """One image as the model saw it: ``image uint8 [height, width, 3]``, ``shape`` (rows, columns), ``mask [patches]``, features
     ``[patches, ...]``: ``target``, ``prediction`` (from the masked image), ``tokens`` (of the whole image)."""
 
@@ -41,20 +41,20 @@ class Column(NamedTuple):
     pixelated: bool = True
 
 
-def views(images: PackedImages, predictions: Sequence[dict], count: int) -> list[View]:
+def views(images: PackedImages, predictions: Sequence[dict], count: int) -> list[MaskedView]:
     """The first ``count`` images of a loader's batch (pixels still uint8) with the model's predictions for them."""
     patch = round((images.pixels.shape[1] / 3) ** 0.5)
-    found: list[View] = []
+    found: list[MaskedView] = []
     for pixels, shape, values in zip(images.pixels.split(list(images.seqlens)), images.shapes, predictions, strict=True):
         if len(found) == count:
             break
         features = (values[name].detach().half().cpu() for name in ("target", "prediction", "tokens"))
         image = unpatchify(pixels, shape, patch).permute(1, 2, 0).contiguous()
-        found.append(View(image.cpu(), shape, values["mask"].cpu(), *features))
+        found.append(MaskedView(image.cpu(), shape, values["mask"].cpu(), *features))
     return found
 
 
-def columns(before: Sequence[View], after: Sequence[View]) -> list[Column]:
+def columns(before: Sequence[MaskedView], after: Sequence[MaskedView]) -> list[Column]:
     """The columns of the page: predictions in the teacher's colours; tokens, which live in a space of their own, in theirs."""
     if not after:
         return []
@@ -88,7 +88,7 @@ def sections(title: str, columns: Sequence[Column], *, template: str = "gallery.
     return [Section(title, fragment(template, columns=columns, rows=rows), note)]
 
 
-def masked(view: View) -> Tensor:
+def masked(view: MaskedView) -> Tensor:
     """The image with its hidden patches grey: ``uint8 [height, width, 3]``."""
     hidden = interpolate(view.mask.reshape(1, 1, *view.shape).float(), size=view.image.shape[:2], mode="nearest")[0, 0].bool()
     return torch.where(hidden[..., None], torch.tensor(GREY, dtype=torch.uint8), view.image)

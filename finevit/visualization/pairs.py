@@ -20,7 +20,7 @@ LEGIBLE = 2000
 """Characters of a caption that a page shows at most."""
 
 
-class View(NamedTuple):
+class PairView(NamedTuple):
     """An image and its caption: ``picture`` (a thumbnail's data URI), vectors ``image`` and ``text`` ``[embed]``, ``words`` of the
     caption, ``truncated`` (the encoder did not see its end), ``shape`` (rows, columns) and ``tokens [patches, dim]``, which only
     the first images keep."""
@@ -45,7 +45,7 @@ class Hit(NamedTuple):
     true: bool
 
 
-class Query(NamedTuple):
+class TextQuery(NamedTuple):
     """A query and what it found: number of its pair, rank of the truth, now and untrained, and the first hits; the last of these
     makes room for a truth that is not among them."""
 
@@ -55,7 +55,7 @@ class Query(NamedTuple):
     hits: list[Hit]
 
 
-def collect(views: list[View], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
+def collect(views: list[PairView], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
     """Adds a loader's batch (pixels still uint8) to the views, until there are ``POOL``; the first ``count`` keep their tokens."""
     patch = round((images.pixels.shape[1] / 3) ** 0.5)
     for pixels, shape, values in zip(images.pixels.split(list(images.seqlens)), images.shapes, predictions, strict=True):
@@ -65,13 +65,13 @@ def collect(views: list[View], images: PackedImages, predictions: Sequence[dict]
         views.append(_view(jpeg(unpatchify(pixels, shape, patch).permute(1, 2, 0).cpu(), side=SIDE), shape, values, tokens))
 
 
-def similarity(views: Sequence[View]) -> Float[Tensor, "captions images"]:
+def similarity(views: Sequence[PairView]) -> Float[Tensor, "captions images"]:
     """Cosine similarity of every caption with every image; -1 where a training that diverged left none."""
     scores = torch.stack([view.text for view in views]) @ torch.stack([view.image for view in views]).T
     return scores.nan_to_num(-1.0)
 
 
-def places(views: Sequence[View]) -> tuple[Int[Tensor, " captions"], Int[Tensor, " images"]]:
+def places(views: Sequence[PairView]) -> tuple[Int[Tensor, " captions"], Int[Tensor, " images"]]:
     """At which rank each caption finds its image, and each image its caption, as the metric counts."""
     text, image, order = torch.stack([v.text for v in views]), torch.stack([v.image for v in views]), torch.arange(len(views))
     return ranks(text, image, order, order), ranks(image, text, order, order)
@@ -84,7 +84,7 @@ def queries(
     *,
     count: int = 6,
     top: int = 6,
-) -> list[Query]:
+) -> list[TextQuery]:
     """Failures from the worst on, then successes from the narrowest on, each spread evenly; half of each, where there are both."""
     now, then = place.tolist(), [None] * len(place) if untrained is None else untrained.tolist()
     order = torch.argsort(_margins(scores)).tolist()
@@ -92,13 +92,13 @@ def queries(
     found = [index for index in order if now[index] == 1]
     wanted = max(min(len(failed), count // 2), count - len(found))
     chosen = [*_spread(failed, wanted), *_spread(found, count - wanted)]
-    return [Query(i, now[i], then[i], _hits(scores[i].tolist(), i, now[i], top)) for i in chosen]
+    return [TextQuery(i, now[i], then[i], _hits(scores[i].tolist(), i, now[i], top)) for i in chosen]
 
 
-def _view(picture: str, shape: tuple[int, int], values: dict, tokens: Tensor | None) -> View:
+def _view(picture: str, shape: tuple[int, int], values: dict, tokens: Tensor | None) -> PairView:
     """Of an image with several captions, the first."""
     captions, cut = values.get("captions_list") or [values.get("caption", "")], values.get("truncated", False)
-    return View(
+    return PairView(
         id=str(values.get("id", "")),
         picture=picture,
         caption=captions[0] if len(captions[0]) <= LEGIBLE else captions[0][:LEGIBLE] + " …",

@@ -30,7 +30,7 @@ class Hit(NamedTuple):
     true: bool = False
 
 
-class Query(NamedTuple):
+class RegionQuery(NamedTuple):
     """A region that was searched for, the rank of the first of its class, and what is nearest."""
 
     picture: str
@@ -80,11 +80,11 @@ def picture(source: Source, image: Image) -> np.ndarray:
     return decode(record.image, name=record.id) if isinstance(record.image, bytes) else record.image
 
 
-def _query(found: Evaluated, index: int) -> Query:
+def _query(found: Evaluated, index: int) -> RegionQuery:
     assert found.retrieval is not None, "only what was searched is shown"
     nearest, scores = found.retrieval.nearest[index].tolist(), found.retrieval.scores[index].tolist()
     hits = [_hit(found, other, score, index) for other, score in zip(nearest, scores, strict=True) if score > -1.5]
-    return Query(*_hit(found, index, 0.0, index)[:2], int(found.retrieval.rank[index]), hits)
+    return RegionQuery(*_hit(found, index, 0.0, index)[:2], int(found.retrieval.rank[index]), hits)
 
 
 def _hit(found: Evaluated, index: int, score: float, query: int) -> Hit:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from finevit.visualization import gallery
 from finevit.visualization.gallery import Column, png
-from finevit.visualization.pairs import View, places, queries, similarity
+from finevit.visualization.pairs import PairView, places, queries, similarity
 from finevit.visualization.report import Section, fragment
 
 COLORMAP = "viridis"
@@ -66,7 +66,7 @@ MATRIX = 64
 """The similarity matrix shows so many pairs at most."""
 
 
-def sections(before: Sequence[View], after: Sequence[View]) -> list[Section]:
+def sections(before: Sequence[PairView], after: Sequence[PairView]) -> list[Section]:
     """What is found, how similar pairs are, and what the patches look like."""
     if len(after) < 2:
         return []
@@ -78,7 +78,7 @@ def sections(before: Sequence[View], after: Sequence[View]) -> list[Section]:
     ]
 
 
-def searches(before: Sequence[View], after: Sequence[View]) -> list[Section]:
+def searches(before: Sequence[PairView], after: Sequence[PairView]) -> list[Section]:
     """Queries of both ways: failures first."""
     scores, then = similarity(after), places(before) if before else (None, None)
     texts, images = (queries(*way) for way in zip((scores, scores.T), places(after), then, strict=True))
@@ -98,7 +98,7 @@ def searches(before: Sequence[View], after: Sequence[View]) -> list[Section]:
     ]
 
 
-def matrices(before: Sequence[View], after: Sequence[View]) -> Section:
+def matrices(before: Sequence[PairView], after: Sequence[PairView]) -> Section:
     """Similarities of the first pairs as pictures, each on its own scale: an untrained model's lie in a corner of any other."""
     shown = {"untrained": before[:MATRIX], "trained": after[:MATRIX]}
     corners = {name: similarity(views) for name, views in shown.items() if views}
@@ -111,7 +111,7 @@ def matrices(before: Sequence[View], after: Sequence[View]) -> Section:
     )
 
 
-def _columns(after: Sequence[View], before: Sequence[View]) -> list[Column]:
+def _columns(after: Sequence[PairView], before: Sequence[PairView]) -> list[Column]:
     if not after:
         return []
     images = Column("image", "never seen in training", [view.picture for view in after], pixelated=False)
@@ -119,7 +119,7 @@ def _columns(after: Sequence[View], before: Sequence[View]) -> list[Column]:
     return [images, *(_tokens(name, views) for name, views in moments.items() if views)]
 
 
-def _tokens(name: str, views: Sequence[View]) -> Column:
+def _tokens(name: str, views: Sequence[PairView]) -> Column:
     features = [view.tokens.float() for view in views if view.tokens is not None]
     pictures = gallery.coloured(features, [view.shape for view in views])
     return Column(name, "patch tokens in colours", pictures)

@@ -18,7 +18,7 @@ class MaskedDistillationPage(ReportPage):
     """What a run of Stage I shows."""
 
     reads = frozenset({"target", "prediction", "mask", "tokens"})
-    view = gallery.View
+    view = gallery.MaskedView
 
     def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
         views += gallery.views(images, predictions, count - len(views))

@@ -11,7 +11,7 @@ from finevit.evaluation.retrieval import by_length
 from finevit.packing.packs import PackedImages
 from finevit.registry import REPORT_PAGES
 from finevit.visualization import pairs
-from finevit.visualization.pairs import View, places
+from finevit.visualization.pairs import PairView, places
 from finevit.visualization.plots import Series
 from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run
 from finevit.visualization.retrieval import sections
@@ -25,7 +25,7 @@ class ContrastiveLearningPage(ReportPage):
     """What a run of Stage II shows."""
 
     reads = frozenset({"image", "text", "tokens"})
-    view = pairs.View
+    view = pairs.PairView
 
     def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
         pairs.collect(views, images, predictions, count)
@@ -89,7 +89,7 @@ def scales(scalars: Mapping[str, Sequence[float]]) -> list[Chart | None]:
     return [chart(f"Learned {name}", logged(name, scalars)) for name in TOLD]
 
 
-def lengths(before: Sequence[View], after: Sequence[View]) -> Chart | None:
+def lengths(before: Sequence[PairView], after: Sequence[PairView]) -> Chart | None:
     """R@1, mean of both ways, in the quarters of the captions by their words, and the share truncated in each."""
     if len(after) < 16:
         return None
@@ -105,6 +105,6 @@ def lengths(before: Sequence[View], after: Sequence[View]) -> Chart | None:
     return chart("R@1 against caption length", lines, percent=True, over="words of the caption, by quarters")
 
 
-def _found(views: Sequence[View]) -> Tensor:
+def _found(views: Sequence[PairView]) -> Tensor:
     """``[pairs]``: 1 where both ways find the truth first, 0.5 where one does."""
     return torch.stack([place == 1 for place in places(views)]).double().mean(0)

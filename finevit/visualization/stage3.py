@@ -10,7 +10,7 @@ from finevit.packing.packs import PackedImages
 from finevit.registry import REPORT_PAGES
 from finevit.tasks.task import Task, all_tasks
 from finevit.visualization import answers
-from finevit.visualization.answers import Answer, View, chosen, judged, ranked
+from finevit.visualization.answers import Answer, AnswerView, chosen, judged, ranked
 from finevit.visualization.plots import Series
 from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run, Section, fragment
 from finevit.visualization.training import chart, effort, evaluated, further, loss_chart, protocols, rates, smoothed
@@ -32,7 +32,7 @@ class Group(NamedTuple):
 
 
 def sections(
-    before: Sequence[View], after: Sequence[View], measured: Mapping[str, float], untrained: Mapping[str, float]
+    before: Sequence[AnswerView], after: Sequence[AnswerView], measured: Mapping[str, float], untrained: Mapping[str, float]
 ) -> list[Section]:
     """Task by task and image by image; nothing where nothing was answered."""
     answers = judged(after, before)
@@ -88,7 +88,7 @@ class LLMAlignmentPage(ReportPage):
     """What a run of Stage III shows."""
 
     reads = frozenset({"questions", "predictions"})
-    view = answers.View
+    view = answers.AnswerView
 
     def collect(self, views: list[Any], images: PackedImages, predictions: Sequence[dict], count: int) -> None:
         answers.collect(views, images, predictions, count)

@@ -17,7 +17,7 @@ from .splits import Strings
 from .tar_files import Place, read_place
 from .tar_index import PARTS, load_indices
 
-TASKS = ("classification", "retrieval")
+CLIP_BENCHMARK_TASKS = ("classification", "retrieval")
 
 
 @BENCHMARKS.register_module(name="clip-benchmark")
@@ -39,8 +39,10 @@ class ClipBenchmarkTars(FileSource):
     def __init__(self, *, data_root: str | Path, split: str = "test") -> None:
         root = existing(data_root)
         self.task = "".join(_lines(root / "dataset_type.txt")).lower() or "classification"
-        if self.task not in TASKS:
-            raise ValueError(f"{root / 'dataset_type.txt'} says {self.task!r}; FineViT evaluates {' and '.join(TASKS)}")
+        if self.task not in CLIP_BENCHMARK_TASKS:
+            raise ValueError(
+                f"{root / 'dataset_type.txt'} says {self.task!r}; FineViT evaluates {' and '.join(CLIP_BENCHMARK_TASKS)}"
+            )
         self.classes = tuple(_lines(root / "classnames.txt"))
         self.templates = tuple(filter(None, _lines(root / "zeroshot_classification_templates.txt")))
         if self.task == "classification" and not self.classes:

@@ -83,7 +83,7 @@ class FileSource(Source):
 
     def __init_subclass__(cls) -> None:
         if "__init__" in vars(cls):
-            cls.__init__ = readable()(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = refusing_unreadable()(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, *, data_root: Path, keys: Sequence[str], captioned: int, skipped: Skipped, split: str, holdout: float):
         self.data_root, self.skipped, self.split = data_root, skipped, split
@@ -146,7 +146,7 @@ class FileSource(Source):
 
 
 @contextlib.contextmanager
-def readable() -> Iterator[None]:
+def refusing_unreadable() -> Iterator[None]:
     """What the system does not let us read is a ``ValueError`` that names it."""
     try:
         yield
@@ -205,7 +205,7 @@ def existing(path: str | Path, *, setting: str = "data_root") -> Path:
     if not str(path):
         raise ValueError(f"{setting} is empty; give a folder of images, a .jsonl file or a .tar file, or a folder of these")
     full = Path(path).expanduser().absolute()
-    with readable():
+    with refusing_unreadable():
         if full.exists() and not (full.is_file() or full.is_dir()):
             raise ValueError(f"{setting}={str(path)!r} is neither a folder nor a regular file, but a pipe, a device or a socket")
         return full if full.exists() else _absent(full, path, setting)

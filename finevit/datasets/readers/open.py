@@ -6,7 +6,7 @@ from pathlib import Path
 from finevit.contracts import Source
 from finevit.registry import DATASETS
 
-from .files import existing, readable
+from .files import existing, refusing_unreadable
 from .folder import ImageFolder
 from .jsonlines import JsonLines, is_json_lines
 from .splits import Holdout
@@ -15,7 +15,7 @@ from .unread import remedy
 
 
 @DATASETS.register_module(name="OpenData")
-@readable()
+@refusing_unreadable()
 def open_source(*, data_root: str | Path, split: str = "train", holdout: Holdout = 0.02) -> Source:
     """Return the reader for what lies at ``data_root``.
 
