@@ -211,6 +211,19 @@ def existing(path: str | Path, *, setting: str = "data_root") -> Path:
         return full if full.exists() else _absent(full, path, setting)
 
 
+def has_suffix(path: Path, suffix: str) -> bool:
+    """Whether a path is a visible file of this suffix."""
+    return path.suffix.lower() == suffix and path.name[0] != "." and path.is_file()
+
+
+def files_of_suffix(root: Path, suffix: str) -> list[Path]:
+    """The file that ``root`` is, or those of a suffix that lie in it."""
+    files = [root] if root.is_file() else sorted(path for path in root.iterdir() if has_suffix(path, suffix))
+    if not files:
+        raise ValueError(f"data_root={str(root)!r} holds no {suffix} files")
+    return files
+
+
 def _absent(full: Path, path: str | Path, setting: str) -> Path:
     parent = next(folder for folder in full.parents if folder.is_dir())
     missing = full.relative_to(parent).parts[0]

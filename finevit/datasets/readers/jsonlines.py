@@ -20,7 +20,7 @@ from finevit.registry import DATASETS
 from finevit.storage.regular import open_regular
 
 from .annotations import captions, elsewhere, parse_object, refuse_dialogues, regions, size_of
-from .files import IMAGE_SUFFIXES, MAX_ENTRY, FileSource, Skipped, existing, read
+from .files import IMAGE_SUFFIXES, MAX_ENTRY, FileSource, Skipped, existing, files_of_suffix, read
 from .splits import Holdout
 from .unread import COMPRESSED
 
@@ -78,7 +78,7 @@ class JsonLines(FileSource):
         repeated: Annotated[int, Ge(1), "the most images that may share a caption"] | None = 20,
     ):
         root, unread = existing(data_root), Counter[tuple[str, str]]()
-        self._files = _files(root)
+        self._files = files_of_suffix(root, ".jsonl")
         self._image_root = None if image_root is None else existing(image_root, setting="image_root")
         skipped, impossible, keys, lines, captioned, repeats = Skipped(), Skipped(), [], [], 0, Repeats()
         if root.is_dir():
@@ -154,13 +154,6 @@ class JsonLines(FileSource):
         return parse_object(read(file, name=name, offset=int(self._lines[row, 2]), size=int(self._lines[row, 3])))
 
 
-def _files(root: Path) -> list[Path]:
-    files = [root] if root.is_file() else sorted(path for path in root.iterdir() if is_json_lines(path))
-    if not files:
-        raise ValueError(f"data_root={str(root)!r} holds no .jsonl files")
-    return files
-
-
 def _look_beside(root: Path, skipped: Skipped) -> None:
     """Tell what else a folder holds that people may think is read."""
     for path in sorted(path for path in root.iterdir() if path.name[0] != "." and path.is_file()):
@@ -176,11 +169,6 @@ def _look_beside(root: Path, skipped: Skipped) -> None:
 def _images_beside(root: Path) -> set[str]:
     """The names of the visible image files directly in a folder."""
     return {path.name for path in root.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."}
-
-
-def is_json_lines(path: Path) -> bool:
-    """Whether a path is a visible ``.jsonl`` file."""
-    return path.suffix.lower() == ".jsonl" and path.name[0] != "." and path.is_file()
 
 
 def _entries(files: list[Path], skipped: Skipped) -> Iterator[tuple[tuple[int, int, int, int], dict, str]]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from finevit.contracts import Source
 from finevit.registry import DATASETS
 
-from .files import existing, refusing_unreadable
+from .files import existing, has_suffix, refusing_unreadable
 from .folder import ImageFolder
-from .jsonlines import JsonLines, is_json_lines
+from .jsonlines import JsonLines
 from .splits import Holdout
-from .tars import TarShards, is_tar
+from .tars import TarShards
 from .unread import remedy
 
 
@@ -31,7 +31,7 @@ def open_source(*, data_root: str | Path, split: str = "train", holdout: Holdout
 
 def _reader(path: Path, given: str | Path) -> Callable[..., Source]:
     entries = [path] if path.is_file() else list(path.iterdir())
-    tars, lines = any(map(is_tar, entries)), any(map(is_json_lines, entries))
+    tars, lines = (any(has_suffix(entry, suffix) for entry in entries) for suffix in (".tar", ".jsonl"))
     if tars and lines:
         raise ValueError(f"data_root={str(given)!r} holds both .tar and .jsonl files; give the path of the file you mean")
     if path.is_file() and not (tars or lines):

@@ -10,7 +10,7 @@ from finevit.registry import DATASETS
 
 from .annotations import UNNAMED, captions, parse_object, refuse_dialogues, regions
 from .encodings import decode_caption
-from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing
+from .files import IMAGE_SUFFIXES, FileSource, Skipped, existing, files_of_suffix, has_suffix
 from .splits import Holdout, Strings
 from .tar_files import Place, read_place
 from .tar_index import TarIndex, load_indices
@@ -31,7 +31,7 @@ class TarShards(FileSource):
 
     def __init__(self, *, data_root: str | Path, split: str = "train", holdout: Holdout = 0.02):
         root, skipped = existing(data_root), Skipped()
-        self._files = _files(root)
+        self._files = files_of_suffix(root, ".tar")
         if root.is_dir():
             _look_beside(root, skipped)
         indices = load_indices(self._files, skipped)
@@ -67,18 +67,6 @@ class TarShards(FileSource):
         return None if size < 0 else (self._files[self._shards[row]], offset, size)
 
 
-def is_tar(path: Path) -> bool:
-    """Whether a path is a visible ``.tar`` file."""
-    return path.suffix.lower() == ".tar" and path.name[0] != "." and path.is_file()
-
-
-def _files(root: Path) -> list[Path]:
-    files = [root] if root.is_file() else sorted(path for path in root.iterdir() if is_tar(path))
-    if not files:
-        raise ValueError(f"data_root={str(root)!r} holds no .tar files")
-    return files
-
-
 def _look_beside(root: Path, skipped: Skipped) -> None:
     """Tell what else a folder of tars holds that people may think is read."""
     paths = sorted(path for path in root.iterdir() if path.name[0] != ".")
@@ -96,7 +84,7 @@ def _look_beside(root: Path, skipped: Skipped) -> None:
 
 def _tars_in(folder: Path, skipped: Skipped) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if is_tar(path))
+        return sorted(path for path in folder.iterdir() if has_suffix(path, ".tar"))
     except OSError as error:
         skipped.note(f"{folder.name}/, which cannot be read ({error.strerror})")
         return []
