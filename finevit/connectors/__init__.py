@@ -1,5 +1,5 @@
 """Connectors: from the encoder's tokens to what a language model reads."""
 
-from finevit.connectors.merge import MergeConnector
+from finevit.connectors.patch_merge import MergeConnector
 
 __all__ = ["MergeConnector"]
