@@ -131,7 +131,7 @@ def stage2_page(folder: Path) -> Page:
         metrics = {**ways, "stage2/r1": r1, "stage2/truncated": 0.125, "stage2/openai80_top1": 0.25}
         results.add(step, metrics, protocols={"Retrieval": "retrieval/recall-v1"}, data="24 scenes", images=24)
     ramp = np.linspace(0, 1, 100)
-    scalars = {"loss": 9 - 8 * ramp, "loss_sigmoid": 9 - 8 * ramp, "temperature": 0.1 - 0.05 * ramp, "bias": ramp - 10}
+    scalars = {"loss": 9 - 8 * ramp, "loss_sigmoid": 9 - 8 * ramp, "temperature": 0.1 - 0.05 * ramp, "logit_bias": ramp - 10}
     return stage2.ContrastiveLearningPage().page(
         Run(
             scalars={**scalars, "time": [0.5] * 100, "max_seq_len": [64] * 50 + [256] * 50, "lr": ramp, "images_per_s": 80 + ramp},

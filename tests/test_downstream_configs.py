@@ -97,7 +97,7 @@ def test_a_twin_learns_from_scenes_and_predicts(name, config, scenes):
 def test_amp_is_bfloat16_in_every_scope(name, config, scenes, monkeypatch):
     """``--amp`` is accepted, also where a package's own wrapper had settings that ours does not take, and steps are taken."""
     config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic", dtype="float16")
-    arguments = {"launcher": "none", "work_dir": None, "config": name, "amp": True, "resume": None}
+    arguments = {"launcher": "none", "work_dir": None, "config": name, "amp": True, "resume": None, "plan": False}
     apply_flags(config, SimpleNamespace(**arguments))
     config.train_dataloader.dataset.data_root = config.val_dataloader.dataset.data_root = str(scenes)
     config.test_dataloader = config.val_dataloader

@@ -190,8 +190,8 @@ def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     assert (said["raw"] - 1).abs().min() > 0.01, "as in open_clip, unit vectors only where they are asked for"
     assert said["scale"] == (model.head.logit_scale.item(), model.head.logit_bias.item())
     *features, scale, bias = said["forward"]
-    assert close(scale, model.head.scale.detach()) < 1e-5
-    assert close(bias, model.head.bias.detach()[0]) == 0
+    assert close(scale, model.head.tau.detach()) < 1e-5
+    assert close(bias, model.head.logit_bias.detach()[0]) == 0
     assert close(features[0], image[:1]) < 1e-4
     assert close(features[1], text) < 1e-4
     assert list(said["dict"]) == ["image_features", "text_features", "logit_scale", "logit_bias"]
@@ -199,7 +199,7 @@ def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     assert said["half"][0] is None
     assert close(said["half"][1], text) < 1e-4
     assert said["length"] == (256, 256)
-    wanted = model.head.scale.detach() * image @ text.T + model.head.bias.detach()
+    wanted = model.head.tau.detach() * image @ text.T + model.head.logit_bias.detach()
     assert close(said["logits"], wanted) < 1e-3
     assert said["sizes"] == ((112, 112), (3, 112, 112), (3, 28, 56))
 

@@ -104,11 +104,11 @@ class AcmeLLM(AlignmentLLM):
         return hidden @ self.table.weight.T
 
     @torch.no_grad()
-    def generate(self, prompts, *, most, stop):
+    def generate(self, prompts, *, max_new_tokens, stop):
         found = []
         for prompt in prompts:
             x, ids = prompt[-1], []
-            while len(ids) < most and (token := int(self.logits(self.mix(x)).argmax())) != stop:
+            while len(ids) < max_new_tokens and (token := int(self.logits(self.mix(x)).argmax())) != stop:
                 ids.append(token)
                 x = self.table.weight[token]
             found.append(ids)

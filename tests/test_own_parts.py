@@ -196,7 +196,7 @@ class FolderLLM(AlignmentLLM):
     def logits(self, hidden):
         return hidden
 
-    def generate(self, prompts, *, most, stop):
+    def generate(self, prompts, *, max_new_tokens, stop):
         return [[] for _ in prompts]
 
     def describe(self):

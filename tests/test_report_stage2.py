@@ -138,7 +138,7 @@ def test_page_tells_the_figures(tmp_path):
         "R@1 among unseen images",
         "R@1 against caption length",
         "Learned temperature",
-        "Learned bias",
+        "Learned logit_bias",
         "Learning rate",
         "Images per second",
         "Max seq len",

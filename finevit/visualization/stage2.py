@@ -17,7 +17,7 @@ from finevit.visualization.report import Chart, Figure, Page, ReportPage, Run
 from finevit.visualization.retrieval import sections
 from finevit.visualization.training import chart, effort, evaluated, further, logged, loss_chart, protocols, rates
 
-TOLD = ("temperature", "bias")
+TOLD = ("temperature", "logit_bias")
 
 
 @REPORT_PAGES.register_module(name="ContrastiveLearning")

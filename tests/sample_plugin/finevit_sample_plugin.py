@@ -124,8 +124,8 @@ class EchoLLM(AlignmentLLM):
     def logits(self, hidden):
         return hidden @ self.table.weight.T
 
-    def generate(self, prompts, *, most, stop):
-        return [[int(self.logits(prompt[-1:]).argmax())] * most for prompt in prompts]
+    def generate(self, prompts, *, max_new_tokens, stop):
+        return [[int(self.logits(prompt[-1:]).argmax())] * max_new_tokens for prompt in prompts]
 
     def describe(self):
         return "an echo"
