@@ -16,17 +16,17 @@ from finevit.datasets.dataset import NativeImages
 from finevit.datasets.decoding.images import header_size
 from finevit.datasets.readers.open import open_source
 from finevit.datasets.samplers import NativeBatchSampler, StatelessSampler
-from finevit.packing.length_balancing import plan, share
+from finevit.packing.length_balancing import partition, plan
 from finevit.plugins import load_plugins
 from finevit.scenes import Scenes
 
 
 def test_shares_by_hand():
-    assert share([9, 1, 8, 2, 7, 3], 3) == [[0, 1], [2, 3], [4, 5]]
-    assert share([5, 5, 5, 5], 2) == [[0, 2], [1, 3]]
+    assert partition([9, 1, 8, 2, 7, 3], 3) == [[0, 1], [2, 3], [4, 5]]
+    assert partition([5, 5, 5, 5], 2) == [[0, 2], [1, 3]]
     assert plan([9, 1, 8, 2, 7, 3, 6, 4], steps=2, ranks=2) == [[[0, 3], [6, 5]], [[2, 1], [4, 7]]]
     with pytest.raises(ValueError, match="5 images cannot be shared out evenly to 2 parts"):
-        share([1, 2, 3, 4, 5], 2)
+        partition([1, 2, 3, 4, 5], 2)
 
 
 @pytest.mark.parametrize("side", [448, 1008])

@@ -80,7 +80,7 @@ DROPS = {"type": "Milestones", "milestones": [(0, 0.5), (20, 0.25), (25, 0)]}
 
 
 def test_requests_carry_the_values_of_their_step():
-    batches = sampler(Tokenize={"max_seq_len": LENGTHS}, DropPatches={"share": DROPS})
+    batches = sampler(Tokenize={"max_seq_len": LENGTHS}, DropPatches={"ratio": DROPS})
     requests = {step: batches.requests(step)[1] for step in (0, 10, 11, 20, 29, 30, 1000)}
     found = {
         step: (each.budget, *(each.scheduled["Tokenize"].values()), *each.scheduled["DropPatches"].values())
@@ -105,7 +105,7 @@ def test_shares_of_images_travel_with_the_requests_of_their_step():
 
 
 def test_a_resumed_sampler_asks_for_the_same():
-    whole, resumed = (iter(sampler(start, Tokenize={"max_seq_len": LENGTHS}, DropPatches={"share": DROPS})) for start in (0, 17))
+    whole, resumed = (iter(sampler(start, Tokenize={"max_seq_len": LENGTHS}, DropPatches={"ratio": DROPS})) for start in (0, 17))
     batches = [next(whole) for _ in range(30)]
     assert [next(resumed) for _ in range(13)] == batches[17:]
 
@@ -121,7 +121,7 @@ def test_a_resumed_sampler_asks_for_the_same():
             {"type": "Milestones", "milestones": [("0", 64)]},
             r"schedules.Tokenize.max_seq_len: Milestones.milestones.0.0='0': give a whole number",
         ),
-        ("DropPatches.share", {"type": "Constant", "value": -0.1}, r"schedules.DropPatches.share is -0.1 at step 0: .*below 1"),
+        ("DropPatches.ratio", {"type": "Constant", "value": -0.1}, r"schedules.DropPatches.ratio is -0.1 at step 0: .*below 1"),
         ("CropToRegion.probability", {"type": "Constant", "value": 1.1}, r"probability is 1.1 at step 0: .*from 0 to 1"),
         ("CropToRegion.probability", {"type": "Constant", "value": -1}, r"probability is -1 at step 0: .*from 0 to 1"),
     ],
@@ -287,7 +287,7 @@ CUT = [{"type": name} for name in ("PickCaption", "ResizeToBudget", "Patchify", 
 @pytest.mark.parametrize(("drop", "kept"), [(0.0, 24), (0.25, 18), (0.5, 12), (0.9, 2), (0.999, 1)])
 def test_dropping_keeps_its_share_of_patches_with_their_places(drop, kept):
     dataset = NativeImages(source=Pictures(), transforms=CUT)
-    request = SampleRequest(2, 40, ImageBudget(10**6), {"DropPatches": {"share": drop}})
+    request = SampleRequest(2, 40, ImageBudget(10**6), {"DropPatches": {"ratio": drop}})
     whole, out = dataset[request._replace(scheduled={})], dataset[request]
     index = out["positions"] @ [6, 1]
     assert len(index) == kept
@@ -310,7 +310,7 @@ def test_patches_are_dropped_evenly():
     left = np.zeros(24)
     for seed in range(1000):
         patches = np.arange(24)[:, None]
-        out = DropPatches(share=0.5)(sample({}, seed=seed, patches=patches, labels=None, shape=(4, 6)))
+        out = DropPatches(ratio=0.5)(sample({}, seed=seed, patches=patches, labels=None, shape=(4, 6)))
         left[out["patches"][:, 0]] += 1 / 1000
     assert left == pytest.approx(0.5, abs=0.06)
 
@@ -319,7 +319,7 @@ def test_what_needs_whole_images_says_so():
     dataset = NativeImages(source=Pictures(), transforms=CUT)
     check_whole(pack_samples([dataset[0]])["images"])
     with pytest.raises(ValueError, match=r"12 of an image's 4 x 6 patches are left.*leave DropPatches out"):
-        check_whole(pack_samples([dataset[SampleRequest(0, 0, ImageBudget(10**6), {"DropPatches": {"share": 0.5}})]])["images"])
+        check_whole(pack_samples([dataset[SampleRequest(0, 0, ImageBudget(10**6), {"DropPatches": {"ratio": 0.5}})]])["images"])
 
 
 # Whole batches

@@ -16,7 +16,7 @@ from yapf.yapflib import yapf_api
 
 from finevit.config import own_data
 from finevit.config.loading import ConfigError, _formatted_once, load_config
-from finevit.config.rules import resolve_shares
+from finevit.config.rules import resolve_fractions
 from finevit.config.validation import check_config
 from finevit.contracts import Record
 from finevit.datasets.readers.files import FileSource, Skipped
@@ -218,7 +218,7 @@ def test_all_mistakes_together():
 
 @pytest.mark.parametrize(
     ("schedule", "transform"),
-    [("share", "DropPatches"), ("probability", "CropToRegion"), ("task_weights", "AskQuestions")],
+    [("ratio", "DropPatches"), ("probability", "CropToRegion"), ("task_weights", "AskQuestions")],
 )
 def test_a_schedule_that_no_transform_follows_is_told(schedule, transform):
     cfg = load_config(TINY)
@@ -516,7 +516,7 @@ def test_inspect_config(monkeypatch, capsys):
     (steps,) = [line.split() for line in said.splitlines() if line.startswith("train_cfg.max_iters=")]
     assert steps[:2] == ["train_cfg.max_iters=7", "--cfg-options,"]
     assert " ".join(steps[2:]).startswith("before 600 of configs/finevit_tiny_stage1.py:")
-    assert "rule share_patch" not in said  # which changed nothing
+    assert "rule inherit_patch" not in said  # which changed nothing
     assert "FineViT                      finevit.backbones.finevit\n" in said
     assert "LinearResolution             finevit_plugins.schedules  (plugin bundled of finevit 0." in said
 
@@ -540,7 +540,7 @@ def test_shares_of_a_run_become_its_steps():
     assert (resolution, length, ramp.end) == ([(0, 84), (1, 112)], [(0, 80), (1, 128)], 1)
     whole = {"a": {"milestones": [(0, 1), (7, 2)]}}
     cfg = Config({"resolution": {"begin": 0.9, "end": 1.0}, "schedules": whole, "train_cfg": {"max_iters": 3}})
-    resolve_shares(cfg)
+    resolve_fractions(cfg)
     assert (cfg.resolution, cfg.schedules.a.milestones) == ({"begin": 3, "end": 4}, [(0, 1), (7, 2)])
 
 
@@ -557,13 +557,13 @@ def test_shares_of_a_run_become_its_steps():
 )
 def test_what_is_no_step_is_refused(steps, schedule, message):
     with pytest.raises(ValueError, match=message):
-        resolve_shares(Config({"resolution": schedule, "train_cfg": {"max_iters": steps}}))
+        resolve_fractions(Config({"resolution": schedule, "train_cfg": {"max_iters": steps}}))
 
 
 def test_shares_of_a_mixture_become_steps():
     schedules = {"AskQuestions": {"task_weights": {"counting": {"begin": 0.5, "end": 1.0}}}}
     cfg = Config({"schedules": schedules, "train_cfg": {"max_iters": 10}})
-    resolve_shares(cfg)
+    resolve_fractions(cfg)
     assert cfg.schedules.AskQuestions.task_weights.counting == {"begin": 5, "end": 10}
 
 
@@ -571,13 +571,13 @@ def test_shares_of_a_learning_rate_become_steps():
     """Of MMEngine's schedulers, whose own milestones are steps."""
     schedulers = [{"begin": 0, "end": 5}, {"begin": 0.25, "end": 0.75}, {"milestones": [3, 4]}]
     cfg = Config({"param_scheduler": schedulers, "train_cfg": {"max_iters": 20}})
-    resolve_shares(cfg)
+    resolve_fractions(cfg)
     assert cfg.param_scheduler == [{"begin": 0, "end": 5}, {"begin": 5, "end": 15}, {"milestones": [3, 4]}]
     with pytest.raises(ValueError, match=r"param_scheduler\.0\.begin: 1\.5 is no step"):
-        resolve_shares(Config({"param_scheduler": [{"begin": 1.5}], "train_cfg": {"max_iters": 20}}))
+        resolve_fractions(Config({"param_scheduler": [{"begin": 1.5}], "train_cfg": {"max_iters": 20}}))
     for steps, begin in ((100, 53), (2, 1), (1, 0)):  # what begins in the last step of a short run begins within it
         cfg = Config({"param_scheduler": [{"begin": 0.534}], "train_cfg": {"max_iters": steps}})
-        resolve_shares(cfg)
+        resolve_fractions(cfg)
         assert cfg.param_scheduler[-1].begin == begin
 
 

@@ -398,11 +398,11 @@ def test_crops_look_at_the_kinds_of_regions_that_are_asked_for():
     assert cropped(HOUSE, kinds=["text_line"])["image"].shape == (112, 224, 3)
 
 
-@pytest.mark.parametrize(("close_up", "probability", "cut"), [(0.0, 1.0, 0), (1.0, 0.0, 20), (None, 1.0, 20), (None, 0.0, 0)])
-def test_a_schedule_of_close_ups_takes_the_place_of_the_probability(close_up, probability, cut):
+@pytest.mark.parametrize(("scheduled", "probability", "cut"), [(0.0, 1.0, 0), (1.0, 0.0, 20), (None, 1.0, 20), (None, 0.0, 0)])
+def test_a_schedule_of_region_crops_takes_the_place_of_the_probability(scheduled, probability, cut):
     transforms = [{"type": "finevit.CropToRegion", "probability": probability}]
     dataset = DATASETS.build({"type": "NativeImages", "source": Houses(), "transforms": transforms})
-    (crop,) = dataset.transforms_at({} if close_up is None else {"CropToRegion": {"probability": close_up}})
+    (crop,) = dataset.transforms_at({} if scheduled is None else {"CropToRegion": {"probability": scheduled}})
     image = np.zeros((112, 224, 3), np.uint8)
     found = [crop(sample(HOUSE, image=image, seed=seed))["image"].shape for seed in range(20)]
     assert sum(shape != image.shape for shape in found) == cut

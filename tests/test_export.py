@@ -22,7 +22,6 @@ from finevit.backbones import FineViT
 from finevit.export.run import export
 from finevit.hub.tokenizers import load_backend, load_tokenizer
 from finevit.ops.patches import unpatchify
-from finevit.packing.packs import PackedTexts
 from finevit.packing.texts import pack_texts
 from finevit.testing import random_pack
 
@@ -180,9 +179,7 @@ def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     assert truncated == [False, False, False]
     assert said["short"].shape == (1, 4)
     assert [row[row != 0].tolist() for row in said["spelt"]] == tokenizer(["a dog</s>", "a <pad> cat<s>"], 256)[0]
-    lengths = tuple(map(len, ids))
-    offsets = torch.tensor(np.cumsum((0, *lengths)), dtype=torch.int32)
-    texts = PackedTexts(torch.tensor([each for row in ids for each in row]), offsets, lengths, 256)
+    texts = pack_texts(ids, 256)
     with torch.no_grad():
         image, text = model.embed_images(read.pack), model.embed_texts(texts)
     assert close(said["image"], image) < 1e-4

@@ -59,10 +59,10 @@ def test_options_rules_and_defaults_are_told(own, tmp_path):
     assert rows["model.head.weight"] == (1.0, "--cfg-options", "")  # set, though to what it was
     assert rows["train_dataloader.dataset.source.type"][:2] == ("OpenData", "rule use_own_data")
     assert rows["train_dataloader.dataset.source.type"][2].startswith("'Scenes' of finevit::_base_/embedded_scenes.py:")
-    assert rows["train_dataloader.dataset.transforms.4.tokenizer"][:2] == ("scenes", "rule share_tokenizer")
+    assert rows["train_dataloader.dataset.transforms.4.tokenizer"][:2] == ("scenes", "rule inherit_tokenizer")
     assert rows["train_dataloader.batch_sampler.resolution.milestones"] == (
         [(0, 84), (5, 112)],
-        "rule resolve_shares",
+        "rule resolve_fractions",
         "[(0.0, 84), (0.6, 112)] of finevit::finevit_tiny_stage2.py:18",
     )
     assert rows["model.backbone.window"] == (0, "default of FineViT", "")
@@ -72,7 +72,7 @@ def test_options_rules_and_defaults_are_told(own, tmp_path):
     dropped = {row.name: (row.value, *row.origin) for row in traced.dropped}
     assert dropped["train_dataloader.persistent_workers"][::2] == (True, "finevit::_base_/embedded_scenes.py:6")
     assert dropped["train_dataloader.persistent_workers"][1] == "rule drop_worker_settings"
-    assert [*traced.rules] == ["use_own_data", "drop_worker_settings", "share_tokenizer", "resolve_shares"]
+    assert [*traced.rules] == ["use_own_data", "drop_worker_settings", "inherit_tokenizer", "resolve_fractions"]
     assert traced.rules["use_own_data"].startswith("data_root leads the dataloaders away from the embedded scenes")
 
 
@@ -87,7 +87,7 @@ def test_a_renamed_setting_is_told_with_its_old_name(own):
     own.write_text(own.read_text() + "\ntrain_dataloader = dict(batch_sampler=dict(patch_drop=dict(type='Constant', value=0.5)))")
     traced = Traced(own, {})
     old = "train_dataloader.batch_sampler.patch_drop.value of own.py:12"
-    value = told(traced)["train_dataloader.batch_sampler.schedules.DropPatches.share.value"]
+    value = told(traced)["train_dataloader.batch_sampler.schedules.DropPatches.ratio.value"]
     assert value == (0.5, "rule rename_settings", old)
     assert not [row for row in traced.dropped if "patch_drop" in row.name]
 

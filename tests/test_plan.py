@@ -62,7 +62,7 @@ train_dataloader = dict(
         resolution=dict(_delete_=True, type="StepResolution", milestones=[(0.0, 84), (0.5, 112)]),
         schedules=dict(
             Tokenize=dict(max_seq_len=dict(type="Milestones", milestones=[(0.0, 16), (0.5, 32)])),
-            DropPatches=dict(share=dict(type="Milestones", milestones=[(0.0, 0.0), (0.75, 0.5)])),
+            DropPatches=dict(ratio=dict(type="Milestones", milestones=[(0.0, 0.0), (0.75, 0.5)])),
         ),
     ),
 )
@@ -199,7 +199,7 @@ def test_points_follow_the_schedules_together(plan):
     """Values at the jumps of all four schedules; costs move with them."""
     at = {point.step: point for point in plan.points}
     assert {0, 2, 3, 5, 6, 8, 9, 11} <= at.keys()
-    names = ("resolution", "Tokenize.max_seq_len", "DropPatches.share", "text_frozen")
+    names = ("resolution", "Tokenize.max_seq_len", "DropPatches.ratio", "text_frozen")
     assert [tuple(at[step].values[name] for name in names) for step in (2, 3, 5, 6, 8, 9)] == [
         (84, 16, 0, True),
         (84, 16, 0, False),
@@ -500,7 +500,7 @@ def test_the_page(plan):
         "Learning rate",
         "Resolution (side of a square)",
         "Tokenize.max_seq_len",
-        "DropPatches.share",
+        "DropPatches.ratio",
         "text_frozen",
         "Patches a step",
         "Text tokens a step",
@@ -543,7 +543,7 @@ def test_the_command_prints_and_trains_nothing(command, capsys):
         "step",
         "resolution",
         "Tokenize.max_seq_len",
-        "DropPatches.share",
+        "DropPatches.ratio",
         "text_frozen",
         "lr",
         "patches",
@@ -563,7 +563,7 @@ def header_of(out: str) -> list[str]:
     ("option", "message"),
     [
         ("train_dataloader.batch_size=0", "train_dataloader.batch_size=0"),
-        ("train_dataloader.batch_sampler.schedules.DropPatches.share.milestones=[(0,1.5)]", "DropPatches.share is 1.5 at step 0"),
+        ("train_dataloader.batch_sampler.schedules.DropPatches.ratio.milestones=[(0,1.5)]", "DropPatches.ratio is 1.5 at step 0"),
         ("custom_hooks.1.schedules.text_frozen.type=Linaer", "Linaer"),
         ("load_from=nothing.pth", "nothing.pth"),
     ],

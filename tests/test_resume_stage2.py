@@ -31,7 +31,7 @@ train_dataloader = dict(
     batch_size=4,
     dataset=dict(transforms=[dict(type="PickCaption", weights=dict(qwen=5.0, human=3.0, alt=2.0)), *CUT]),
     batch_sampler=dict(
-        resolution=dict(milestones=[(0, 56), (7, 84)]), schedules=dict(DropPatches=dict(share=dict(type="Constant", value=0.25)))
+        resolution=dict(milestones=[(0, 56), (7, 84)]), schedules=dict(DropPatches=dict(ratio=dict(type="Constant", value=0.25)))
     ),
 )
 train_cfg = dict(max_iters={STEPS})
@@ -121,9 +121,9 @@ FREED = {
         ),
         ("train_dataloader__batch_sampler__resolution__milestones", [(0, 84), (70, 112)], "(60, 112)"),
         (
-            "train_dataloader__batch_sampler__schedules__DropPatches__share",
+            "train_dataloader__batch_sampler__schedules__DropPatches__ratio",
             {"type": "Constant", "value": 0.5},
-            "schedules.DropPatches.share: None then, {'type': 'Cons",
+            "schedules.DropPatches.ratio: None then, {'type': 'Cons",
         ),
         ("train_dataloader__dataset__seed", 3, "train_dataloader.dataset.seed: 0 then, 3 now"),
         ("train_dataloader__dataset__transforms__0__weights__short", 0.2, "{'type': 'PickCaption', 'weights': {'short': 0.2}}"),

@@ -168,7 +168,7 @@ def batch_sampler(schedules: dict) -> NativeBatchSampler:
     ("batches", "hook", "message"),
     [
         ({"Tokenize": {"max_seq_len": spike(0.4, 64)}}, {}, r"schedules\.Tokenize\.max_seq_len is 0 at step 777777"),
-        ({"DropPatches": {"share": spike(1.0, 0.5)}}, {}, r"schedules\.DropPatches\.share is 1\.0 at step 777777"),
+        ({"DropPatches": {"ratio": spike(1.0, 0.5)}}, {}, r"schedules\.DropPatches\.ratio is 1\.0 at step 777777"),
         ({"AskQuestions": {"task_weights": {"counting": spike(-1, 1)}}}, {}, r"AskQuestions\.task_weights is .* at step 777777"),
         (
             {"AskQuestions": {"task_weights": {"counting": spike(0, 1)}}},
@@ -177,7 +177,7 @@ def batch_sampler(schedules: dict) -> NativeBatchSampler:
         ),
         ({}, {"text_frozen": spike(0.5, True)}, r"schedules\.text_frozen is 0\.5 at step 777777: .*True and False, .*switch"),
         ({}, {"mask_ratio": {"type": "ConstantResolution", "side": 56}}, r"schedules\.mask_ratio is ImageBudget.* at step 0"),
-        ({"DropPatches": {"share": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}}, {}, "share is 1.0 at step 9:"),
+        ({"DropPatches": {"ratio": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}}, {}, "ratio is 1.0 at step 9:"),
     ],
 )
 def test_a_value_of_no_use_anywhere_in_the_run_is_named_before_the_first_step(batches, hook, message):
@@ -195,6 +195,6 @@ def test_a_value_of_no_use_anywhere_in_the_run_is_named_before_the_first_step(ba
 
 def test_only_steps_of_the_run_count():
     load_plugins()
-    sampler = batch_sampler({"DropPatches": {"share": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}})
+    sampler = batch_sampler({"DropPatches": {"ratio": {"type": "Linear", "begin_value": 0, "end_value": 1, "end": 9}}})
     loader, loop = SimpleNamespace(batch_sampler=sampler), SimpleNamespace(max_iters=9)
     check_schedules(SimpleNamespace(train_dataloader=loader, train_loop=loop, hooks=[], model=Model()))

@@ -139,7 +139,7 @@ def test_what_a_name_means_may_depend_on_the_transforms_beside_it(warned):
         for name, kind in {"train": "Tokenize", "val": "TokenizeDialogue"}.items()
     }
     rename_settings(loaders)
-    rest = {"DropPatches": {"share": OLD["patch_drop"]}, "AskQuestions": {"task_weights": None}}
+    rest = {"DropPatches": {"ratio": OLD["patch_drop"]}, "AskQuestions": {"task_weights": None}}
     assert loaders["train_dataloader"]["batch_sampler"] == {"schedules": {"Tokenize": {"max_seq_len": CONSTANT}, **rest}}
     assert loaders["val_dataloader"]["batch_sampler"] == {"schedules": {"TokenizeDialogue": {"max_seq_len": CONSTANT}, **rest}}
     assert len(warned) == 6
@@ -221,7 +221,7 @@ def test_a_checkpoint_of_before_resumes_exactly_and_only_as_it_was():
     ExactResumeHook().after_load_checkpoint(resumed(cfg), {"meta": {"data_order": {**facts, **before}}})
     for name, value, said in (
         ("text_length", str(CONSTANT), r"schedules.Tokenize.max_seq_len: \{'type': 'Constant', 'value': 64\} then, "),
-        ("patch_drop", str(OLD["patch_drop"]), r"schedules.DropPatches.share: \{.*\} then, None now"),
+        ("patch_drop", str(OLD["patch_drop"]), r"schedules.DropPatches.ratio: \{.*\} then, None now"),
     ):
         order = {**facts, **before, f"{SAMPLER}.{name}": value}
         with pytest.raises(ValueError, match=rf"Changed:\n  {SAMPLER}.{said}"):

@@ -23,7 +23,7 @@ import runs
 from finevit.planning.plan import Plan
 
 BATCHES = "train_dataloader.batch_sampler"
-SHARE = f"{BATCHES}.schedules.DropPatches.share"
+SHARE = f"{BATCHES}.schedules.DropPatches.ratio"
 DROP = [f"{SHARE}.type=Milestones", f"{SHARE}.milestones=[(0.0,0.5),(0.6,0.0)]"]
 FULL = [f"{BATCHES}.resolution.milestones=[(0.0,112)]"]
 

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from finevit.backbones.padded import Watch, whole_maps
 from finevit.contracts import PATCH, EncoderOutput, ImageEncoder
-from finevit.hub.origins import changes, mark, note, say, share, warn_if_frozen
+from finevit.hub.origins import changes, mark, note, say, trained_fraction, warn_if_frozen
 from finevit.hub.untrusted import MARK
 from finevit.hub.weights import check_fit, differences, read_checkpoint, resample_patches, under, weights_of
 from finevit.layers import Block, Pool, make_pool
@@ -46,7 +46,7 @@ class FineViT(BaseModule, ImageEncoder):
     Args:
         arch: a name of ``ARCHITECTURES`` or a dict with ``depth``, ``dim``, ``heads`` and ``mlp_dim``.
         patch: side of a patch in pixels; None: 14, as in the paper. Where it is set, the patch embedding of a checkpoint that was
-            trained with patches of another size is resampled, which the log says. The loaders cut images alike (``share_patch``).
+            trained with patches of another size is resampled, which the log says. The loaders cut images alike (``inherit_patch``).
         pool: ``mean`` (no parameters) or ``attention`` (a learned query).
         rope_theta: base of the rotary wavelengths, in patches.
         drop_path: stochastic depth of the last block; grows linearly from 0.
@@ -165,7 +165,7 @@ class FineViT(BaseModule, ImageEncoder):
         pair ``(mask [patches] bool, token [dim])``: the embeddings of masked patches are replaced by the token.
         """
         if torch.is_grad_enabled() and not self.told:  # in training, under any runner
-            warn_if_frozen(self, "backbone", share(self, {}))
+            warn_if_frozen(self, "backbone", trained_fraction(self, {}))
         return self.dense(images) if isinstance(images, Tensor) else self.encode(images, layers, replace)
 
     def encode(
@@ -221,10 +221,10 @@ class FineViT(BaseModule, ImageEncoder):
         order, positions = None, images.positions
         if self.window:
             check_whole(images)
-            order, offsets, lengths = window_order(images, self.window)
+            order, starts, seqlens = window_order(images, self.window)
             positions = positions[order]
         whole = Pack(images.cu_seqlens, images.seqlens, rope_table(positions, self.head_dim, self.rope_theta, dtype))
-        return whole, whole if order is None else Pack(offsets, lengths, whole.table), order
+        return whole, whole if order is None else Pack(starts, seqlens, whole.table), order
 
     def _finish(self, x: Tensor, order: Tensor | None) -> Tensor:
         """Through the last norm, and back into raster order."""

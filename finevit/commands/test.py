@@ -87,7 +87,7 @@ def on_benchmark(cfg: "Config", text: str) -> "tuple[str, Config]":
     """Name and config of one of the evaluation sets, with pixels and text length of the config's validation set."""
     from mmengine.config import Config
 
-    from finevit.config.rules import share_tokenizer
+    from finevit.config.rules import inherit_tokenizer
     from finevit.config.validation import check_config
     from finevit.evaluation import benchmarks
     from finevit.registry import DATASETS
@@ -101,7 +101,7 @@ def on_benchmark(cfg: "Config", text: str) -> "tuple[str, Config]":
     loader, metrics = benchmarks.configure(name, DATASETS.build(source), cfg.val_dataloader.to_dict())
     benchmarks.check_model(text, metrics[0], cfg.model)
     cfg.update(test_dataloader=loader, test_evaluator=metrics, test_cfg={"type": "TestLoop"})
-    share_tokenizer(cfg)
+    inherit_tokenizer(cfg)
     return name, cfg
 
 

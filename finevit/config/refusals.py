@@ -151,7 +151,7 @@ def _building(cfg: Mapping[str, Any], frames: list[FrameType]) -> tuple[str, str
 
 
 def _lent(cfg: Mapping[str, Any], part: Mapping) -> str:
-    """Whose tokenizer a transform was given, as ``share_tokenizer`` does."""
+    """Whose tokenizer a transform was given, as ``inherit_tokenizer`` does."""
     model = cfg.get("model") or {}
     parts = [(name, model[name]) for name in ("text_encoder", "llm") if isinstance(model.get(name), Mapping)]
     lent = [f"model.{name}.{key}" for name, own in parts for key in ("tokenizer", "model") if own.get(key) == part.get("tokenizer")]

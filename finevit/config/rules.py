@@ -21,7 +21,7 @@ SCHEDULED = ("resolution", "schedules")
 STEPS = ("begin", "end")
 
 
-def resolve_shares(cfg: Config) -> None:
+def resolve_fractions(cfg: Config) -> None:
     """A share of the run (0.0 to 1.0) becomes a step wherever a schedule names one: ``begin``, ``end``, ``milestones``.
 
     Whole numbers are steps already and stay. The resolved numbers are what the saved config shows. In a run too short to hold them
@@ -119,7 +119,7 @@ def drop_worker_settings(cfg: Config) -> None:
             loader.pop(name, None)
 
 
-def share_tokenizer(cfg: Config) -> None:
+def inherit_tokenizer(cfg: Config) -> None:
     """A transform that names no tokenizer reads with that of the text encoder or LLM, or of its Hugging Face ``model``."""
     model = cfg.get("model")
     encoder = model.get("text_encoder") or model.get("llm") if isinstance(model, dict) else None
@@ -132,7 +132,7 @@ def share_tokenizer(cfg: Config) -> None:
             transform["tokenizer"] = tokenizer
 
 
-def share_patch(cfg: Config) -> None:
+def inherit_patch(cfg: Config) -> None:
     """A transform that names no ``patch`` or ``snap`` takes ``model.backbone.patch``, and two of it for ``snap``."""
     model = cfg.get("model")
     backbone = model.get("backbone") if isinstance(model, dict) else None
@@ -190,5 +190,5 @@ def _own_tokenizer(component: Callable | None) -> str:
 
 AFTER_OPTION: tuple[Callable[[Config, str], None], ...] = (drop_stale_arguments, drop_of_weights)
 """What an option, given by its dotted name, takes along."""
-RULES: tuple[Callable[[Config], None], ...] = (drop_worker_settings, share_tokenizer, share_patch, resolve_shares)
+RULES: tuple[Callable[[Config], None], ...] = (drop_worker_settings, inherit_tokenizer, inherit_patch, resolve_fractions)
 """What completes a config, in this order."""

@@ -3,9 +3,9 @@
 A transform names in ``scheduled`` the arguments that may change during a run, and knows no more of it::
 
     class DropPatches:
-        scheduled = ("share",)
+        scheduled = ("ratio",)
 
-A config gives them schedules by transform and argument, as ``dict(DropPatches=dict(share=dict(type="Linear")))``. The batch
+A config gives them schedules by transform and argument, as ``dict(DropPatches=dict(ratio=dict(type="Linear")))``. The batch
 sampler computes the values of a step, each request carries them to the worker, and there the dataset builds the transform anew with
 them: a value acts as if the config said it, and the constructor checks it.
 """

@@ -15,7 +15,7 @@ from finevit.registry import MODELS
 class LanguageHead(BaseModule, Head):
     """Cross-entropy of answers: each answer's mean over its tokens, then the mean over the answers of the batch.
 
-    Logits exist for learned tokens alone, and are computed once more in the backward pass instead of being kept.
+    Logits exist for supervised tokens alone, and are computed once more in the backward pass instead of being kept.
 
     Args:
         weight: weight of the loss; a schedule can set it.
@@ -26,7 +26,7 @@ class LanguageHead(BaseModule, Head):
         self.weight = weight
 
     def loss(self, hidden: Tensor, dialogues: PackedDialogues, llm: AlignmentLLM) -> dict[str, Tensor]:
-        """``loss_language``, and ``token_accuracy``: the share of learned tokens that would be written as they are."""
+        """``loss_language``, and ``token_accuracy``: the share of supervised tokens that would be written as they are."""
         index, answer = supervised(dialogues)
         labels = dialogues.tokens[index]
         loss, right = checkpoint(_predict, llm, hidden[index - 1], labels, answer, sum(dialogues.answers), use_reentrant=False)

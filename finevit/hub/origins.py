@@ -65,7 +65,7 @@ def warn_if_frozen(part: Any, name: str, learned: float) -> None:
     )
 
 
-def share(part: nn.Module, rates: Mapping[int, float]) -> float:
+def trained_fraction(part: nn.Module, rates: Mapping[int, float]) -> float:
     """How much of the part's parameters is trained; ``rates`` by the parameters' ids, where an optimiser is known."""
     sizes = [(parameter.numel(), parameter.requires_grad and rates.get(id(parameter), 1.0) != 0) for parameter in part.parameters()]
     return sum(size for size, trained in sizes if trained) / max(1, sum(size for size, _ in sizes))

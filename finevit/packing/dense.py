@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import pad
 
+from finevit.packing.images import cu_seqlens
 from finevit.packing.packs import PackedImages
 
 
@@ -37,10 +38,9 @@ def pack_dense(images: Tensor, *, patch: int) -> PackedImages:
     images = pad(images, (0, -width % patch, 0, -height % patch))
     patches = rearrange(images, "b c (r p) (s q) -> b r s (c p q)", p=patch, q=patch)
     kept = _kept(shapes, patches.shape[1], patches.shape[2], images.device)
-    lengths = tuple(rows * cols for rows, cols in shapes)
-    offsets = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(images.device)
+    seqlens = tuple(rows * cols for rows, cols in shapes)
     positions = kept.nonzero()[:, 1:].to(torch.int32)
-    return PackedImages(patches[kept], positions, offsets, shapes, lengths)
+    return PackedImages(patches[kept], positions, cu_seqlens(seqlens, images.device), shapes, seqlens)
 
 
 def unpack_dense(tokens: Tensor, images: PackedImages, grid: tuple[int, int]) -> Tensor:
@@ -82,19 +82,17 @@ def content_cells(maps: Tensor) -> Tensor:
 
 
 def window_order(images: PackedImages, window: int) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """A pack's patches window by window: their order, and ``offsets`` and ``lengths`` of windows of ``window x window`` patches.
+    """A pack's patches window by window: their order, and ``cu_seqlens`` and ``seqlens`` of windows of ``window x window`` patches.
 
     Windows start at an image's left upper corner; those at its right and lower edge hold what is left. The order keeps images
     together. No patch may have been dropped.
     """
-    lengths = []
+    seqlens: list[int] = []
     for rows, cols in images.shapes:
         highs, wides = ([min(window, side - start) for start in range(0, side, window)] for side in (rows, cols))
-        lengths += [high * wide for high in highs for wide in wides]
-    device = images.positions.device
+        seqlens += [high * wide for high in highs for wide in wides]
     owner = torch.repeat_interleave(torch.diff(images.cu_seqlens), output_size=len(images.positions))
     most = 1 + max(max(shape) for shape in images.shapes) // window
     row, col = (images.positions.long() // window).unbind(1)
     order = torch.argsort((owner * most + row) * most + col, stable=True)
-    offsets = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
-    return order, offsets, tuple(lengths)
+    return order, cu_seqlens(seqlens, images.positions.device), tuple(seqlens)

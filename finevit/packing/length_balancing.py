@@ -13,7 +13,7 @@ def cost(patches: np.ndarray) -> np.ndarray:
     return patches + PAIRS * patches.astype(float) ** 2
 
 
-def share(patches: Sequence[int], parts: int) -> list[list[int]]:
+def partition(patches: Sequence[int], parts: int) -> list[list[int]]:
     """Shares images out to ``parts`` of equally many, whose patches and costs add up to nearly the same: indices of each part.
 
     In rounds, from the largest images to the smallest: in each round the part with the least so far gets the largest image.
@@ -24,16 +24,16 @@ def share(patches: Sequence[int], parts: int) -> list[list[int]]:
     amounts = np.stack([np.asarray(patches, float), cost(np.asarray(patches))])
     amounts /= amounts.sum(1, keepdims=True)
     order = np.argsort(-amounts[1], kind="stable").reshape(-1, parts)
-    held, shares = np.zeros(parts), np.empty_like(order.T)
+    held, found = np.zeros(parts), np.empty_like(order.T)
     for number, images in enumerate(order):
         emptiest = np.argsort(held, kind="stable")
-        shares[emptiest, number] = images
+        found[emptiest, number] = images
         held[emptiest] += amounts[:, images].sum(0)
-    return shares.tolist()
+    return found.tolist()
 
 
 def plan(patches: Sequence[int], *, steps: int, ranks: int) -> list[list[list[int]]]:
     """Of each step, of each rank, the indices of its images; which step an image is in does not depend on the number of ranks."""
     images = np.asarray(patches)
-    by_step = (np.asarray(step) for step in share(patches, steps))
-    return [[step[rank].tolist() for rank in share(images[step], ranks)] for step in by_step]
+    by_step = (np.asarray(step) for step in partition(patches, steps))
+    return [[step[rank].tolist() for rank in partition(images[step], ranks)] for step in by_step]

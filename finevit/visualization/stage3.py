@@ -141,7 +141,7 @@ def quality(before: Mapping[str, float], after: Mapping[str, float]) -> list[Fig
 
 
 def accuracy(scalars: Mapping[str, Sequence[float]]) -> Chart | None:
-    """The share of learned tokens that would be written as they are."""
+    """The share of supervised tokens that would be written as they are."""
     values = scalars.get("token_accuracy", ())
     return chart("Token accuracy in training", {"token accuracy": smoothed(values)} if len(values) else {}, percent=True)
 

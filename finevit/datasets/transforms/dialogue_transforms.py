@@ -160,7 +160,7 @@ class TokenizeDialogue:
     included) is left out and counted, an answer is never cut; where none fits, the record is a ``BadSample``.
 
     Args:
-        tokenizer: name or folder of the language model's; the rule ``share_tokenizer`` fills in the model's own.
+        tokenizer: name or folder of the language model's; the rule ``inherit_tokenizer`` fills in the model's own.
         together: whether all questions of an image share the length, as in training. Evaluations, where each is answered alone, say
             False: then only a question that does not fit by itself, with a token of an answer, is left out.
         max_seq_len: the most tokens of an image with its questions; None: the dataset's ``max_seq_len``.

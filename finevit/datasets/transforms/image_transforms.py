@@ -186,19 +186,19 @@ class Patchify:
 
 @TRANSFORMS.register_module()
 class DropPatches:
-    """After ``Patchify``: leaves out a ``share`` of the patches at random; at least one stays. ``shape`` is the full grid.
+    """After ``Patchify``: leaves out the ``ratio`` of the patches at random; at least one stays. ``shape`` is the full grid.
 
     ``positions int32 [kept, 2]`` are row and column of the patches that are kept, in raster order; ``labels`` are theirs.
     """
 
-    scheduled = ("share",)
+    scheduled = ("ratio",)
 
-    def __init__(self, *, share: Annotated[float, Ge(0), Lt(1)] = 0.0) -> None:
-        self.share = share
+    def __init__(self, *, ratio: Annotated[float, Ge(0), Lt(1)] = 0.0) -> None:
+        self.ratio = ratio
 
     def __call__(self, sample: dict) -> dict:
         count = len(sample["patches"])
-        kept = np.sort(sample["rng"].choice(count, max(1, round((1 - self.share) * count)), replace=False))
+        kept = np.sort(sample["rng"].choice(count, max(1, round((1 - self.ratio) * count)), replace=False))
         sample["positions"] = np.stack(np.divmod(kept, sample["shape"][1]), axis=1).astype(np.int32)
         sample["patches"] = sample["patches"][kept]
         sample["labels"] = None if sample["labels"] is None else sample["labels"][kept]

@@ -6,7 +6,7 @@ from itertools import chain
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from finevit.hub.origins import changes, marked, say, share, warn_if_frozen
+from finevit.hub.origins import changes, marked, say, trained_fraction, warn_if_frozen
 from finevit.hub.weights import differences, under, weights_of
 from finevit.registry import HOOKS
 from finevit.unwrap import unwrapped
@@ -49,4 +49,4 @@ class OriginsHook(Hook):
         rates = {id(p): group.get("initial_lr", group["lr"]) for group in groups for p in group["params"]}
         for name, part in marked(model):
             switch = getattr(model, "switches", {}).get(name.partition(".")[0], "")
-            warn_if_frozen(part, name, 0.0 if getattr(model, switch, False) else share(part, rates))
+            warn_if_frozen(part, name, 0.0 if getattr(model, switch, False) else trained_fraction(part, rates))
