@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from finevit.config.loading import load_config
-from finevit.config.renamed import rename_settings
+from finevit.config.renamed import rename_settings, rename_weights
 from finevit.config.validation import check_config
 from finevit.datasets.dataset import NativeImages
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
@@ -195,6 +195,20 @@ def test_names_of_before_in_every_place_become_those_of_today():
         "val_dataloader": {"collate_fn": {"type": "finevit.pack_dialogues", "keys": ["questions", "id"]}},
         "train_dataloader": {"dataset": {"type": "NativeImages", "max_seq_len": 9}},
     }
+
+
+def test_weights_of_before_get_their_names_in_place_and_in_order(warned):
+    """A head of Stage II alone: other models have a ``head.bias`` of their own."""
+    weights = {"module.head.log_scale": 1, "module.head.bias": 2, "module.head.image.weight": 3}
+    for _ in range(2):  # a run reads its checkpoint several times
+        found = dict(weights)
+        rename_weights(found)
+    assert list(found.items()) == [("module.head.logit_scale", 1), ("module.head.logit_bias", 2), ("module.head.image.weight", 3)]
+    assert len(warned) == 2
+    assert "head.bias are called module.head.logit_bias now" in "".join(warned)
+    other = {"head.bias": 1}
+    rename_weights(other)
+    assert other == {"head.bias": 1}
 
 
 def test_both_names_are_refused(tmp_path):

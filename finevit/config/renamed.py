@@ -7,6 +7,7 @@ for good: what somebody trained with an old name must load with it.
 import logging
 from collections.abc import Callable, Collection, MutableMapping
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -66,6 +67,8 @@ def rename_weights(weights: MutableMapping[str, Any]) -> None:
     """Gives the weights of a checkpoint their names of today, in place and in their order."""
     prefixes = {name.removesuffix(first): first for name in weights for first in WEIGHTS if str(name).endswith(first)}
     names = {f"{prefix}{old}": f"{prefix}{new}" for prefix, first in prefixes.items() for old, new in WEIGHTS[first].items()}
+    for old in names.keys() & weights.keys():
+        _warn_once(old, names[old])
     if names:
         items = [(names.get(name, name), value) for name, value in weights.items()]
         weights.clear()
@@ -138,6 +141,14 @@ def _over(base: Any, value: Any) -> Any:
     """A value in place of another one, as MMEngine merges a file into its bases."""
     both = isinstance(base, dict) and isinstance(value, dict)
     return Config._merge_a_into_b({"value": value}, {"value": base})["value"] if both else value
+
+
+@cache
+def _warn_once(old: str, new: str) -> None:
+    """A run reads its checkpoint several times."""
+    print_log(
+        f"the checkpoint's weights {old} are called {new} now, and are taken as these", logger="current", level=logging.WARNING
+    )
 
 
 def _warn(old: str, new: str) -> None:
