@@ -46,9 +46,9 @@ class SampleRequest(NamedTuple):
 class Question(NamedTuple):
     """One question about an image, with its true answer.
 
-    ``task`` is ``global_caption``, ``box2text``, ``text2box``, ``box2ocr``, ``ocr2box`` or ``counting``. ``text`` and ``answer``
-    are what is read and written, boxes rendered in ``style``; ``size`` are height and width of the image as the model sees it, in
-    pixels. ``boxes`` are the true boxes (canonical xyxy): the answer of ``text2box`` and ``ocr2box``, else what the question names.
+    ``task`` is the name of a registered task, such as ``text2box``. ``text`` and ``answer`` are what is read and written, boxes
+    rendered in ``style``; ``size`` are height and width of the image as the model sees it, in pixels. ``boxes`` are the true boxes
+    (canonical xyxy): the answer where a task ``answers_boxes``, as ``text2box``, else what the question names.
     ``strings`` are the answers that are accepted besides ``answer``.
     """
 
@@ -224,6 +224,8 @@ class Head(nn.Module, ABC):
     """From tokens and vectors to losses.
 
     A stage builds it with the widths that it reads: ``dim`` and ``target_dim`` (Stage I), ``image_dim`` and ``text_dim`` (II).
+    Stage I also calls ``features(tokens)`` and ``observed(target)``, which its validation compares; Stage II ``embed_images`` and
+    ``embed_texts``, whose unit vectors ``loss`` gets (``finevit.heads.contrastive.ContrastiveHead`` has them).
     """
 
     @abstractmethod

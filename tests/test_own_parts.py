@@ -12,7 +12,7 @@ from finevit.backbones import FineViT
 from finevit.config.loading import ConfigError, load_config
 from finevit.config.options import Given
 from finevit.config.validation import check_config
-from finevit.contracts import AlignmentLLM, EncoderOutput, ImageEncoder, Teacher
+from finevit.contracts import AlignmentLLM, EncoderOutput, Head, ImageEncoder, Teacher
 from finevit.registry import MODELS
 from finevit.testing import check_image_encoder, check_resolution_schedule, check_teacher, random_pack
 
@@ -177,6 +177,26 @@ def test_a_foreign_backbone_is_refused_with_what_it_lacks(stage):
 def test_a_teacher_without_a_width_is_named():
     with pytest.raises(ValueError, match=r"model.teacher.type='NarrowTeacher' lacks dim, which finevit.contracts.Teacher asks for"):
         MODELS.build({**STAGE1, "backbone": SMALL, "teacher": {"type": "NarrowTeacher"}})
+
+
+@MODELS.register_module()
+class BareHead(Head):
+    """Has what the contract asks for, and nothing of what a stage needs besides."""
+
+    def __init__(self, *, dim: int = 0, target_dim: int = 0, image_dim: int = 0, text_dim: int = 0) -> None:
+        super().__init__()
+
+    def loss(self, *outputs):
+        return {"loss_bare": outputs[0].sum()}
+
+
+@pytest.mark.parametrize(
+    ("stage", "methods"), [("MaskedDistillation", "features, observed"), ("ContrastiveLearning", "embed_images, embed_texts")]
+)
+def test_a_head_without_the_methods_of_its_stage_is_named(stage, methods):
+    said = f"model.head.type='BareHead' has no method {methods}, which this stage calls; define it in BareHead"
+    with pytest.raises(ValueError, match=said):
+        MODELS.build({"type": stage, "backbone": SMALL, **STAGES[stage], "head": {"type": "BareHead"}})
 
 
 @MODELS.register_module()

@@ -1,6 +1,6 @@
 """What the stages share: parts built from config and held to their contracts, freezing, layer depths, a description."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import get_annotations
 from typing import Any, ClassVar
 
@@ -60,8 +60,11 @@ class Stage(BaseModel):
             raise ValueError(f"model: {frozen}, and what is not so has nothing to train: nothing is left to learn; thaw a part")
 
 
-def build_part(setting: str, config: dict, contract: type[nn.Module], kind: str) -> Any:
-    """What the config of ``model.SETTING`` names; ``ValueError`` where it is not of the contract, or lacks an attribute of it."""
+def build_part(setting: str, config: dict, contract: type[nn.Module], kind: str, *, calls: Sequence[str] = ()) -> Any:
+    """What the config of ``model.SETTING`` names; ``ValueError`` where it is not of the contract, or lacks an attribute of it.
+
+    ``calls`` are methods that this stage calls besides those of the contract.
+    """
     part = MODELS.build(config)
     name, asked = type(part).__name__, f"finevit.contracts.{contract.__name__}"
     lacking = ", ".join(attribute for attribute in get_annotations(contract) if not hasattr(part, attribute))
@@ -75,6 +78,9 @@ def build_part(setting: str, config: dict, contract: type[nn.Module], kind: str)
         raise ValueError(
             f"model.{setting}.type={config['type']!r} lacks {lacking}, which {asked} asks for; set it in {name}.__init__"
         )
+    if uncallable := ", ".join(method for method in calls if not callable(getattr(part, method, None))):
+        told = f"model.{setting}.type={config['type']!r} has no method {uncallable}, which this stage calls"
+        raise ValueError(f"{told}; define it in {name} (docs/extending.md, {asked})")
     return part
 
 

@@ -50,7 +50,7 @@ class ContrastiveLearning(Stage):
         super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.text_encoder = build_part("text_encoder", text_encoder, TextEncoder, "text encoder")
         widths = {"image_dim": self.backbone.dim, "text_dim": self.text_encoder.dim}
-        self.head = build_part("head", {**head, **widths}, Head, "head")
+        self.head = build_part("head", {**head, **widths}, Head, "head", calls=("embed_images", "embed_texts"))
         self.backbone_frozen, self.text_frozen, self.micro_batch = backbone_frozen, text_frozen, micro_batch
 
     def forward(

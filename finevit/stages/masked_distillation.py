@@ -53,7 +53,8 @@ class MaskedDistillation(Stage):
     ) -> None:
         super().__init__(backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.__dict__["teacher"] = build_part("teacher", teacher, Teacher, "teacher").eval().requires_grad_(False)
-        self.head = build_part("head", {**head, "dim": self.backbone.dim, "target_dim": self.teacher.dim}, Head, "head")
+        widths = {"dim": self.backbone.dim, "target_dim": self.teacher.dim}
+        self.head = build_part("head", {**head, **widths}, Head, "head", calls=("features", "observed"))
         self.mask_token = nn.Parameter(0.5 * torch.randn(self.backbone.dim))  # about the size of a patch's embedding
         self.mask_ratio, self.drop_masked = mask_ratio, drop_masked
         if drop_masked and not getattr(self.head, "visible_weight", 0):
