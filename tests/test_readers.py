@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from finevit.boxes import fault_of_box
-from finevit.contracts import BadSample, Region
+from finevit.contracts import BadSample, Record, Region
 from finevit.datasets.decoding.images import decode
 from finevit.datasets.readers import ImageFolder, JsonLines, TarShards, open_source
+from finevit.datasets.readers.files import FileSource, Skipped
 from finevit.datasets.readers.splits import Strings, select
 from finevit.registry import DATASETS
 from finevit.tasks.task import Material, drafts
@@ -600,6 +601,27 @@ def test_open_data_picks_the_reader(folder, shards, tmp_path):
         source = DATASETS.build({"type": "finevit.OpenData", "data_root": str(root), "split": "all"})
         assert type(source) is reader
     assert type(open_source(data_root=table / "x.jsonl")) is JsonLines
+
+
+def test_open_data_gives_a_file_to_the_reader_of_its_ending(tmp_path, monkeypatch):
+    write(tmp_path, {"a.png": picture(), "table.csv": "a.png"})
+
+    class Table(FileSource):
+        suffix = ".csv"
+
+        def __init__(self, *, data_root, split, holdout):
+            root = Path(data_root + "/..")  # a text, as from a config
+            super().__init__(data_root=root, keys=["a"], captioned=0, skipped=Skipped(), split=split, holdout=holdout)
+
+        def record(self, row):
+            return Record(id="a", image=picture())
+
+    monkeypatch.setitem(DATASETS.module_dict, "Table", Table)
+    assert type(open_source(data_root=tmp_path / "table.csv", split="all")) is Table
+    assert type(open_source(data_root=tmp_path, split="all")) is ImageFolder
+    monkeypatch.setitem(DATASETS.module_dict, "Other", type("Other", (Table,), {}))
+    with pytest.raises(ValueError, match=r"\.csv files are claimed by .*Other and .*Table; name the one you mean"):
+        open_source(data_root=tmp_path / "table.csv", split="all")
 
 
 def test_open_data_errors_name_the_setting_and_the_way_out(folder, shards, tmp_path):

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from mmengine.logging import print_log
@@ -80,6 +81,9 @@ class FileSource(Source):
     the whole. ``keys`` decide the split (see ``splits.select``). No file is held open, so that it can be copied.
     A file or folder that the system does not let a subclass read when it opens is a ``ValueError`` that names it.
     """
+
+    suffix: ClassVar[str] = ""
+    """Ending, as ``.csv``, of the files that ``OpenData``, and so the setting ``data_root``, gives to this reader."""
 
     def __init_subclass__(cls) -> None:
         if "__init__" in vars(cls):
