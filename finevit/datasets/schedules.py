@@ -64,7 +64,8 @@ def unfit(schedules: Mapping, transforms: Mapping[str, Mapping[str, bool]]) -> I
             if argument not in (known := transforms[name]):
                 hint = did_you_mean(argument, known)
                 choices = f"these may: {', '.join(known)}" if known else _others(transforms)
-                yield f"{name}.{argument}", f"is no argument of {name} that may be scheduled{hint}; {choices}"
+                own = f"the class attribute {name}.scheduled names its own"
+                yield f"{name}.{argument}", f"is no argument of {name} that may be scheduled{hint}; {choices} ({own})"
 
 
 def _others(transforms: Mapping[str, Mapping[str, bool]]) -> str:
