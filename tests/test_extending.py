@@ -41,6 +41,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from finevit.commands import train
 from finevit.config.loading import load_config
+from finevit.datasets import open_source
 from finevit.datasets.schedules import build_schedules
 from finevit.export.run import export
 from finevit.evaluation.benchmarks import parse
@@ -57,6 +58,7 @@ head = MODELS.build({"type": "CosineHead", "dim": 8, "target_dim": 2})
 check_head(head, torch.ones(3, 8), torch.ones(3, 2), torch.tensor([True, False, True]))
 check_transform(TRANSFORMS.build({"type": "Blur", "sigma": 2.0}), {"image": np.eye(8, dtype=np.uint8)})
 check_source(DATASETS.build({"type": "CaptionTable", "data_root": "table.tsv", "split": "all"}))
+assert type(open_source(data_root="table.tsv", split="all")).__name__ == "CaptionTable"
 check_task(TASKS.get("presence")(name="presence"), Scenes(level="easy", split="train")[0])
 assert default_weights()["presence"] == 1.0
 check_teacher(MODELS.build({"type": "MyTeacher"}))
