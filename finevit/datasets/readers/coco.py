@@ -8,8 +8,7 @@ from typing import Any
 from finevit.registry import BENCHMARKS, DATASETS
 from finevit.suggest import did_you_mean
 
-from .docvqa import path_of
-from .fields import field, identity, short, value
+from .fields import field, identity, path_of, short, value
 from .files import Skipped, clean
 from .fixed import Entry, FixedSet, annotation_file, expecting, load_json, numbered, usable
 from .instances import by_id

@@ -42,6 +42,14 @@ def value(entry: object, name: str) -> Any:
     return mapping(entry, name)[name]
 
 
+def path_of(entry: object, name: str) -> str:
+    """What a field of an entry says of its image, if that is a path; else ``ValueError``."""
+    image = value(entry, name)
+    if not isinstance(image, str) or not image:
+        raise ValueError(f"image is {short(image)}, no path")
+    return image
+
+
 def identity(entry: object, name: str) -> str:
     """An id of an entry: a number or a text; see ``key_of``."""
     found = value(entry, name)

@@ -11,9 +11,8 @@ from finevit.contracts import BadSample
 from finevit.registry import BENCHMARKS, DATASETS
 from finevit.storage.regular import open_regular
 
-from .docvqa import path_of
 from .encodings import decode_caption, encoding_of, text_lines
-from .fields import Odd, field, key_of, short
+from .fields import Odd, field, key_of, path_of, short
 from .files import IMAGE_SUFFIXES, MAX_TEXT, Skipped, clean, existing, read
 from .fixed import Entry, FixedSet, annotation_file, expecting, folder, listed, load_json, numbered, usable
 

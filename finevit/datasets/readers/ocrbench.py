@@ -6,10 +6,10 @@ from typing import Any
 from finevit.contracts import Question
 from finevit.registry import BENCHMARKS, DATASETS
 
-from .docvqa import answered, by_image, path_of
-from .fields import field, value
+from .fields import field, path_of, value
 from .files import Skipped
 from .fixed import FixedSet, annotation_file, load_json, numbered, usable
+from .questions import answered, by_image
 
 IMAGES = "OCRBench_Images"
 """The folder of the images, as the authors' archive has it."""
