@@ -97,14 +97,14 @@ def test_a_bound_of_a_schedule_may_be_infinite_and_is_no_number_where_it_is_nan(
     assert odd_state(spoilt(content, "param_schedulers/0/best", NAN)) == ["param_schedulers.0.best"]
 
 
-def write_some(folder: Path, content: dict) -> None:
+def write_some(folder: Path, content: dict, suffix: str = ".pth") -> None:
     """From the oldest to the newest: sound, torn, damaged moments, no state, damaged weights."""
     torn = {"meta": {}, "state_dict": {"a": torch.ones(999)}}
     spoilt_moments = spoilt(content, "optimizer/state/0/exp_avg", NAN)
     weights = {"state_dict": content["state_dict"]}
     spoilt_weights = spoilt(content, "state_dict/head.bias", NAN)
     for age, held in enumerate((spoilt_weights, weights, spoilt_moments, torn, content)):
-        path = folder / f"iter_{9 - age}.pth"
+        path = folder / f"iter_{9 - age}{suffix}"
         write(held, str(path))
         if held is torn:
             path.write_bytes(path.read_bytes()[:-1])
@@ -124,6 +124,15 @@ def test_the_newest_that_is_finite_and_whole_is_offered(tmp_path, path, offered)
     for path in tmp_path.glob("iter_[578].pth"):
         path.unlink()
     assert newest_finite(tmp_path.glob("*.pth")) == ""
+
+
+def test_files_that_a_run_names_otherwise_are_offered_too(tmp_path):
+    run = trained()
+    write_some(tmp_path, run.content, ".pt")
+    run._load_from = str(tmp_path / "iter_9.pt")
+    with pytest.raises(ValueError, match=r"iter_5\.pt, the newest beside it that is finite"):
+        StreamingCheckpointHook(by_epoch=False).after_load_checkpoint(run, spoilt(run.content, "state_dict/head.bias", NAN))
+    assert f"the newest checkpoint that is finite is {tmp_path}/iter_8.pt" in _weights_before(run, str(tmp_path / "iter_6.pt"))
 
 
 def test_only_a_whole_file_of_finite_weights_is_said_to_hold_those_before(tmp_path):

@@ -148,7 +148,7 @@ def check_finite(runner: Any, checkpoint: Mapping[str, Any]) -> None:
     odd += odd_state(checkpoint) if runner._resume else []
     if odd:
         file = Path(str(runner._load_from))
-        found = newest_finite(file.parent.glob("*.pth"), state=runner._resume) if file.is_file() else ""
+        found = newest_finite(file.parent.glob(f"*{file.suffix}"), state=runner._resume) if file.is_file() else ""
         offer = f", such as {found}, the newest beside it that is finite" if found else ""
         where = f"{'resume' if runner._resume else 'load_from'}={runner._load_from!r}"
         refuse(dict.fromkeys(odd, NOT_FINITE), where=where, remedy=f"give another checkpoint{offer}")

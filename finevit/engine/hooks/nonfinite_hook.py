@@ -111,7 +111,7 @@ def _weights_before(runner: Runner, checkpoint: str) -> str:
         return f"the weights before them are in {checkpoint}"
     told = f"the weights before them are not finite either ({_some(odd)})" if odd else f"{checkpoint} is not whole and finite"
     folder = Path(checkpoint).parent
-    found = newest_finite(folder.glob("*.pth")) if folder.is_dir() else ""
+    found = newest_finite(folder.glob(f"*{Path(checkpoint).suffix}")) if folder.is_dir() else ""
     return (
         f"{told}; the newest checkpoint that is finite is {found}" if found else f"{told}, and no checkpoint in {folder} is finite"
     )
