@@ -79,7 +79,7 @@ BENCHMARKS = Enforcing("benchmark", scope="finevit", locations=_modules("dataset
 """Readers of evaluation sets by the names that ``finevit test --benchmark`` takes. A reader's first argument without default is the
 path; its ``task`` is ``retrieval``, ``classification`` or ``questions``, or "" on the class where each set says it."""
 EXPORTERS = Enforcing("exporter", scope="finevit", locations=_modules("export"))
-"""Formats of other libraries: what ``tools/export.py --to`` takes."""
+"""Formats of other libraries: what ``finevit export --to`` takes."""
 
 REPORT_PAGES = Enforcing("report page", scope="finevit", locations=_modules("visualization"))
 """What the report of a run shows, by the name of the stage's class."""

@@ -335,4 +335,11 @@ def test_names_of_results_keep_what_tells_protocols_apart():
     assert name == "coco-karpathy,split=val"
     assert (source["annotations"], source["image_root"]) == ("/my data/cats, dogs/1,2.json", "/data/it,split=all")
     assert parse("dci='/data/a,b=c'")[1]["data_root"] == "/data/a,b=c"
-    assert len(BENCHMARKS.module_dict) == 14
+
+
+def test_the_page_lists_every_set():
+    """A new reader has a line there."""
+    BENCHMARKS.import_from_location()
+    table = re.search(r"\| name \| PATH .*?\n\n", (ROOT / "docs/evaluation.md").read_text(), re.DOTALL)[0]
+    listed = {name for row in table.strip().splitlines()[2:] for name in re.findall("`([^`]+)`", row.split("|")[1])}
+    assert listed == {name for name, reader in BENCHMARKS.module_dict.items() if reader.__module__.startswith("finevit.")}

@@ -5,7 +5,9 @@ import argparse
 from finevit.engine.cli import user_errors
 from finevit.hub.trust import add_trust
 
-TARGETS = "safetensors, hf, timm, onnx, open_clip (of Stage II), llava (of Stage III), or a plugin's"
+TARGETS = (
+    "safetensors, hf, timm, onnx, open_clip (of Stage II), llava (of Stage III), or another exporter of `finevit inspect --names`"
+)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The progress line of a run, and its curves."""
+"""What the log file and the curves of a run get; the line of the console is in ``finevit/engine/progress.py``."""
 
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from finevit.storage.places import Spared
 
 @HOOKS.register_module()
 class ProgressHook(LoggerHook):
-    """MMEngine's progress line, also at the last step of a run, however short; no step has two.
+    """MMEngine's line of all logged values, also at the last step of a run, however short; no step has two.
 
     Curves for TensorBoard and ``scalars.json`` that cannot be written, as on a full disk, do not stop a run.
     """
