@@ -312,6 +312,7 @@ with in_use([Path(sys.argv[1])], "none"):
 """
 
 
+@pytest.mark.slow
 def test_a_work_dir_in_use_is_refused_and_a_killed_run_holds_nothing(tmp_path):
     run = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -125,6 +125,7 @@ def test_gradients_flow_through_windows_to_the_pixels_they_belong_to():
     assert not reached[28:].any()
 
 
+@pytest.mark.slow
 def test_torch_export_gives_the_maps_of_a_padded_batch() -> None:
     model = FineViT(arch={"depth": 2, "dim": 32, "heads": 2, "mlp_dim": 48}, out_layers=[0, -1]).eval()
     fill(model, scale=0.3)

@@ -140,11 +140,18 @@ def parse(monkeypatch) -> Callable[[Callable, list[str]], argparse.Namespace]:
     return parse
 
 
+def recipe_of(words: list[str]) -> str:
+    """What ``make`` would run; the tests may be run by ``make`` themselves."""
+    command = ["make", "-n", "--no-print-directory", *words]
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
 def program(words: list[str]) -> tuple[Callable, list[str]]:
     """What a command calls, and with which arguments; of ``make``, what its recipe calls."""
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make has no {words[1]}"
-        recipe = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        recipe = recipe_of(words[1:])
         words = shlex.split(recipe.strip().splitlines()[-1]) if len(words) > 2 else ["python", ""]
     if words[0] == "finevit":
         assert words[1] in names(), f"finevit has no command {words[1]}"
@@ -248,7 +255,7 @@ def test_a_page_is_short_and_its_links_lead_somewhere(page):
 def smaller(command: str, here: Path) -> list[str]:
     """A command of the README, for the folder ``here`` and two steps."""
     if command == "make train":
-        recipe = subprocess.run(["make", "-n", "train"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        recipe = recipe_of(["train"])
         assert "tools/train.py configs/finevit_tiny_stage1.py" in recipe
         command = "finevit train finevit_tiny_stage1"
     for name, place in (("/path/to/images", "images"), ("/path/to/captions.jsonl", "captions.jsonl")):

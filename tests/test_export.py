@@ -62,6 +62,7 @@ def close(found, wanted) -> float:
     return (found - wanted).abs().max().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", list(CODE))
 def test_an_export_gives_what_the_encoder_gives_on_ten_native_sizes(read, target: str) -> None:
     result = read.results[target]
@@ -72,6 +73,7 @@ def test_an_export_gives_what_the_encoder_gives_on_ten_native_sizes(read, target
         assert close(torch.stack(result["pooled"]), expected.pooled) < 1e-4
 
 
+@pytest.mark.slow
 def test_safetensors_say_what_they_are(read) -> None:
     with safe_open(read.folder / "safetensors/model.safetensors", "pt") as file:
         metadata, keys = file.metadata(), set(file.keys())
@@ -81,6 +83,7 @@ def test_safetensors_say_what_they_are(read) -> None:
     assert json.loads(metadata["image"])["pixels"] == 224 * 224
 
 
+@pytest.mark.slow
 def test_hugging_face_reads_packs_and_gives_hidden_states(read) -> None:
     said, expected = read.results["hf"]["said"], read.expected[1]
     tokens, pooled = said["packed"]
@@ -93,6 +96,7 @@ def test_hugging_face_reads_packs_and_gives_hidden_states(read) -> None:
     assert said["processed"]["pixel_values"].shape == (4 * 4 + 12 * 20, 588)
 
 
+@pytest.mark.slow
 def test_hugging_face_attention_and_checkpointing_are_those_of_transformers(read) -> None:
     said = read.results["hf"]["said"]
     assert said["kinds"] == ["sdpa", "softmax_attention", "scaled_dot_product_attention"]
@@ -104,6 +108,7 @@ def test_hugging_face_attention_and_checkpointing_are_those_of_transformers(read
     assert runs == [1] * ARCH["depth"] + [0] + [1] * 2 * ARCH["depth"] + [0], "blocks are computed again in the backward pass"
 
 
+@pytest.mark.slow
 def test_hugging_face_processor_keeps_to_its_settings(read) -> None:
     said = read.results["hf"]["said"]
     shapes = {"size": [224, 224], "edge": [112, 154], "rounded": [98, 196], "longest": [84, 112], "cropped": [98, 98]}
@@ -126,6 +131,7 @@ def test_hugging_face_processor_keeps_to_its_settings(read) -> None:
     assert all(said["errors"][name].startswith(text) for name, text in expected.items())
 
 
+@pytest.mark.slow
 def test_hugging_face_has_pipelines_backbones_and_classifiers(read) -> None:
     said = read.results["hf"]["said"]
     assert max(said["pipeline"] + said["pools"]) < 1e-5, "images of a batch have their own sizes"
@@ -141,6 +147,7 @@ def test_hugging_face_has_pipelines_backbones_and_classifiers(read) -> None:
     assert said["exported"] < 1e-5
 
 
+@pytest.mark.slow
 def test_timm_has_its_methods(read) -> None:
     said = read.results["timm"]["said"]
     assert said["maps"] == [[[1, 64, 2, 2]] * 2, [[1, 64, 2, 4]] * 2]
@@ -152,6 +159,7 @@ def test_timm_has_its_methods(read) -> None:
     assert said["config"] == (0.485, 0.456, 0.406)
 
 
+@pytest.mark.slow
 def test_timm_takes_its_settings(read) -> None:
     said = read.results["timm"]["said"]
     assert said["same"] == 0
@@ -170,6 +178,7 @@ def test_timm_takes_its_settings(read) -> None:
     assert said["errors"] == expected
 
 
+@pytest.mark.slow
 def test_open_clip_embeds_images_and_texts_as_stage_two_does(read) -> None:
     said, model = read.results["open_clip"]["said"], read.models[2]
     tokenizer = load_tokenizer("scenes")
@@ -234,6 +243,7 @@ def test_text_towers_of_hugging_face_travel_along(kind: str, tmp_path: Path) -> 
     assert (wanted[0] - wanted[1]).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_clip_benchmark_reads_the_export(read, clip_benchmark) -> None:
     model, preprocess, tokenizer = open_clip_module(read.folder / "open_clip").load(read.folder / "open_clip")
     rng = np.random.default_rng(0)
@@ -244,6 +254,7 @@ def test_clip_benchmark_reads_the_export(read, clip_benchmark) -> None:
     assert found == {"image_retrieval_recall@4": 1.0, "text_retrieval_recall@4": pytest.approx(1.0, abs=0.5)}
 
 
+@pytest.mark.slow
 def test_llava_has_its_tower_and_the_projector_of_stage_three(read) -> None:
     said, model = read.results["llava"]["said"], read.models[3]
     assert said["before"] == (False, 64)
@@ -258,6 +269,7 @@ def test_llava_has_its_tower_and_the_projector_of_stage_three(read) -> None:
     assert said["pixels"] == ((1, 3, 224, 224), (3, 28, 56))
 
 
+@pytest.mark.slow
 def test_onnx_has_free_batch_height_and_width(read) -> None:
     said = read.results["onnx"]["said"]
     assert said["pair"] < 1e-5

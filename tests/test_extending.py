@@ -99,6 +99,7 @@ def test_the_page_has_the_ten_changes():
     assert len(PAGE.splitlines()) <= 200
 
 
+@pytest.mark.slow
 def test_every_file_of_the_page_serves_where_the_page_says(tmp_path):
     data(tmp_path)
     for package, source in (("finevit", "finevit"), ("finevit_plugins", "plugins")):

@@ -225,6 +225,7 @@ def test_parts_are_exact_and_the_real_steps_are_told(load, plan):
     assert not any("EXTRAPOLATED" in note for note in plan.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_records")
 def test_an_accumulation_has_its_optimiser_states_too(load, plan):
     found = make_plan(load(STAGE2, optim_wrapper__accumulative_counts=1000), name="", progress=quiet)
@@ -590,6 +591,7 @@ def test_a_plan_counts_the_tokens_of_dialogues():
     assert [len(each["dialogue"][0]) for each in typical(samples, 2)] == [20, 40]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_records")
 def test_stage_three_can_be_planned(tmp_path):
     from finevit.config.loading import load_config

@@ -263,6 +263,7 @@ def patchwork(number: int, seed: int) -> list[Labelled]:
     return found
 
 
+@pytest.mark.slow
 def test_segmentation_probe_reads_classes_and_chooses_without_the_test_set(monkeypatch):
     monkeypatch.setattr("finevit.evaluation.probes.segmentation.LEAST", 40)
     train, test = patchwork(24, 1), patchwork(6, 2)

@@ -51,6 +51,7 @@ def numbers_of(text: str, noun: str) -> list[int]:
     return [known.get(word.lower(), int(word) if word.isdigit() else -1) for word in found]
 
 
+@pytest.mark.slow
 def test_same_scenes_in_every_process():
     def run() -> str:
         return subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True).stdout.strip()

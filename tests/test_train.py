@@ -214,6 +214,7 @@ def test_a_resume_that_cannot_be_exact_is_refused(train, plain, whole, tmp_path)
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_accumulation_learns_and_guards_its_checkpoints(train, plain, tmp_path):
     output = train(plain, tmp_path, "--amp", "--cfg-options", "optim_wrapper.accumulative_counts=2", "train_cfg.max_iters=4")
     assert "Iter(train) [4/4]" in output
@@ -221,6 +222,7 @@ def test_accumulation_learns_and_guards_its_checkpoints(train, plain, tmp_path):
     assert "default_hooks.checkpoint.interval: 4 must be a multiple of optim_wrapper.accumulative_counts, which is 3" in refused
 
 
+@pytest.mark.slow
 def test_layer_wise_decay(train, plain, tmp_path):
     options = (
         "optim_wrapper.optimizer.weight_decay=0.05",
