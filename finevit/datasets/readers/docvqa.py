@@ -8,8 +8,7 @@ from finevit.registry import BENCHMARKS, DATASETS
 
 from .fields import field, path_of, value
 from .files import Skipped
-from .fixed import FixedSet, annotation_file, load_json, numbered, usable
-from .questions import answered, by_image
+from .fixed import FixedSet, annotation_file, answered, by_image, load_json, numbered, usable
 
 
 @BENCHMARKS.register_module(name="docvqa")

@@ -2,18 +2,19 @@
 
 import functools
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from finevit.contracts import Record
+from finevit.contracts import Question, Record
 from finevit.storage.regular import read_regular
 from finevit.suggest import did_you_mean
 
 from .encodings import decode_text
-from .fields import Odd
+from .fields import Odd, short
 from .files import FileSource, Skipped, existing, not_read, read
 
 MAX_DOCUMENT = 2**31
@@ -190,3 +191,31 @@ def expecting(path: Path, what: str) -> Iterator[None]:
         raise error if str(path) in str(error) else ValueError(f"{path}: {error}") from None
     except (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):  # readers of others, and lists without end
         raise ValueError(f"{path}: an entry is not {what}; fetch the file again") from None
+
+
+def by_image(asked: Iterable[tuple[str, Question]]) -> list[Entry]:
+    """One entry for each image, with all questions about it, in the order in which they come."""
+    found: dict[str, list[Question]] = {}
+    for image, question in asked:
+        found.setdefault(image, []).append(question)
+    return [Entry(image, image, facts={"questions": tuple(questions)}) for image, questions in found.items()]
+
+
+def answered(task: str, text: str, answers: object) -> Question:
+    """A question with the first of its answers as ``answer`` and the others as ``strings``; ``ValueError`` where all are empty."""
+    given = answers if isinstance(answers, list | tuple) else [answers]
+    if wrong := [answer for answer in given if not _written(answer)]:
+        raise ValueError(f"the {task} question {short(text)} has the answer {short(wrong[0])}, which is no text")
+    texts = [answer if isinstance(answer, str) else short(answer) for answer in given if answer is not None]
+    found = [text.strip() for text in texts if text.strip()]
+    if not text.strip():
+        raise ValueError(f"the {task} question has no words")
+    if not found:
+        raise ValueError(f"the {task} question {short(text)} has no answer")
+    return Question(task=task, text=text.strip(), answer=found[0], strings=tuple(found[1:]))
+
+
+def _written(answer: object) -> bool:
+    """Whether an answer is a text or a number, or is left out."""
+    number = isinstance(answer, int | float) and not isinstance(answer, bool) and math.isfinite(answer)
+    return answer is None or isinstance(answer, str) or number

@@ -16,9 +16,8 @@ from finevit.suggest import did_you_mean
 
 from .fields import field, key_of, short, value
 from .files import Skipped, clean, existing
-from .fixed import Entry, FixedSet, listed, numbered, usable
+from .fixed import Entry, FixedSet, by_image, listed, numbered, usable
 from .instances import Instances, by_id
-from .questions import by_image
 
 USUAL = ("unc", "umd", "google")
 """Whose division into splits is taken where none is named: each set is reported with the first of these that it has."""
