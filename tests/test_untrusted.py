@@ -18,7 +18,7 @@ from finevit.evaluation.probes.features import load_encoder, open_checkpoint
 from finevit.export.run import export
 from finevit.export.source import read_source
 from finevit.hub.trust import VARIABLE
-from finevit.hub.untrusted import load
+from finevit.hub.untrusted import config_of_encoder, load
 from finevit.hub.weights import read_checkpoint
 from finevit.plugins import load_plugins
 
@@ -181,3 +181,12 @@ def test_exported_safetensors_are_checkpoints_of_the_encoder(tmp_path: Path) -> 
         ValueError, match=r"model\.safetensors holds no config; give the one that it was trained with by --config FILE"
     ):
         open_checkpoint(str(file), None, {})
+
+
+@pytest.mark.parametrize("width", ["mlp_dim", "hidden"])
+def test_an_export_of_before_has_the_sizes_of_its_encoder(width):
+    """Its metadata say ``hidden``, what is called ``mlp_dim`` now."""
+    encoder = {"depth": 1, "dim": 16, "heads": 2, width: 24, "patch": 14, "pool": "mean", "rope_theta": 100.0}
+    image = {"mean": [0, 0, 0], "std": [1, 1, 1], "snap": 28, "pixels": 3136}
+    found = config_of_encoder({"config": json.dumps(encoder), "image": json.dumps(image), "stage": "I"})
+    assert found["model"]["backbone"]["arch"] == {"depth": 1, "dim": 16, "heads": 2, "mlp_dim": 24}

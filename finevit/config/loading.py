@@ -128,7 +128,7 @@ def _overrides(file: Path, old: str, new: str) -> bool | None:
     from finevit.config.origins import layers  # which loads configs too
 
     with layers() as found:
-        Config.fromfile(file)
+        Config.fromfile(file, import_custom_modules=False)
     last = [max(place for place, layer in enumerate(found) if layer.has(name)) for name in (old, new)]
     return None if last[0] == last[1] else last[0] > last[1]
 

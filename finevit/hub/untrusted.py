@@ -20,7 +20,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors import safe_open
 from torch import Tensor
 
-from finevit.config.renamed import rename_weights
+from finevit.config.renamed import rename_settings, rename_weights
 from finevit.hub.kinds import wrong_kind
 from finevit.hub.locate import first_line
 from finevit.hub.stand_ins import ALLOWED, histories, real
@@ -49,7 +49,7 @@ def config_of_encoder(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The settings of model and images, as the config of a run has them; empty where the metadata do not give them."""
     try:
         encoder, image = dict(json.loads(metadata["config"])), dict(json.loads(metadata["image"]))
-        encoder |= {"mlp_dim": encoder.pop("hidden")} if "hidden" in encoder else {}  # as exports of before have it
+        rename_settings({"type": "FineViT", "arch": encoder}, quiet=True)
         sizes = {name: int(encoder.pop(name)) for name in ("depth", "dim", "heads", "mlp_dim")}
         prepare = {"type": "PackedPreprocessor", **{name: [float(value) for value in image[name]] for name in ("mean", "std")}}
         resize = {"type": "ResizeToBudget", "snap": int(image["snap"])}
