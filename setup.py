@@ -30,6 +30,7 @@ REQUIRES = [
     "jaxtyping",
     "numpy",
     "pillow",
+    "pyarrow>=18",  # annotations of shards
     "matplotlib",
     "tensorboard",
     "safetensors",
@@ -44,18 +45,39 @@ REQUIRES = [
 LLM = ["peft>=0.18", "accelerate>=1.10", "gguf>=0.17"]
 SCENES = ["scikit-learn>=1.5", "scikit-image"]  # their photographs are backgrounds of the hard scenes
 SERVE = ["starlette", "uvicorn"]
+RECAPTION = [
+    "httpx>=0.27",
+    "tenacity>=9",
+    "aiolimiter>=1.1",
+    "imagehash>=4.3",
+    "rapidocr>=3.10",
+    "onnxruntime",
+]
+RAY = ["ray[data]>=2.50"]
+SLURM = ["submitit>=1.5"]
+SPACY = ["spacy>=3.8"]  # its language models come from elsewhere
 DOWNSTREAM = ["onedl-mmdetection>=3.5.1", "onedl-mmsegmentation>=1.4.2"]
 EXTRAS = {
     "llm": LLM,
     "scenes": SCENES,
     "serve": SERVE,
     "downstream": DOWNSTREAM,
+    "recaption": RECAPTION,
+    "ray": RAY,
+    "slurm": SLURM,
+    "spacy": SPACY,
+    "paddle": ["paddleocr>=3.3", "paddlepaddle>=3"],  # not in dev: large, and its models come from elsewhere
     "float8": ["torchao>=0.18"],  # not in dev: where it is installed, transformers loads it, seconds at each start
     "dev": [
         *LLM,
         *SCENES,
         *SERVE,
         *DOWNSTREAM,
+        *RECAPTION,
+        *RAY,
+        *SLURM,
+        *SPACY,
+        "webdataset",  # reads our shards back in a test
         "onnxscript",  # torch.onnx.export
         "pytest>=8",
         "pytest-xdist",

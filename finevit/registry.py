@@ -87,6 +87,14 @@ REPORT_PAGES = Enforcing("report page", scope="finevit", locations=_modules("vis
 TASKS = Enforcing("task", scope="finevit", locations=_modules("tasks"))
 """What is asked in Stage III: subclasses of ``finevit.tasks.task.Task``, by the name that weights and questions hold."""
 
+ENGINES = Enforcing("engine", scope="finevit")
+"""Captioners, phrase extractors, grounders and OCR engines of recaptioning; the bundled ones come from plugins."""
+PASSES = Enforcing("pass", scope="finevit", locations=_modules("recaption.passes"))
+EXECUTORS = Enforcing("executor", scope="finevit", locations=_modules("recaption.executors"))
+"""What recaptioning does to a shard, and what runs that on many."""
+SHARD_FORMATS = Enforcing("shard format", scope="finevit", locations=_modules("shards.formats"))
+"""Layouts of annotations that ``finevit shards import`` reads and ``export`` writes."""
+
 SCHEDULES = _child(root.TASK_UTILS, "curriculum.schedules")
 """Pure functions of the step (``step -> value``): resolution, mask ratio, loss weight."""
 
