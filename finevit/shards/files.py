@@ -23,7 +23,7 @@ ROW_GROUP = 4096
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of a shard in the manifest: ``path`` is its name in the dataset's folder, ``rows`` those of a table or the images of a tar."""
+    """A file of a shard in the manifest: ``path`` is its name in the folder, ``rows`` those of a table or the images of a tar."""
 
     path: str
     sha256: str
