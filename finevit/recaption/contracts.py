@@ -41,7 +41,7 @@ FINAL = {
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, or the part of it within ``box`` (canonical xyxy of the upright image); ``read`` returns its stored bytes when asked."""
+    """An image, or the part of it within ``box`` (canonical xyxy of the upright image); ``read`` returns its stored bytes."""
 
     sample_id: str
     read: Callable[[], bytes]
@@ -68,8 +68,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class CaptionRequest:
-    """``prompt`` is the static text, ``pictures`` the whole image first and then, for a region, the part; ``suffix`` is the text that
-    belongs to one region alone and comes last, behind the part, so that regions of one image share a prefix."""
+    """``prompt`` is the static text, ``pictures`` the whole image first and then, for a region, the part; ``suffix`` is the text
+    that belongs to one region alone and comes last, behind the part, so that regions of one image share a prefix."""
 
     prompt: str
     pictures: tuple[Picture, ...]
@@ -167,7 +167,7 @@ class Engine(ABC):
         """One answer. Failures are answers with a status, never exceptions; an exception is an error of the program."""
 
     def answers(self, requests: Iterable[Any]) -> Iterator[tuple[Any, Answer]]:
-        """Each request with its answer, in any order; ``requests`` are taken when there is room, so that few images are in memory."""
+        """Each request with its answer, in any order; ``requests`` are taken when there is room: memory holds few images."""
         for request in requests:
             yield request, self.answer(request)
 
@@ -188,15 +188,15 @@ class Captioner(Engine):
 
 
 class PhraseExtractor(Engine):
-    """Answers a ``PhraseRequest`` by noun phrases: ``value`` is a list of ``[start, end]`` in characters of the text, end exclusive,
-    sorted; ``text[start:end]`` is the phrase. Spans may repeat a string; none is empty."""
+    """Answers a ``PhraseRequest`` by noun phrases: ``value`` is a list of ``[start, end]`` in characters of the text, end
+    exclusive, sorted; ``text[start:end]`` is the phrase. Spans may repeat a string; none is empty."""
 
 
 class Grounder(Engine):
-    """Answers a ``GroundRequest`` by boxes: ``value`` is a list of ``{"phrase": index, "box": [x1, y1, x2, y2], "score": s}``, canonical
-    boxes in the picture's frame (of a part: in the part's own [0, 1]), ``phrase`` an index into the request's phrases."""
+    """Answers a ``GroundRequest`` by boxes: ``value`` is a list of ``{"phrase": index, "box": [x1, y1, x2, y2], "score": s}``,
+    canonical boxes in the picture's frame (of a part: in the part's own [0, 1]), ``phrase`` an index into the request's phrases."""
 
 
 class OCREngine(Engine):
-    """Answers an ``OCRRequest`` by lines of text: ``value`` is a list of ``{"text": t, "score": s, "quad": [x1, y1, ..., x4, y4]}``, corners
-    clockwise from the top left of the text, in [0, 1] of the picture's frame."""
+    """Answers an ``OCRRequest`` by lines of text: ``value`` is a list of ``{"text": t, "score": s, "quad": [x1, y1, ..., x4, y4]}``
+    with the corners clockwise from the top left of the text, in [0, 1] of the picture's frame."""
