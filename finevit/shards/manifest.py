@@ -84,6 +84,18 @@ def load(folder: str | Path) -> Manifest:
         raise ValueError(f"{path} lacks or misspells what a manifest says ({error}); restore it from {KEPT}/") from None
 
 
+def is_dataset(path: str | Path) -> bool:
+    """Whether a path is a folder with a manifest, or a manifest: one that is no JSON counts, another program's does not."""
+    path = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    if not path.is_file() or not (path.name == FILE or (path.suffix == ".json" and path.parent.name == KEPT)):
+        return False
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return True
+    return isinstance(told, dict) and told.get("schema") == NAME
+
+
 def _manifest(told: Mapping[str, Any]) -> Manifest:
     """What a newer minor version says besides is left out."""
     known = {item.name for item in fields(Manifest)} - {"shards", "classes"}

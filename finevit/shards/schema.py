@@ -11,6 +11,14 @@ import pyarrow as pa
 
 NAME, VERSION = "finevit.shards", "1.0"
 
+GIVEN = "given"
+"""Status of a caption or region that came with its image; ``ok`` is that of one that was made here."""
+UNREAD, SHARED, UNPLACED = "unread", "shared", "unplaced"
+"""Statuses of what came with an image and is not used: a caption that cannot be read, one that many images share (``detail`` says
+more), a region whose box is impossible."""
+KEPT, REJECTED = "kept", "rejected"
+"""Verdicts on images."""
+
 _text, _count, _float = pa.string(), pa.int32(), pa.float32()
 
 
@@ -79,6 +87,7 @@ REGIONS = _schema(
     ("ocr_score", _float, True),
     ("status", _text),
     ("reasons", pa.list_(_text)),  # why it is not kept
+    ("bbox_double", pa.list_(pa.float64(), 4), True),  # the box of a source whose numbers float32 would round
 )
 QUESTIONS = _schema(  # optional: questions and answers that came with imported data, or that were chosen to be kept
     ("sample_id", _text),

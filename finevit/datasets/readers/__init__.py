@@ -11,6 +11,7 @@ from .long_captions import DCI, ShareGPT4V1k, Urban1k
 from .ocrbench import OCRBench
 from .open import open_source
 from .refcoco import RefCOCO
+from .shards import ShardRecords
 from .tars import TarShards
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Karpathy",
     "OCRBench",
     "RefCOCO",
+    "ShardRecords",
     "ShareGPT4V1k",
     "TarShards",
     "Urban1k",

@@ -1,14 +1,17 @@
 """One name for people's own data: ``OpenData`` looks at a path and picks the reader."""
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 
 from finevit.contracts import Source
 from finevit.registry import DATASETS
+from finevit.shards.manifest import FILE, KEPT, is_dataset
 
 from .files import FileSource, existing, has_suffix, refusing_unreadable
 from .folder import ImageFolder
 from .jsonlines import JsonLines
+from .shards import ShardRecords
 from .splits import Holdout
 from .tars import TarShards
 from .unread import remedy
@@ -19,10 +22,10 @@ from .unread import remedy
 def open_source(*, data_root: str | Path, split: str = "train", holdout: Holdout = 0.02) -> Source:
     """Return the reader for what lies at ``data_root``.
 
-    A ``.tar`` file or a folder with some: ``TarShards``. A ``.jsonl`` file or a folder with some: ``JsonLines``. Any
-    other folder: ``ImageFolder``. A file of another ending: the registered reader whose ``suffix`` it is. ``split`` is
-    ``train``, ``val`` or ``test`` (both the held-out part) or ``all``; ``holdout`` is the share of records that a hash of
-    their names holds out.
+    A folder with the manifest of a dataset of shards, or a manifest: ``ShardRecords``. A ``.tar`` file or a folder with some:
+    ``TarShards``. A ``.jsonl`` file or a folder with some: ``JsonLines``. Any other folder: ``ImageFolder``. A file of another
+    ending: the registered reader whose ``suffix`` it is. ``split`` is ``train``, ``val`` or ``test`` (both the held-out part) or
+    ``all``; ``holdout`` is the share of records that a hash of their names holds out.
 
     Raises ``ValueError`` where nothing usable is there.
     """
@@ -32,6 +35,10 @@ def open_source(*, data_root: str | Path, split: str = "train", holdout: Holdout
 
 def _reader(path: Path, given: str | Path) -> Callable[..., Source]:
     entries = [path] if path.is_file() else list(path.iterdir())
+    if is_dataset(path):
+        return ShardRecords
+    if lone := next((entry for entry in entries if fnmatch(entry.name, "*.images.*.parquet")), None):
+        raise ValueError(f"data_root={str(given)!r} holds tables of shards ({lone.name}) and no {FILE}; restore it from {KEPT}/")
     tars, lines = (any(has_suffix(entry, suffix) for entry in entries) for suffix in (".tar", ".jsonl"))
     if tars and lines:
         raise ValueError(f"data_root={str(given)!r} holds both .tar and .jsonl files; give the path of the file you mean")

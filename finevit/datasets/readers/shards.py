@@ -1,0 +1,229 @@
+"""Training from shards: pixels at random places of tars, captions and regions out of Parquet tables (``finevit.shards``)."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import NonNegativeFloat
+
+from finevit.contracts import Question, Record, Region
+from finevit.registry import DATASETS
+from finevit.shards.files import read_table
+from finevit.shards.manifest import PIXELS, Shard, digest, load
+from finevit.shards.schema import GIVEN, KEPT, SHARED, TABLES, UNPLACED, UNREAD
+
+from .files import FileSource, Skipped, existing, read
+from .splits import Holdout
+
+_OK = "ok"
+_SAME = 24
+"""Digits of a sample id that images of the same bytes share; the split keeps these together."""
+_COLUMNS = {
+    "captions": ("captioner", "text", "status", "detail"),
+    "regions": ("bbox", "bbox_double", "kind", "phrase", "class_id", "local_caption", "ocr_text", "kept"),
+    "qa": ("task", "question", "answer", "boxes"),
+}
+_PLACE, _SIZE = ("tar", "offset", "size"), ("height", "width")
+_IMAGES = ("sample_id", *_PLACE[1:], *_SIZE, "source", "facts")
+
+
+class Annotations(NamedTuple):
+    """The rows of a table, those of one image after the other: image ``i`` has ``starts[i]`` to ``starts[i + 1]``."""
+
+    table: pa.Table
+    starts: np.ndarray
+
+    def of(self, row: int) -> list[dict[str, Any]]:
+        """The rows of an image, in their order."""
+        first, last = self.starts[row : row + 2].tolist()
+        return self.table.slice(first, last - first).to_pylist() if last > first else []
+
+
+@DATASETS.register_module()
+class ShardRecords(FileSource):
+    """The images of a dataset of shards that its newest manifest keeps, or that another manifest of it keeps.
+
+    Captions are those that were made or given (the names of captioners are their ``model@revision``, or what the source called
+    them), regions those that are kept; what was rejected is left out and counted. Records have the names that their images had
+    where they came from, and these decide the split as with other readers, except that images of the same bytes stay together.
+    Offsets, sizes and texts are held in Arrow's arrays, about as many bytes as the texts have; pixels are read when asked for.
+
+    Args:
+        data_root: the folder, or one of its ``manifests/``.
+        split: see ``splits.select``.
+        holdout: the share that is held out.
+        captioners: which captions count, and with what weight one is drawn, where the transforms do not say; None: all, alike.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_root: str | Path,
+        split: str = "train",
+        holdout: Holdout = 0.02,
+        captioners: Mapping[str, NonNegativeFloat] | None = None,
+    ):
+        path = existing(data_root)
+        manifest = load(path)
+        root = path if path.is_dir() else path.parent.parent if path.parent.name == "manifests" else path.parent
+        self.captioners, self.classes = captioners, list(manifest.classes)
+        self._tars = [root / shard.files[PIXELS].path if PIXELS in shard.files else root for shard in manifest.shards]
+        rejected, images, tables = Counter[str](), [], {name: list[tuple[pa.Table, np.ndarray]]() for name in _COLUMNS}
+        for number, shard in enumerate(manifest.shards):
+            kept = _images(root, shard, number, rejected)
+            images.append(kept)
+            for name, columns in _COLUMNS.items():
+                tables[name].append(_annotations(root, shard, name, columns, kept["sample_id"]))
+        if not any(map(len, images)):
+            raise ValueError(f"data_root={str(data_root)!r} keeps no image: {_counted(rejected) or 'it has none'}")
+        found = pa.concat_tables(images).combine_chunks()
+        self._places, self._sizes = (np.stack([found[name] for name in names], axis=1) for names in (_PLACE, _SIZE))
+        self._names, self._facts = (found[name].combine_chunks() for name in ("source", "facts"))
+        self._said = {name: _joined(parts) for name, parts in tables.items()}
+        captioned = self._captioned()
+        super().__init__(data_root=root, keys=_keys(found), captioned=captioned, skipped=Skipped(), split=split, holdout=holdout)
+        self._about += f"; manifest {digest(manifest)[:12]}"
+        if rejected:
+            self._about += f"; {sum(rejected.values()):,} rejected images left out ({_counted(rejected)})"
+
+    def record(self, row: int) -> Record:
+        """Reads an image out of its tar, and what is said of it."""
+        name, facts = self._names[row].as_py(), self._facts[row].as_py()
+        path, offset, size = self.image_at(row)
+        image = read(path, name=name, offset=offset, size=size)
+        captions, unread, shared = _captions(self._said["captions"].of(row))
+        regions = self._said["regions"].of(row)
+        questions = tuple(map(_question, self._said["qa"].of(row)))
+        return Record(
+            id=name,
+            image=image,
+            captions=captions,
+            unread=unread,
+            shared=shared,
+            regions=tuple(_region(region) for region in regions if region["kept"]),
+            unplaced=tuple(_region(region) for region in regions if not region["kept"]),
+            facts={**(json.loads(facts) if facts else {}), **({"questions": questions} if questions else {})},
+        )
+
+    def size(self, index: int) -> tuple[int, int]:
+        """As the table of images says."""
+        height, width = self._sizes[self._rows[index]].tolist()
+        return height, width
+
+    def image_at(self, row: int) -> tuple[Path, int, int]:
+        """A part of a tar."""
+        tar, offset, size = self._places[row].tolist()
+        return self._tars[tar], offset, size
+
+    def _captioned(self) -> int:
+        """How many images have a caption that was made or given."""
+        found = self._said["captions"]
+        usable = np.cumsum([0, *pc.is_in(found.table["status"], pa.array([_OK, GIVEN])).to_numpy(zero_copy_only=False)])
+        return int((np.diff(usable[found.starts]) > 0).sum())
+
+
+def _images(root: Path, shard: Shard, number: int, rejected: Counter[str]) -> pa.Table:
+    """The kept images of a shard; the others are counted by the first of their reasons, without its details."""
+    if "images" not in shard.files:
+        raise ValueError(f"data_root={str(root)!r}: shard {shard.name} of its manifest has no table of images")
+    found = read_table(root / shard.files["images"].path)
+    keep = pc.and_(pc.equal(found["verdict"], KEPT), pc.is_valid(found["member"]))
+    for reasons in found["reasons"].filter(pc.invert(keep)).to_pylist():
+        rejected[(reasons or ["not stored"])[0].partition(":")[0]] += 1
+    kept = found.filter(keep)
+    if len(kept):
+        _check_tar(root, shard)
+    for name in (*_PLACE[1:], *_SIZE):
+        if kept[name].null_count:
+            raise ValueError(f"{root / shard.files['images'].path}: kept images lack their {name}; see finevit shards check")
+    columns = {name: kept[name] for name in _IMAGES} | {"tar": pa.array(np.full(len(kept), number, np.int32))}
+    return _wide(pa.table(columns))
+
+
+def _check_tar(root: Path, shard: Shard) -> None:
+    """``ValueError`` where the tar is missing, or of another size than it was written."""
+    if PIXELS not in shard.files:
+        raise ValueError(f"data_root={str(root)!r}: shard {shard.name} of its manifest has no pixels")
+    path, size = root / shard.files[PIXELS].path, shard.files[PIXELS].bytes
+    found = path.stat().st_size if path.is_file() else -1
+    if found != size:
+        told = "is missing" if found < 0 else f"has {found:,} of {size:,} bytes"
+        raise ValueError(f"{path} {told}; copy it again, then try finevit shards check {root}")
+
+
+def _annotations(
+    root: Path, shard: Shard, name: str, columns: tuple[str, ...], ids: pa.ChunkedArray
+) -> tuple[pa.Table, np.ndarray]:
+    """The usable rows of a table that belong to the images of these ids, in their order, and how many each image has."""
+    if name not in shard.files:
+        return _wide(TABLES[name].empty_table().select(columns)), np.zeros(len(ids), np.int64)
+    found = read_table(root / shard.files[name].path)
+    if name == "captions":
+        found = found.filter(pc.is_in(found["status"], pa.array([_OK, GIVEN, UNREAD, SHARED])))
+    elif name == "regions":
+        found = found.filter(pc.or_(found["kept"], pc.equal(found["status"], UNPLACED)))
+    places = pc.index_in(found["sample_id"].cast(pa.large_string()), value_set=ids.combine_chunks())
+    belongs = pc.is_valid(places)
+    rows = places.filter(belongs).to_numpy().astype(np.int64)
+    table = found.select(columns).filter(belongs).take(pa.array(np.argsort(rows, kind="stable")))
+    return _wide(table), np.bincount(rows, minlength=len(ids))
+
+
+def _wide(table: pa.Table) -> pa.Table:
+    """Texts with offsets of 64 bits, so that all shards fit into one array; without the metadata of the file."""
+    fields = [pa.field(field.name, pa.large_string() if field.type == pa.string() else field.type) for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def _joined(parts: list[tuple[pa.Table, np.ndarray]]) -> Annotations:
+    counts = np.concatenate([count for _, count in parts])
+    return Annotations(pa.concat_tables([table for table, _ in parts]).combine_chunks(), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _keys(images: pa.Table) -> list[str]:
+    """The names that decide the split: an image of bytes that were there before has the name of the first one."""
+    names = images["source"].to_pylist()
+    same = pc.utf8_slice_codeunits(images["sample_id"], 0, _SAME).combine_chunks().dictionary_encode()
+    if len(same.dictionary) == len(names):
+        return names
+    groups = same.indices.to_numpy()
+    _, first = np.unique(groups, return_index=True)
+    return [names[place] for place in first[groups]]
+
+
+def _captions(rows: list[dict[str, Any]]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Captions, those that cannot be read, and those that many images share, by captioner; a second text has a number."""
+    captions, unread, shared = dict[str, str](), dict[str, str](), dict[str, str]()
+    for row in rows:
+        name, told = row["captioner"], row["detail"] or ""
+        name = next(name for name in _numbered(name) if name not in captions and name not in shared)
+        if row["status"] == SHARED:
+            shared[name] = told
+            continue
+        if row["status"] == UNREAD:
+            unread[name] = told
+        captions[name] = row["text"] or ""
+    return captions, unread, shared
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in range(2, 1 << 30))
+
+
+def _region(row: Mapping[str, Any]) -> Region:
+    texts = {"phrase": row["phrase"] or "", "caption": row["local_caption"] or "", "text": row["ocr_text"] or ""}
+    return Region(box=tuple(row["bbox_double"] or row["bbox"]), kind=row["kind"], class_id=row["class_id"], **texts)
+
+
+def _question(row: Mapping[str, Any]) -> Question:
+    return Question(row["task"], row["question"], row["answer"], tuple(map(tuple, row["boxes"])))
+
+
+def _counted(rejected: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in rejected.most_common(8))
