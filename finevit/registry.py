@@ -131,5 +131,6 @@ REGISTRIES: dict[str, Registry] = {
     "task": TASKS,
     "exporter": EXPORTERS,
     "report page": REPORT_PAGES,
+    "engine": ENGINES,
 }
 """Every registry of this package by the name of its kind, in the order in which tools list them."""

@@ -29,6 +29,7 @@ from finevit.contracts import (
 )
 from finevit.packing.images import cu_seqlens, pack_images, select_images
 from finevit.packing.packs import IGNORE_INDEX, PackedDialogues, PackedImages, PackedTexts
+from finevit.recaption.checking import check_captioner, check_grounder, check_ocr_engine, check_phrase_extractor  # noqa: F401
 from finevit.tasks.task import Material, Task
 
 

@@ -7,6 +7,7 @@ from pkgutil import iter_modules
 
 from finevit.contracts import AlignmentLLM, ResolutionSchedule, Teacher
 from finevit.plugins import hookimpl
+from finevit.recaption.contracts import Captioner, Grounder, OCREngine, PhraseExtractor
 
 
 @hookimpl
@@ -27,6 +28,30 @@ def finevit_resolution_schedules() -> Mapping[str, type[ResolutionSchedule]]:
 def finevit_alignment_llms() -> Mapping[str, type[AlignmentLLM]]:
     """Any Hugging Face causal model, and a plain PyTorch one."""
     return components("finevit_plugins.llms", AlignmentLLM)
+
+
+@hookimpl
+def finevit_captioners() -> Mapping[str, type[Captioner]]:
+    """An OpenAI-compatible endpoint, and any Hugging Face vision-language model."""
+    return components("finevit_plugins.captioners", Captioner)
+
+
+@hookimpl
+def finevit_phrase_extractors() -> Mapping[str, type[PhraseExtractor]]:
+    """An OpenAI-compatible endpoint, spaCy, and rules."""
+    return components("finevit_plugins.phrase_extractors", PhraseExtractor)
+
+
+@hookimpl
+def finevit_grounders() -> Mapping[str, type[Grounder]]:
+    """An OpenAI-compatible endpoint, and open-vocabulary detectors."""
+    return components("finevit_plugins.grounders", Grounder)
+
+
+@hookimpl
+def finevit_ocr_engines() -> Mapping[str, type[OCREngine]]:
+    """Readers of the text in images."""
+    return components("finevit_plugins.ocr_engines", OCREngine)
 
 
 def components(package: str, contract: type) -> dict[str, type]:

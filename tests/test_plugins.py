@@ -177,7 +177,7 @@ val_evaluator = [dict(type="TokenNorm")]
 CHECKS = """
 import numpy as np, torch
 from finevit.plugins import load_plugins
-from finevit.registry import DATASETS, HOOKS, METRICS, MODELS, SCHEDULES, TASKS, TRANSFORMS
+from finevit.registry import DATASETS, ENGINES, HOOKS, METRICS, MODELS, SCHEDULES, TASKS, TRANSFORMS
 from finevit.testing import *
 load_plugins()
 model = lambda name, **values: MODELS.build({"type": name, **values})
@@ -192,6 +192,10 @@ check_transform(TRANSFORMS.build({"type": "Negative"}), {"image": np.zeros((4, 4
 check_task(TASKS.get("FirstWord")(name="FirstWord"), DATASETS.build({"type": "GreyImages"})[3])
 check_metric(METRICS.build({"type": "TokenNorm"}), [{"tokens": torch.ones(4, 9)}])
 check_hook(HOOKS.build({"type": "CountingHook"}))
+check_captioner(ENGINES.build({"type": "BrightnessCaptioner"}))
+check_phrase_extractor(ENGINES.build({"type": "TheWords"}))
+check_grounder(ENGINES.build({"type": "DarkestBox", "white": 200}))
+check_ocr_engine(ENGINES.build({"type": "NoText"}))
 assert issubclass(MODELS.get("EchoLLM"), AlignmentLLM)
 """
 TOOLS = """

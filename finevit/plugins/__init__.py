@@ -1,4 +1,4 @@
-"""Plugins: installed packages that contribute teachers, resolution schedules and alignment LLMs to configs.
+"""Plugins: installed packages that contribute components to configs, such as teachers, alignment LLMs and captioners.
 
 Only tools call ``load_plugins``; the library never does.
 """

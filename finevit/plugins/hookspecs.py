@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pluggy
 from mmengine.registry import Registry
 
-from finevit.registry import DATASETS, HOOKS, METRICS, MODELS, SCHEDULES, TASKS, TRANSFORMS
+from finevit.registry import DATASETS, ENGINES, HOOKS, METRICS, MODELS, SCHEDULES, TASKS, TRANSFORMS
 
 hookspec = pluggy.HookspecMarker("finevit")
 hookimpl = pluggy.HookimplMarker("finevit")
@@ -44,6 +44,10 @@ KINDS: dict[str, Kind] = {
     "finevit_tasks": Kind("task", "finevit.tasks.task:Task", TASKS),
     "finevit_metrics": Kind("metric", "mmengine.evaluator:BaseMetric", METRICS),
     "finevit_hooks": Kind("hook", "mmengine.hooks:Hook", HOOKS),
+    "finevit_captioners": Kind("captioner", "finevit.recaption.contracts:Captioner", ENGINES),
+    "finevit_phrase_extractors": Kind("phrase extractor", "finevit.recaption.contracts:PhraseExtractor", ENGINES),
+    "finevit_grounders": Kind("grounder", "finevit.recaption.contracts:Grounder", ENGINES),
+    "finevit_ocr_engines": Kind("OCR engine", "finevit.recaption.contracts:OCREngine", ENGINES),
 }
 """What each hook contributes."""
 

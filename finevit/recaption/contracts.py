@@ -149,6 +149,11 @@ class Price(NamedTuple):
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
 
 
+class Unavailable(ValueError):
+    """An engine can answer nothing at all, such as one whose server is down: the run is to end with this message. What was
+    answered before stands, and another run asks the rest."""
+
+
 class Engine(ABC):
     """A model behind requests. A subclass implements ``answer``; one that is faster with many at once, also ``answers``.
 
@@ -164,7 +169,7 @@ class Engine(ABC):
 
     @abstractmethod
     def answer(self, request: Any) -> Answer:
-        """One answer. Failures are answers with a status, never exceptions; an exception is an error of the program."""
+        """One answer. Failures are answers with a status, never exceptions, but for ``Unavailable``."""
 
     def answers(self, requests: Iterable[Any]) -> Iterator[tuple[Any, Answer]]:
         """Each request with its answer, in any order; ``requests`` are taken when there is room: memory holds few images."""

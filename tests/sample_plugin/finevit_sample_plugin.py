@@ -1,7 +1,9 @@
 """A complete third-party plugin: one component of every kind."""
 
+import re
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
@@ -9,6 +11,7 @@ from torch import nn
 
 from finevit.contracts import (
     AlignmentLLM,
+    BadSample,
     Connector,
     EncoderOutput,
     Head,
@@ -21,6 +24,7 @@ from finevit.contracts import (
     TextEncoder,
 )
 from finevit.plugins import hookimpl
+from finevit.recaption.contracts import Answer, Captioner, Grounder, OCREngine, PhraseExtractor
 from finevit.tasks.task import Draft, Task
 
 
@@ -152,8 +156,6 @@ class GreyImages(Source):
         return self.count
 
     def __getitem__(self, index: int) -> Record:
-        import numpy as np
-
         return Record(image=np.full((56, 56, 3), 8 * index, np.uint8), captions={"long": f"grey number {index}"}, id=str(index))
 
     def describe(self) -> str:
@@ -201,6 +203,74 @@ class CountingHook(Hook):
         self.steps += 1
 
 
+class BrightnessCaptioner(Captioner):
+    """Says how bright an image, or the part that is asked for, is."""
+
+    model = "brightness@1"
+
+    def settings(self):
+        return {}
+
+    def answer(self, request):
+        try:
+            brightness = request.pictures[-1].pixels().mean()
+        except BadSample as error:
+            return Answer("unreadable", detail=str(error))
+        return Answer("ok", f"a picture of brightness {brightness:.0f}")
+
+
+class TheWords(PhraseExtractor):
+    """A determiner and the word behind it."""
+
+    model = "determiners@1"
+
+    def settings(self):
+        return {}
+
+    def answer(self, request):
+        return Answer("ok", [list(found.span()) for found in re.finditer(r"\b(?:a|an|the) \w+", request.text, re.IGNORECASE)])
+
+
+class DarkestBox(Grounder):
+    """Whatever is asked for is where pixels are not white."""
+
+    model = "not-white@1"
+
+    def __init__(self, *, white: int = 255) -> None:
+        self.white = white
+
+    def settings(self):
+        return {"white": self.white}
+
+    def answer(self, request):
+        try:
+            rows, columns = np.nonzero(request.picture.pixels().min(axis=2) < self.white)
+            height, width = request.picture.pixels().shape[:2]
+        except BadSample as error:
+            return Answer("unreadable", detail=str(error))
+        box = [
+            float(each)
+            for each in (columns.min() / width, rows.min() / height, (columns.max() + 1) / width, (rows.max() + 1) / height)
+        ]
+        return Answer("ok", [{"phrase": index, "box": box, "score": 1.0} for index in range(len(request.phrases))])
+
+
+class NoText(OCREngine):
+    """Reads nothing, of any image that can be decoded."""
+
+    model = "nothing@1"
+
+    def settings(self):
+        return {}
+
+    def answer(self, request):
+        try:
+            request.picture.pixels()
+        except BadSample as error:
+            return Answer("unreadable", detail=str(error))
+        return Answer("ok", [])
+
+
 def _contribution(name: str, component: type):
     def contribute() -> Mapping[str, type]:
         return {component.__name__: component}
@@ -220,6 +290,10 @@ finevit_transforms = _contribution("finevit_transforms", Negative)
 finevit_tasks = _contribution("finevit_tasks", FirstWord)
 finevit_metrics = _contribution("finevit_metrics", TokenNorm)
 finevit_hooks = _contribution("finevit_hooks", CountingHook)
+finevit_captioners = _contribution("finevit_captioners", BrightnessCaptioner)
+finevit_phrase_extractors = _contribution("finevit_phrase_extractors", TheWords)
+finevit_grounders = _contribution("finevit_grounders", DarkestBox)
+finevit_ocr_engines = _contribution("finevit_ocr_engines", NoText)
 
 
 @hookimpl

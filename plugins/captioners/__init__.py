@@ -1,0 +1,1 @@
+"""The bundled captioners, one file each; a config asks for them by the name of the class."""

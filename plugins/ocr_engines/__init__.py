@@ -1,0 +1,1 @@
+"""The bundled OCR engines, one file each; a config asks for them by the name of the class."""
