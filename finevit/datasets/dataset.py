@@ -106,6 +106,11 @@ class NativeImages(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
+    def record_at(self, position: int, seed: int) -> int:
+        """The record at a place of the endless training order: the source's own, where it has one, else all records shuffled."""
+        own = getattr(self.source, "record_at", None)
+        return own(position, seed) if own else shuffled(position, len(self), seed)
+
     def patches(self, record: int, budget: ImageBudget) -> int | None:
         """Patches that a record has after ``ResizeToBudget``, told without its pixels; None where that is not known.
 
@@ -137,8 +142,12 @@ class NativeImages(Dataset):
         raise BadSample(f"{RETRIES} samples in a row cannot be used{several}; the data needs repair:\n" + "\n".join(skipped))
 
     def _candidates(self, record: int) -> Iterator[int]:
-        """The record itself and its replacements, each once: bad files come in runs, so these lie all over the data."""
-        others = (shuffled(record + attempt, len(self), self.seed) for attempt in range(1, 2 * RETRIES))
+        """The record itself and its replacements, each once: bad files come in runs, so these lie all over the data.
+
+        Of a mixture they are of the record's source, so that shares hold.
+        """
+        span: range = getattr(self.source, "span", lambda _: range(len(self)))(record)
+        others = (span[shuffled(record - span.start + attempt, len(span), self.seed)] for attempt in range(1, 2 * RETRIES))
         return islice(dict.fromkeys((record, *others)), RETRIES)
 
     def _sample(self, record: Record, request: SampleRequest) -> dict:

@@ -24,7 +24,7 @@ class StatelessSampler(Sampler[int]):
     """Maps a global position to the index of a record.
 
     Args:
-        dataset: anything with a length.
+        dataset: anything with a length; where it has a ``record_at(position, seed)``, that is the order.
         seed: order of the epochs; None (no global seed) counts as 0.
         shuffle: False gives the dataset's own order.
     """
@@ -34,7 +34,10 @@ class StatelessSampler(Sampler[int]):
 
     def index_at(self, position: int) -> int:
         """The record at a global position of the endless order."""
-        return shuffled(position, self.length, self.seed) if self.shuffle else position % self.length
+        if not self.shuffle:
+            return position % self.length
+        own = getattr(self.dataset, "record_at", None)
+        return own(position, self.seed) if own else shuffled(position, self.length, self.seed)
 
     def patches_at(self, position: int, budget: ImageBudget) -> int | None:
         """Patches that the record at a position has with a budget, told without reading its image; None where not known."""

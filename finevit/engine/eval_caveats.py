@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,12 @@ def seen(train: object, val: object) -> str:
     Sources of one type on one path are compared by their records. A path inside the other may hold the same images.
     """
     one, other = (getattr(dataset, "source", None) for dataset in (train, val))
+    told = (_seen(*pair) for pair in product(*(getattr(source, "parts", (source,)) for source in (one, other))))
+    return "; ".join(filter(None, told))
+
+
+def _seen(one: object, other: object) -> str:
+    """Of two sources, of which either may be part of a mixture."""
     if not (isinstance(one, FileSource) and isinstance(other, FileSource)):
         return ""
     roots = [source.data_root.resolve() for source in (one, other)]

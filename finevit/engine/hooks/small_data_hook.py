@@ -72,7 +72,8 @@ def repeats(batches: Any, steps: int) -> str:
     """What is to be said of batches that hold an image twice: its captions count as wrong for each other."""
     if not isinstance(batches, NativeBatchSampler) or not isinstance(batches.sampler, StatelessSampler):
         return ""
-    images, size = len(batches.sampler), batches.batch_size * batches.world_size
+    source = getattr(batches.sampler.dataset, "source", None)
+    images, size = getattr(source, "walk", len(batches.sampler)), batches.batch_size * batches.world_size
     if images >= OFTEN * size:
         return ""
     looked = max(1, min(steps, PLACES // size, 4 * OFTEN))
