@@ -137,6 +137,10 @@ class Source(ABC):
         """
         return None
 
+    def name(self, index: int) -> str:
+        """What a record is called, told without reading it; the same as long as the record is there."""
+        return str(index)
+
 
 class ImageEncoder(nn.Module, ABC):
     """A vision transformer over packs of images of any size: what every stage trains as ``model.backbone``.

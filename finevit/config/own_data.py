@@ -33,7 +33,7 @@ def use_own_data(cfg: Config, options: Mapping[str, Any], before: Mapping[str, A
             _unread(setting, cfg[setting], options)
     for path, dataset in found.items():
         if setting := _setting(cfg, path):
-            root = _root(f"{path}.source.data_root", dataset["source"], setting, str(cfg[setting]), options, old)
+            root = _root(f"{path}.source.data_root".lstrip("."), dataset["source"], setting, str(cfg[setting]), options, old)
             _lead(cfg, path, dataset, root, options)
 
 
@@ -43,7 +43,7 @@ def roots(cfg: Mapping) -> set[str]:
 
 
 def _trains(path: str) -> bool:
-    return path.startswith("train")
+    return path.startswith("train") or not path
 
 
 def _setting(cfg: Config, path: str) -> str:
@@ -79,7 +79,9 @@ def _lead(cfg: Config, path: str, dataset: ConfigDict, root: str, options: Mappi
     """Makes the source of a loader read ``root``."""
     source, embedded = dataset["source"], dataset["source"].get("type") in EMBEDDED
     if embedded:
-        source = dataset["source"] = _open_data(cfg, source, f"{path}.source", options)
+        source = dataset["source"] = _open_data(cfg, source, f"{path}.source".lstrip("."), options)
+        if not path:
+            source["split"] = "all"
     elif not _trains(path) and not _takes_root(cfg, source):
         return
     source["data_root"] = root
@@ -104,7 +106,9 @@ def _takes_root(cfg: Config, source: Mapping) -> bool:
 
 
 def sources(cfg: Mapping) -> Iterator[tuple[str, ConfigDict]]:
-    """Dotted name and dataset of each dataloader that reads a source."""
+    """Dotted name and dataset of each dataloader that reads a source; a run that recaptions has one itself, which has no name."""
+    if isinstance(cfg.get("source"), dict) and "passes" in cfg:
+        yield "", cfg
     for name in LOADERS:
         dataset = (cfg.get(name) or {}).get("dataset") or {}
         if isinstance(dataset.get("source"), dict):

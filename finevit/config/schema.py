@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 from finevit.config.dotted import at
+from finevit.registry import ENGINES, EXECUTORS, PASSES
 
 ROOTS: tuple[Registry, ...] = tuple(value for value in vars(registry).values() if isinstance(value, Registry))
 """MMEngine's registries."""
@@ -81,6 +82,13 @@ SLOTS: dict[str, Slot] = {
     "vis_backends": Slot(registry.VISBACKENDS, given=("save_dir",)),
     "log_processor": Slot(registry.LOG_PROCESSORS, default="LogProcessor"),
     "init_cfg": Slot(registry.WEIGHT_INITIALIZERS, extra=("layer", "override")),
+    "passes": Slot(PASSES, many=True),
+    "executor": Slot(EXECUTORS, default="ProcessPool"),
+    "captioner": Slot(ENGINES),
+    "captioners": Slot(ENGINES, many=True, plain=True),  # also weights of captions, in sources and transforms
+    "extractor": Slot(ENGINES),
+    "grounder": Slot(ENGINES),
+    "ocr": Slot(ENGINES),
 }
 """By the name of the setting, wherever it stands."""
 
@@ -92,7 +100,7 @@ HANDED_ON: dict[str, frozenset[str]] = {
 """What an ``__init__`` takes by ``**kwargs`` for something else than its base class."""
 
 
-IGNORED = frozenset({"on_trace_ready", "custom_imports", "custom_keys"})
+IGNORED = frozenset({"on_trace_ready", "custom_imports", "custom_keys", "services", "prompts"})
 """Settings whose ``type`` is not a registered name, that are used up when the config is loaded, or whose keys are free."""
 
 
@@ -192,6 +200,11 @@ TOP_LEVEL = _names(Runner.__init__, without="cfg") | {
     "runner_type",
 }
 """Settings of a whole config: the Runner's arguments, what it reads beside them, and our ``data_root`` and ``val_data_root``."""
+
+RECAPTIONING = frozenset(
+    {"source", "passes", "executor", "services", "dataset_dir", "work_dir", "data_root", "default_scope", "custom_imports"}
+)
+"""Those of a run that recaptions, which trains nothing."""
 
 DATALOADER = _names(DataLoader.__init__, without="self") | {"num_batch_per_epoch", "disable_subprocess_warning"}
 

@@ -23,6 +23,7 @@ from finevit.config.schema import (
     IGNORED,
     PLAIN,
     READERS,
+    RECAPTIONING,
     RESERVED,
     ROOTS,
     SLOTS,
@@ -68,15 +69,17 @@ class _Checker:
 
     def whole(self, cfg: dict) -> None:
         """The top level."""
+        known = RECAPTIONING if "passes" in cfg else TOP_LEVEL
         if self.own():  # OpenMMLab's other configs keep variables of their own beside the settings
-            self.keys("", cfg, TOP_LEVEL)
+            self.keys("", cfg, known)
         self.unused |= {name for name in SETTINGS if not self.own() or cfg.get(name) not in roots(cfg)}
         self.errors += wrong_foreign(cfg)
-        for group in (("model",), *TOGETHER):
+        needs = "recaptioning needs" if "passes" in cfg else "MMEngine needs"
+        for group in (("source", "passes"),) if "passes" in cfg else (("model",), *TOGETHER):
             absent = [name for name in group if cfg.get(name) is None]
-            if absent and (len(absent) < len(group) or group == ("model",)):
-                self.errors.append(f"{absent[0]} is missing; MMEngine needs {', '.join(group)}")
-        for name in sorted((name for name in cfg if name in TOP_LEVEL), key=lambda name: name != "model"):  # where paths begin
+            if absent and (len(absent) < len(group) or group[0] in ("model", "source")):
+                self.errors.append(f"{absent[0]} is missing; {needs} {', '.join(group)}")
+        for name in sorted((name for name in cfg if name in known), key=lambda name: name != "model"):  # where paths begin
             if name in SLOTS and not isinstance(cfg[name], dict | list | tuple | None):
                 self.errors.append(f"{name}={cfg[name]!r}: give a dict with a type")
             self.walk(name, name, cfg[name], strict=True)
@@ -188,7 +191,8 @@ class _Checker:
 
     def ours(self, registries: Iterable[Registry]) -> list[str]:
         """The names of FineViT and its plugins."""
-        children = [registry.children["finevit"] for registry in registries if "finevit" in registry.children]
+        children = [registry.children.get("finevit", registry) for registry in registries]
+        children = [child for child in children if child.scope == "finevit"]
         return sorted({name for child in children for name in child.module_dict})
 
     def keys(self, path: str, value: dict, allowed: Iterable[str]) -> None:

@@ -115,6 +115,14 @@ class FileSource(Source):
         """Which of all records the split shows, ``int64 [records]``."""
         return self._rows
 
+    def name(self, index: int) -> str:
+        """By ``name_of`` the row."""
+        return self.name_of(int(self._rows[index]))
+
+    def name_of(self, row: int) -> str:
+        """What a row is called, told without reading its image."""
+        return str(row)
+
     def size(self, index: int) -> tuple[int, int] | None:
         """By the beginning of the image's file; None where that cannot be read."""
         place = self.image_at(int(self._rows[index]))

@@ -59,6 +59,10 @@ class ImageFolder(FileSource):
             caption, why = "", str(error)
         return Record(id=name, image=image, captions={UNNAMED: clean(caption)}, unread={UNNAMED: why} if why else {})
 
+    def name_of(self, row: int) -> str:
+        """The path."""
+        return self._images[row]
+
     def image_at(self, row: int) -> tuple[Path, int, int]:
         """The whole of an image file."""
         return self.data_root / self._images[row], 0, -1

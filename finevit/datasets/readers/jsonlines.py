@@ -135,6 +135,10 @@ class JsonLines(FileSource):
             return None
         return size_of(entry) or super().size(index)
 
+    def name_of(self, row: int) -> str:
+        """The id of the entry, by default its image's path."""
+        return _id(self._entry(row))
+
     def image_at(self, row: int) -> tuple[Path, int, int] | None:
         """The whole of an image file."""
         try:

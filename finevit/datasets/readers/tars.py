@@ -61,6 +61,10 @@ class TarShards(FileSource):
         unread = {UNNAMED: why} if why else {}
         return Record(id=name, image=image, captions=texts, regions=parts.regions, unplaced=parts.unplaced, unread=unread)
 
+    def name_of(self, row: int) -> str:
+        """``shard/key``."""
+        return self._ids[row]
+
     def image_at(self, row: int) -> tuple[Path, int, int] | None:
         """A part of a tar; None of a sparse file, whose bytes lie apart."""
         offset, size = self._spans[row, 0].tolist()

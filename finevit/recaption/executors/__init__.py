@@ -1,0 +1,1 @@
+"""What runs the tasks of a pass: each file has one way. The tasks are the same, and so are the bytes that they write."""

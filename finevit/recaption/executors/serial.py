@@ -1,0 +1,24 @@
+"""One task after the other in this process: for small runs and for looking at errors."""
+
+from collections.abc import Iterator, Sequence
+
+from finevit.recaption.executors.base import Executor, failed
+from finevit.recaption.work import Outcome, Task, work
+from finevit.registry import EXECUTORS
+
+
+@EXECUTORS.register_module()
+class Serial(Executor):
+    """In this process."""
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """In the order of the tasks."""
+        for task in tasks:
+            try:
+                yield work(task)
+            except Exception as error:
+                yield failed(task, error)
+
+    def describe(self) -> str:
+        """One line for people."""
+        return "in this process"
