@@ -53,7 +53,7 @@ def _short(dice: Dice, truth: Truth) -> str:
 def _opening(dice: Dice, truth: Truth) -> str:
     return _fill(
         dice.pick(templates.OPENINGS),
-        format=dice.pick(templates.FORMATS[_format(truth.plan)]),
+        format=dice.pick(templates.FORMATS[shape_of(truth.plan)]),
         picture=dice.pick(templates.PICTURES),
         inventory=_inventory(dice, truth, 6),
         back=_back(dice, truth.plan.background),
@@ -99,7 +99,7 @@ def _other_writers(dice: Dice, truth: Truth) -> list[Callable[[], str]]:
     writers += [partial(_relation, dice, one, truth, names) for one in relations]
     writers += [partial(_count, dice, noun, names[noun]) for noun in names if names[noun] > 1][:3]
     writers += [lambda: _fill(dice.pick(templates.BACKS), back=_back(dice, truth.plan.background))]
-    if light := _light(truth.plan.lights):
+    if light := light_of(truth.plan.lights):
         writers.append(lambda: _fill(dice.pick(templates.LIGHT if light != "even" else templates.EVEN_LIGHT), corner=light))
     if not truth.lines:
         writers.append(lambda: dice.pick(templates.NO_LINES))
@@ -198,7 +198,8 @@ def _back(dice: Dice, back: Background) -> str:
     )
 
 
-def _format(plan: SceneLayout) -> str:
+def shape_of(plan: SceneLayout) -> str:
+    """A key of ``templates.FORMATS``."""
     ratio = plan.width / plan.height
     for limit, name in ((2.0, "very wide"), (1.2, "wide"), (1 / 1.2, "square"), (0.5, "tall")):
         if ratio >= limit:
@@ -206,7 +207,7 @@ def _format(plan: SceneLayout) -> str:
     return "very tall"
 
 
-def _light(lights: tuple[float, float, float, float]) -> str:
+def light_of(lights: tuple[float, float, float, float]) -> str:
     """Where the light is strongest; ``even`` where it hardly changes; empty where no corner stands out."""
     corners = ("at the top left", "at the top right", "at the bottom left", "at the bottom right")
     ranked = sorted(lights, reverse=True)

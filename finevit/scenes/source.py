@@ -11,10 +11,10 @@ from finevit.contracts import Record, Source
 from finevit.registry import DATASETS
 from finevit.scenes.backgrounds import listed, photographs
 from finevit.scenes.captions import write_captions
-from finevit.scenes.ground_truth import find_truth, make_facts, make_regions
+from finevit.scenes.ground_truth import Truth, find_truth, make_facts, make_regions
 from finevit.scenes.layout import Planner
 from finevit.scenes.levels import find_level
-from finevit.scenes.painting import paint
+from finevit.scenes.painting import Painting, paint
 from finevit.scenes.rng import SPLITS, Dice
 from finevit.scenes.sprites import SIDE, have_drawings, load_atlas, mip
 from finevit.scenes.vocabulary import things
@@ -57,7 +57,7 @@ class Scenes(Source):
         if split not in SPLITS:
             hint = did_you_mean(str(split), SPLITS)
             raise ValueError(f"split={split!r} is not a split of the scenes{hint}: choose one of {', '.join(SPLITS)}.")
-        self.level, self.split, self.seed, self.captioners = level, split, seed, captioners
+        self.level, self.split, self.seed, self.max_side, self.captioners = level, split, seed, max_side, captioners
         self._level, self._length = find_level(level), length
         self._things = things(self._level.classes, drawings=have_drawings())
         self.classes = [thing.name for thing in self._things]
@@ -73,11 +73,7 @@ class Scenes(Source):
         if not -self._length <= index < self._length:
             raise IndexError(f"scene {index} of {self._length}")
         index %= self._length
-        if self._atlas is None:
-            self._atlas = load_atlas(self._things)
-        plan = self._planner(self._dice(index, _PICTURE))
-        painting = paint(plan, self._atlas, self._level.visible)
-        truth = find_truth(plan, painting, self._things)
+        painting, truth = self.look(index)
         return Record(
             id=f"{self.level}-{self.split}-{self.seed}-{index}",
             image=painting.image,
@@ -87,6 +83,14 @@ class Scenes(Source):
             instance_map=painting.instance_map,
             facts=make_facts(truth, painting),
         )
+
+    def look(self, index: int) -> tuple[Painting, Truth]:
+        """A painted scene, and what is true of it: what a record is made of."""
+        if self._atlas is None:
+            self._atlas = load_atlas(self._things)
+        plan = self._planner(self._dice(index, _PICTURE))
+        painting = paint(plan, self._atlas, self._level.visible)
+        return painting, find_truth(plan, painting, self._things)
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of a scene that is not drawn."""
