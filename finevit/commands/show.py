@@ -7,11 +7,10 @@ finevit show --data-root PATH
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-from finevit.contracts import BadSample, Record, Source
+from finevit.contracts import Record, Source
 from finevit.engine.cli import user_errors
 from finevit.storage.durable import make_folder
 
@@ -25,6 +24,8 @@ def main() -> None:
     options = parse_args()
     with user_errors():
         check_out(options.out)
+        from finevit.visualization.records import take
+
         source = open_records(options)
         records, bad = take(source, first=options.first, count=options.n)
         for message in bad:
@@ -105,18 +106,3 @@ def open_records(options: argparse.Namespace) -> Source:
     from finevit.scenes import Scenes
 
     return Scenes(level=options.level, split=options.split, seed=options.seed)
-
-
-def take(source: Source, *, first: int, count: int) -> tuple[list[Record], list[str]]:
-    """``count`` records from ``first`` on, their images decoded, and the messages of those that could not be used."""
-    from finevit.datasets.decoding.images import decode
-
-    records, bad = [], []
-    for index in range(first, min(first + count, len(source))):
-        try:
-            record = source[index]
-            image = decode(record.image, name=record.id) if isinstance(record.image, bytes) else record.image
-            records.append(replace(record, image=image))
-        except BadSample as error:
-            bad.append(str(error))
-    return records, bad

@@ -2,12 +2,13 @@
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from finevit.contracts import Record, Region
+from finevit.contracts import BadSample, Record, Region, Source
 from finevit.datasets.decoding.images import decode
 from finevit.scenes.text_rendering import font_folder
 from finevit.visualization.gallery import jpeg
@@ -43,6 +44,19 @@ def page(records: Sequence[Record], *, about: str) -> Page:
     told = [" ".join((record.id, *record.captions.values())) for record in records]
     html = fragment("records.html", cells=list(zip(pictures, told, strict=True)), width=CELL)
     return Page(title="Records", subtitle=about, sections=[Section("What is read", html)])
+
+
+def take(source: Source, *, first: int, count: int) -> tuple[list[Record], list[str]]:
+    """``count`` records from ``first`` on, their images decoded, and the messages of those that could not be used."""
+    records, bad = [], []
+    for index in range(first, min(first + count, len(source))):
+        try:
+            record = source[index]
+            image = decode(record.image, name=record.id) if isinstance(record.image, bytes) else record.image
+            records.append(replace(record, image=image))
+        except BadSample as error:
+            bad.append(str(error))
+    return records, bad
 
 
 def _draw_cell(record: Record) -> Image.Image:
