@@ -14,6 +14,9 @@ from finevit.suggest import did_you_mean
 Box = tuple[float, float, float, float]
 
 
+_PLACES = re.compile(r"<box_(\d{1,4})>")
+
+
 class Style(NamedTuple):
     """How numbers stand for a box.
 
@@ -58,6 +61,8 @@ pixels of the image that the model sees (Qwen2.5-VL), ``loc1024_yxyx`` ``<loc003
 semicolon."""
 
 
+PLACE = "<box_{}>"
+"""What stands in a stored text for a box: the first of its boxes is ``<box_0>``."""
 GONE = "letters25"
 """A style of before; checkpoints that answer in it give their weights, and answer no more."""
 
@@ -113,6 +118,40 @@ def parse(text: str, style: str, size: tuple[int, int]) -> list[Box]:
     sides = _sides(form, style, size)
     boxes = [_box(form, found.groups(), sides) for found in _pattern(form).finditer(text)]
     return [box for box in boxes if not fault_of_box(box)]
+
+
+def lifted(text: str, style: str, size: tuple[int, int], *, first: int = 0) -> tuple[str, list[Box]]:
+    """A text with places, numbered from ``first``, in place of its boxes of a style, and these boxes.
+
+    Numbers that are no box, since they are out of range or without area, stay. ``ValueError`` where the text has places of its own.
+    """
+    if found := _PLACES.search(text):
+        raise ValueError(f"the text {text[:60]!r} holds {found[0]} itself")
+    form = check_style(style)
+    sides, boxes = _sides(form, style, size), list[Box]()
+
+    def lift(found: re.Match[str]) -> str:
+        box = _box(form, found.groups(), sides)
+        if fault_of_box(box):
+            return found[0]
+        boxes.append(box)
+        before, after = (found[0].partition(found[0].strip())[part] for part in (0, 2))  # some styles begin and end with a number
+        return before + PLACE.format(first + len(boxes) - 1) + after
+
+    return _pattern(form).sub(lift, text), boxes
+
+
+def filled(text: str, boxes: Sequence[Box], style: str, size: tuple[int, int]) -> str:
+    """A text whose places are filled with boxes in a style; a place of a box that is not there stays."""
+    return _PLACES.sub(
+        lambda found: render([boxes[int(found[1])]], style, size) if int(found[1]) < len(boxes) else found[0],
+        text,
+    )
+
+
+def has_places(text: str) -> bool:
+    """Whether places of boxes stand in a text."""
+    return bool(_PLACES.search(text))
 
 
 def legible(boxes: Sequence[Box], style: str, size: tuple[int, int]) -> bool:

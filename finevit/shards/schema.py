@@ -98,6 +98,7 @@ QUESTIONS = _schema(  # optional: questions and answers that came with imported 
     ("boxes", pa.list_(pa.list_(_float, 4))),
     ("region_ids", pa.list_(_text)),
     ("turn", _count),
+    ("boxes_double", pa.list_(pa.list_(pa.float64(), 4)), True),  # where float32 would round them
 )
 TABLES: Mapping[str, pa.Schema] = {
     "images": IMAGES,

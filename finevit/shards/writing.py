@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,8 +147,9 @@ class _Writer:
             if isinstance(question, Question):
                 self.left_out["further accepted answers"] += len(question.strings)
                 texts = {"question": _text(question.text), "answer": _text(question.answer), "task": question.task}
-                boxes = [list(box) for box in question.boxes]
-                yield {**texts, "question_template_id": "", "boxes": boxes, "region_ids": [], "turn": turn}
+                boxes = [list(map(float, box)) for box in question.boxes]
+                double = None if all(map(_exact, boxes)) else boxes
+                yield {**texts, "question_template_id": "", "boxes": boxes, "boxes_double": double, "region_ids": [], "turn": turn}
 
 
 def png(image: np.ndarray) -> bytes:
@@ -199,12 +200,11 @@ def captions(record: Record) -> Iterator[dict[str, Any]]:
 def region_row(region: Region, classes: tuple[str, ...] = ()) -> dict[str, Any]:
     """The row of a region that came with an image, but for the ids."""
     box = [float(side) for side in region.box]
-    exact = all(float(np.float32(side)) == side for side in box)
     named = classes[region.class_id] if 0 <= region.class_id < len(classes) else ""
     texts = {"phrase": region.phrase, "local_caption": region.caption or None, "ocr_text": region.text or None}
     return {
         **{name: text and _text(text) for name, text in texts.items()},
-        **{"bbox": box, "bbox_double": None if exact else box, "kind": region.kind, "score": 1.0, "detector": "source"},
+        **{"bbox": box, "bbox_double": None if _exact(box) else box, "kind": region.kind, "score": 1.0, "detector": "source"},
         **{"class_id": region.class_id, "class_name": named, "keep_prob": 1.0, "kept": True, "status": GIVEN, "reasons": []},
     }
 
@@ -216,6 +216,11 @@ def identified(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         found = region_id(row)
         seen[found] += 1
         yield {"region_id": found if seen[found] == 1 else again(found, seen[found]), **row}
+
+
+def _exact(box: Sequence[float]) -> bool:
+    """Whether float32 holds the numbers as they are."""
+    return all(float(np.float32(side)) == side for side in box)
 
 
 def region_id(row: Mapping[str, Any]) -> str:

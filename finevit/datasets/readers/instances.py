@@ -10,7 +10,7 @@ from finevit.boxes import Box, fault_of_box
 from finevit.datasets.decoding.frames import Size, turn_of
 
 from .annotations import MOST
-from .fields import field, key_of, mapping, short
+from .fields import field, identity, key_of, mapping, short
 from .files import Skipped, header_of
 from .fixed import expecting, load_json
 
@@ -38,6 +38,17 @@ class Instances:
             raise ValueError(f"its image {short(annotation.get('image_id'))} is not in {self.path.name}")
         name = self._named(image)
         return name, _box(annotation, self._sizes[name] or self._own(name))
+
+    def image(self, listed: Mapping[str, Any]) -> tuple[str, str]:
+        """Id and name of a listed image, which has one of its own; ``ValueError`` says what is wrong."""
+        number = identity(listed, "id")
+        if number in self._twice:
+            raise ValueError(f"{self.path.name} has several images of the id {number}")
+        return number, self._named(listed)
+
+    def listed(self, number: str) -> Mapping[str, Any]:
+        """What the file says of the image of an id."""
+        return self._images[number]
 
     def turns(self, names: Iterable[str], skipped: Skipped) -> dict[str, int]:
         """The orientation by which the boxes of each image become upright; images of which it cannot be told are noted."""

@@ -26,7 +26,7 @@ _SAME = 24
 _COLUMNS = {
     "captions": ("captioner", "text", "status", "detail"),
     "regions": ("bbox", "bbox_double", "kind", "phrase", "class_id", "local_caption", "ocr_text", "kept"),
-    "qa": ("task", "question", "answer", "boxes"),
+    "qa": ("task", "question", "answer", "boxes", "boxes_double"),
 }
 _PLACE, _SIZE = ("tar", "offset", "size"), ("height", "width")
 _IMAGES = ("sample_id", *_PLACE[1:], *_SIZE, "source", "facts")
@@ -222,7 +222,7 @@ def _region(row: Mapping[str, Any]) -> Region:
 
 
 def _question(row: Mapping[str, Any]) -> Question:
-    return Question(row["task"], row["question"], row["answer"], tuple(map(tuple, row["boxes"])))
+    return Question(row["task"], row["question"], row["answer"], tuple(map(tuple, row["boxes_double"] or row["boxes"])))
 
 
 def _counted(rejected: Counter[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge
 from pydantic import PositiveInt
 
-from finevit.boxes import check_style, fault_of_box, legible, render
+from finevit.boxes import check_style, fault_of_box, filled, has_places, legible, render
 from finevit.contracts import PATCH, BadSample, Question, Record, Region
 from finevit.datasets.transforms.caption_transforms import most_tokens
 from finevit.datasets.transforms.image_transforms import image_of
@@ -115,7 +115,8 @@ class AskRecorded:
     """Adds ``questions``: the questions that an evaluation set brings along, in ``facts["questions"]``.
 
     Those for boxes are worded as in training, and their boxes rendered in the style that the model was trained with;
-    boxes that the style cannot write are left out and counted. A placeholder for the image is taken out of the text.
+    boxes that the style cannot write are left out and counted. A placeholder for the image is taken out of the text, those for
+    boxes (``<box_0>``) are filled.
     """
 
     def __init__(self, *, style: str = "norm1000") -> None:
@@ -128,7 +129,7 @@ class AskRecorded:
             raise BadSample(f"{sample['id']}: brings no question along")
         size = image_of(sample, self).shape[:2]
         possible = [question for question in questions if not any(map(fault_of_box, question.boxes))]
-        kept = [question for question in possible if not _template(question) or legible(question.boxes, self.style, size)]
+        kept = [question for question in possible if not _writes_boxes(question) or legible(question.boxes, self.style, size)]
         sample["counts"].update(Counter({TOO_THIN: len(possible) - len(kept), IMPOSSIBLE: len(questions) - len(possible)}))
         if not kept:
             faults = "impossible, or too thin for the style"
@@ -141,9 +142,14 @@ class AskRecorded:
         text = question.text.replace(PLACEHOLDER, "").strip()
         question = question._replace(text=text, style=self.style, size=size)
         if not (template := _template(question)):
-            return question
+            text, answer = (filled(said, question.boxes, self.style, size) for said in (question.text, question.answer))
+            return question._replace(text=text, answer=answer)
         text = template.replace("{about}", text)
         return question._replace(text=text, answer=render(question.boxes, self.style, size))
+
+
+def _writes_boxes(question: Question) -> bool:
+    return bool(_template(question)) or has_places(question.text) or has_places(question.answer)
 
 
 def _template(question: Question) -> str:

@@ -61,7 +61,7 @@ class RandomFlip:
     """Mirrors the image with a probability, boxes and labels with it; an image whose caption tells left from right stays.
 
     That is the caption which ``PickCaption`` has drawn, or, without it, any of the record's, and any of a region. Nor is an image
-    mirrored in which something is written.
+    mirrored in which something is written, or that brings questions along.
     """
 
     def __init__(self, *, probability: Fraction = 0.5) -> None:
@@ -71,7 +71,7 @@ class RandomFlip:
         image = image_of(sample, self)
         said = sample.get("caption") or " ".join(sample["captions"].values())
         regions = " ".join(f"{region.phrase} {region.caption}" for region in sample["regions"])
-        written = any(region.text for region in sample["regions"])
+        written = any(region.text for region in sample["regions"]) or sample.get("facts", {}).get("questions")
         if sample["rng"].random() >= self.probability or written or _SIDES.search(f"{said} {regions}"):
             return sample
         sample["image"] = np.ascontiguousarray(image[:, ::-1])
