@@ -19,6 +19,9 @@ from finevit.signals import ignored_by_worker
 DEATHS = 3
 """So often a task may be in a pool when a process of it dies, before it counts as failed."""
 
+PRELOADED = ["finevit.recaption.work", "finevit.recaption.passes.index"]
+"""What all processes need and takes long to import."""
+
 
 @EXECUTORS.register_module()
 class ProcessPool(Executor):
@@ -55,6 +58,7 @@ class ProcessPool(Executor):
     def _submit(self, task: Task) -> Future[Outcome]:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(PRELOADED)
             self._pool = ProcessPoolExecutor(self.workers, context, initializer=_begin)
         try:
             return self._pool.submit(work, task)
