@@ -1,5 +1,6 @@
 """Ray Data, a shard a row: on this machine, or on a cluster by its address. Work dir and data lie on a disk that all nodes see."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
@@ -48,7 +49,7 @@ class RayData(Executor):
         import ray
 
         if not ray.is_initialized():
-            ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             self._started = True
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False

@@ -1,4 +1,4 @@
-"""An array of Slurm jobs, or processes where there is no Slurm: through submitit. Work dir and data lie on a disk that all nodes see."""
+"""An array of Slurm jobs, or processes where there is no Slurm, by submitit. Work dir and data lie on a disk that all nodes see."""
 
 import logging
 import time
