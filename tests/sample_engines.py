@@ -1,6 +1,7 @@
 """Engines of recaptioning whose answers are a function of the image and the request, for tests; no model, no network."""
 
 import hashlib
+import time
 
 from finevit.recaption.contracts import Answer, Captioner, Grounder, OCREngine, PhraseExtractor, Price
 from finevit.registry import ENGINES
@@ -84,3 +85,23 @@ class SampleOCR(OCREngine):
 
     def answer(self, request):
         return Answer("ok", [{"text": "EXIT", "score": 0.9, "quad": [0.1, 0.1, 0.3, 0.1, 0.3, 0.2, 0.1, 0.2]}])
+
+
+@ENGINES.register_module()
+class PaidCaptioner(SampleCaptioner):
+    """Writes the key of each request that it is paid for into a file, waits, and answers."""
+
+    operational = frozenset({"bill", "seconds"})
+
+    def __init__(self, *, bill: str, seconds: float = 0.02, model: str = "sample@1") -> None:
+        super().__init__(model=model)
+        self.bill, self.seconds = bill, seconds
+
+    def key(self, request):
+        return SampleCaptioner.key(self, request)
+
+    def answer(self, request):
+        with open(self.bill, "a", encoding="ascii") as file:
+            file.write(f"{self.key(request)}\n")
+        time.sleep(self.seconds)
+        return super().answer(request)

@@ -9,7 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -162,6 +162,8 @@ class Engine(ABC):
 
     model: str
     price: Price = Price()
+    operational: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that do not change answers, such as addresses and how many requests are in flight: no shard is made again for them."""
 
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:
