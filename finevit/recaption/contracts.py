@@ -163,7 +163,7 @@ class Engine(ABC):
     model: str
     price: Price = Price()
     operational: ClassVar[frozenset[str]] = frozenset()
-    """Arguments that do not change answers, such as addresses and how many requests are in flight: no shard is made again for them."""
+    """Arguments that do not change answers, such as addresses and requests in flight: no shard is made again for them."""
 
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:

@@ -1,5 +1,6 @@
 """Kills of a run that recaptions: what was answered is paid once, and the result is that of a run that nobody disturbed."""
 
+import contextlib
 import os
 import random
 import signal
@@ -78,10 +79,8 @@ def kill(process: subprocess.Popen, how: str, dice: random.Random) -> None:
     others = [each for each in members(process.pid) if each != process.pid]
     chosen = {"driver": [process.pid], "worker": dice.sample(others, 1) if others else [], "all": [process.pid, *others]}[how]
     for each in chosen:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(each, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def test_recaption_kills(trial, tmp_path):
