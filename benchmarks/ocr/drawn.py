@@ -1,6 +1,6 @@
 """Pages and scenes with known text: each line with its words, the tight box of its ink and the size of its font."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from finevit.scenes.text_rendering import FONTS, INKS, WORDS, Writing, font_fold
 
 SMALLEST = 12
 """Smallest font in pixels whose text counts."""
-FACES = (*FONTS.values(), "DejaVuSansDisplay.ttf", "DejaVuSerifDisplay.ttf")[:8]
+PAGES, PHOTOGRAPHS, SCENES = "pages", "photographs with labels", "embedded scenes"
 Pixels = tuple[int, int, int, int]
 
 
@@ -28,11 +28,11 @@ class Written(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """An image with its lines; ``page`` says whether it is a document."""
+    """An image with its lines, and of which kind it is."""
 
     pixels: np.ndarray
     lines: tuple[Written, ...]
-    page: bool
+    group: str
 
 
 @cache
@@ -97,19 +97,20 @@ class Page:
 
 
 def page(seed: int) -> Drawn:
-    """A document of one to three columns under a title, with a number at its foot."""
+    """A document of one to three columns under a title, with a number at its foot; some end early."""
     rng = np.random.default_rng([0, seed])
     sheet = Page(rng)
     margin, size = int(rng.integers(30, 70)), int(rng.integers(SMALLEST, 19))
     title = int(rng.integers(24, 44))
     sheet.write(margin, margin, " ".join(sheet.words(3)), FONTS["bold serif"], min(title, (sheet.width - 2 * margin) // 13))
     columns = int(rng.integers(1, 4)) if size < 15 else 1 + int(rng.integers(2) and sheet.width > 750)
-    gap = 3 * size
+    gap, full = 3 * size, float(rng.choice([1, 1, rng.uniform(0.1, 1)]))
+    bottom = margin + 2 * title + round(full * (sheet.height - 2 * margin - 2 * title - 2 * size))
     width = (sheet.width - 2 * margin - gap * (columns - 1)) // columns
     for number in range(columns):
-        sheet.column(margin + number * (width + gap), margin + 2 * title, width, sheet.height - margin - 2 * size, size)
+        sheet.column(margin + number * (width + gap), margin + 2 * title, width, bottom, size)
     sheet.write(sheet.width // 2, sheet.height - margin, str(seed + 100), sheet.body, size)
-    return Drawn(np.asarray(sheet.image), tuple(sheet.lines), page=True)
+    return Drawn(np.asarray(sheet.image), tuple(sheet.lines), PAGES)
 
 
 @cache
@@ -118,7 +119,16 @@ def _photographs() -> tuple[np.ndarray, ...]:
     from sklearn.datasets import load_sample_image
 
     folder = Path(skimage.__file__).parent / "data"
-    names = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "rocket.jpg", "brick.png", "motorcycle_left.png")
+    names = (
+        "astronaut.png",
+        "camera.png",
+        "chelsea.png",
+        "coffee.png",
+        "coins.png",
+        "rocket.jpg",
+        "brick.png",
+        "motorcycle_left.png",
+    )
     files = (decode(folder.joinpath(name).read_bytes(), name=name) for name in names)
     return (*files, load_sample_image("china.jpg"), load_sample_image("flower.jpg"))
 
@@ -137,7 +147,7 @@ def labelled(seed: int) -> Drawn:
         plate, ink = _label(rng, text, size)
         if made := _pasted(rng, canvas, taken, plate, ink):
             lines.append(Written(text, made, size))
-    return Drawn(canvas, tuple(lines), page=False)
+    return Drawn(canvas, tuple(lines), PHOTOGRAPHS)
 
 
 def _label(rng: np.random.Generator, text: str, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -185,7 +195,10 @@ def embedded(seed: int, level: str) -> Drawn:
             box = tuple(round(side * scale) for side, scale in zip(region.box, (wide, high, wide, high), strict=True))
             if size := _size(region.text, region.caption, box[3] - box[1]):
                 lines.append(Written(region.text, box, size))
-    return Drawn(pixels, tuple(lines), page=False)
+    return Drawn(pixels, tuple(lines), SCENES)
+
+
+_LEVELS = ("hard", "medium")
 
 
 @cache
@@ -196,12 +209,16 @@ def _scenes(level: str) -> Scenes:
 def _size(text: str, caption: str, height: int) -> int:
     """The size of the font by the height of the ink; 0 where it is too small."""
     face = next(name for name in sorted(FONTS, key=len, reverse=True) if f"{name} letters" in caption)
-    sizes = [size for size in range(SMALLEST, 200, 2) if (box := letter(Writing(text, face, next(iter(INKS)), size))[1])[3] - box[1] <= height]
-    return max(sizes, default=0)
+    found = 0
+    for size in range(SMALLEST, 200, 2):
+        _, (_, top, _, bottom) = letter(Writing(text, face, next(iter(INKS)), size))
+        if bottom - top > height:
+            break
+        found = size
+    return found
 
 
 def drawn(count: int, *, first: int = 0) -> Iterator[Drawn]:
     """Pages, photographs with labels and embedded scenes: half of them pages."""
-    kinds: tuple[Callable[[int], Drawn], ...] = (page, labelled, page, lambda seed: embedded(seed, "medium" if seed % 8 == 3 else "hard"))
     for seed in range(first, first + count):
-        yield kinds[seed % 4](seed)
+        yield page(seed) if seed % 2 == 0 else labelled(seed) if seed % 4 == 1 else embedded(seed, _LEVELS[seed % 8 == 3])

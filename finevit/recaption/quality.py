@@ -102,16 +102,20 @@ def _luma_chroma(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 _HOLE, _CONTRAST, _STEP = np.ones((15, 15), np.uint8), 40, 8
 """Strokes are what closing by such a window fills, where it is darker by so much; what remains is smooth where it changes by less
 than the last from one pixel to the next."""
-_INK, _SMOOTH, _PAPER, _TINT = (0.02, 0.4), 0.93, 110, 24
-"""A page: shares of its pixels that are strokes, and that are smooth without these; median luma and chroma of the paper."""
+_INK, _LITTLE, _SMOOTH = (0.02, 0.4), 0.003, 0.93
+_PAPER, _WHITE, _TINT = 110, 200, 40
+"""A page: shares of its pixels that are strokes, and that are smooth without these; median luma and chroma of the paper. On white
+paper, few strokes do."""
 
 
 def _document(grey: np.ndarray, chroma: np.ndarray) -> bool:
     paper = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, _HOLE)
     edges = cv2.morphologyEx(paper, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     ink = float(np.mean(cv2.subtract(paper, grey) > _CONTRAST))
-    light = np.median(paper) > _PAPER and np.median(chroma) <= _TINT
-    return bool(light and _INK[0] <= ink <= _INK[1] and np.mean(edges < _STEP) >= _SMOOTH)
+    luma = np.median(paper)
+    light = luma > _PAPER and np.median(chroma) <= _TINT
+    inked = (_LITTLE if luma > _WHITE else _INK[0]) <= ink <= _INK[1]
+    return bool(light and inked and np.mean(edges < _STEP) >= _SMOOTH)
 
 
 BANDS, BITS = 4, 16

@@ -14,18 +14,16 @@ from finevit.contracts import BadSample
 from finevit.recaption.contracts import OK, Answer, OCREngine, OCRRequest
 from finevit.signatures import Fraction
 
-from .quads import from_the_text, line, tightened
+from .quads import from_the_text, line, on_its_side, tightened
 
 _GRID = 32
 """Sides that the detector takes are multiples of this: it would stretch others."""
-_ON_ITS_SIDE = 1.5
-"""RapidOCR turns a line that is so many times higher than wide by a quarter before it reads it."""
 _LARGEST = 2**20
 """More than any side: the detector itself shall not resize."""
 
 
 class RapidOCREngine(OCREngine):
-    """PP-OCRv6 small of the package ``rapidocr``: nothing is downloaded. The same picture is read alike on the same kind of processor.
+    """PP-OCRv6 small of the package ``rapidocr``: nothing is downloaded. On one kind of processor a picture is always read alike.
 
     Args:
         min_side: pictures whose shorter side has fewer pixels are enlarged to it, at most ``enlarge`` times.
@@ -74,26 +72,27 @@ class RapidOCREngine(OCREngine):
         return Answer(OK, value, seconds=time.perf_counter() - started)
 
     def _lines(self, pixels: np.ndarray) -> Iterator[dict[str, Any]]:
-        height, width = pixels.shape[:2]
-        scaled, scale = self._scaled(pixels)
-        padded = cv2.copyMakeBorder(scaled, 0, -scaled.shape[0] % _GRID, 0, -scaled.shape[1] % _GRID, cv2.BORDER_REPLICATE)
+        scaled = self._scaled(pixels)
+        height, width = scaled.shape[:2]
+        padded = cv2.copyMakeBorder(scaled, 0, -height % _GRID, 0, -width % _GRID, cv2.BORDER_REPLICATE)
         found, turns, read, _ = self._loaded().run_ocr_steps(np.ascontiguousarray(padded[..., ::-1]), {})
         if found.boxes is None or read.txts is None:
             return
-        for box, turn, text, score in zip(found.boxes, turns.cls_res or [("0", 1.0)] * len(read.txts), read.txts, read.scores, strict=True):
+        turned = turns.cls_res or [("0", 1.0)] * len(read.txts)
+        for box, (label, sure), text, score in zip(found.boxes, turned, read.txts, read.scores, strict=True):
             if text.strip():
-                down = turn[0] == "180" and turn[1] > self._reader.cfg.Cls.cls_thresh
+                down = label == "180" and sure > self._reader.cfg.Cls.cls_thresh
                 quad = tightened(np.asarray(box, np.float64), self.tighten)
-                yield line(text.strip(), score, from_the_text(quad, on_its_side=_tall(box), upside_down=down) / scale, width, height)
+                yield line(text.strip(), score, from_the_text(quad, on_its_side=on_its_side(box), upside_down=down), width, height)
 
-    def _scaled(self, pixels: np.ndarray) -> tuple[np.ndarray, float]:
-        """The picture at the size at which it is read, and by how much it was scaled."""
+    def _scaled(self, pixels: np.ndarray) -> np.ndarray:
+        """The picture at the size at which it is read."""
         short, long = sorted(pixels.shape[:2])
         scale = min(max(1.0, min(self.enlarge, self.min_side / short)), self.max_side / long)
         if scale == 1:
-            return pixels, 1.0
+            return pixels
         size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
-        return cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA), scale
+        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA))
 
     def _loaded(self) -> Any:
         """The models, loaded once in so many pictures."""
@@ -110,9 +109,3 @@ class RapidOCREngine(OCREngine):
         sizes = {"Global.use_preprocess_img": False, "Global.use_vertical_padding": False, "Det.limit_type": "max"}
         models = {"Det.limit_side_len": _LARGEST, "Det.box_thresh": self.box_score, "Global.use_cls": self.upside_down}
         return {"Global.log_level": "critical", **threads, **sizes, **models}
-
-
-def _tall(box: np.ndarray) -> bool:
-    """Whether RapidOCR turns a box: by whole pixels of its longer sides, as it does."""
-    edges = [int(np.linalg.norm(box[one] - box[other])) for one, other in ((0, 1), (2, 3), (0, 3), (1, 2))]
-    return max(edges[2:]) >= _ON_ITS_SIDE * max(edges[:2])
