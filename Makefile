@@ -8,7 +8,7 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # else each process compiles FineViT and its tests anew
-.PHONY: help environment train vs-open-clip equal-flops ablation downstream bench reliability ops test test-slow check format scenes pins
+.PHONY: help environment train vs-open-clip equal-flops ablation recaption-benchmark downstream bench reliability ops test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ equal-flops: environment ## train Stages I and II with what makes a step cheaper
 
 ablation: environment ## train encoders by Stages I to III, tune a language model on each frozen one; prints the table, draws the plot
 	@$(RUN) benchmarks/ablation/run.py $(ARGS)
+
+recaption-benchmark: environment ## train Stage II on alt texts, on recaptions out of the pipeline and on the truth; prints the table, draws the plot
+	@$(RUN) benchmarks/recaptions/run.py $(ARGS)
 
 downstream: environment ## train Mask R-CNN and UPerNet on embedded scenes, from a checkpoint and from nothing; prints the table
 	@$(RUN) benchmarks/downstream/run.py $(ARGS)
