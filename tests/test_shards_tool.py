@@ -122,7 +122,7 @@ def _rewritten(root: Path, kind: str, change: Callable[[list[dict]], list[dict]]
     [
         ("images", lambda rows: [rows[0] | {"offset": 1024}, *rows[1:]], "does not lie at 1024"),
         ("images", lambda rows: [rows[0] | {"sample_id": "f" * 32}, *rows[1:]], "have another SHA-256 than its sample_id says"),
-        ("images", lambda rows: [rows[0], *rows], "comes twice"),
+        ("images", lambda rows: [rows[0], *rows], "two kept images have the sample_id"),
         ("images", lambda rows: [rows[0] | {"width": None}, *rows[1:]], "kept images without width"),
         ("captions", lambda rows: [rows[0] | {"sample_id": "f" * 32}, *rows], "rows of images that are not in their shard"),
         ("regions", lambda rows: [rows[0], *rows], "region_ids that come again"),

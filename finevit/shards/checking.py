@@ -132,11 +132,11 @@ def _tables(root: Path, shard: Shard, whole: set[str], findings: Findings) -> It
 
 
 def _check_images(shard: Shard, images: pa.Table, findings: Findings, seen: set[str]) -> None:
-    for identity in images["sample_id"].to_pylist():
-        if identity in seen:
-            findings.fault(f"{shard.files['images'].path}: the sample_id {identity} comes twice")
-        seen.add(identity)
     kept = images.filter(pc.equal(images["verdict"], "kept"))
+    for identity in kept["sample_id"].to_pylist():
+        if identity in seen:
+            findings.fault(f"{shard.files['images'].path}: two kept images have the sample_id {identity}")
+        seen.add(identity)
     for name in ("member", "offset", "size", "width", "height"):
         findings.fault(f"{shard.files['images'].path}: kept images without {name}", kept[name].null_count)
 
@@ -155,10 +155,11 @@ def _check_pixels(path: Path, images: pa.Table, findings: Findings) -> None:
 
 
 def _check_joins(shard: Shard, kind: str, table: pa.Table, images: pa.Table, findings: Findings) -> None:
-    places = pc.index_in(table["sample_id"], value_set=images["sample_id"].combine_chunks())
-    findings.fault(f"{shard.files[kind].path}: rows of images that are not in their shard", places.null_count)
-    rejected = pc.not_equal(images["verdict"], "kept").to_numpy(zero_copy_only=False).astype(bool)
-    findings.traps["rejected"] += int(rejected[places.drop_null().to_numpy()].sum())
+    kept = images.filter(pc.equal(images["verdict"], "kept"))
+    there, used = (pc.is_in(table["sample_id"], each["sample_id"].combine_chunks()) for each in (images, kept))
+    lost = pc.sum(pc.invert(there)).as_py() or 0
+    findings.fault(f"{shard.files[kind].path}: rows of images that are not in their shard", lost)
+    findings.traps["rejected"] += (pc.sum(pc.invert(used)).as_py() or 0) - lost
 
 
 def _check_regions(shard: Shard, regions: pa.Table, images: pa.Table, patch: int, findings: Findings) -> None:

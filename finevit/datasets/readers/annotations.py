@@ -69,7 +69,7 @@ def refuse_dialogues(entry: Mapping[str, object]) -> None:
     if field := next((field for field in DIALOGUES if entry.get(field)), ""):
         raise ValueError(
             f"holds {field!r}, and questions and answers are not read yet; write what they say as 'captions' and 'regions', or "
-            "remove the field to train on the images alone"
+            "remove the field to train on the images alone; or make shards of them, by finevit shards import conversations"
         )
 
 
