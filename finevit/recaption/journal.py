@@ -6,6 +6,7 @@ never as an answer. ``known`` is a read-only journal of answers that were paid f
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import NamedTuple
 
 from finevit.recaption.contracts import FINAL, OK, Answer, Price
 
+SYNCED_S = 1.0
+"""A power cut costs the answers of so many seconds, a kill none."""
 ENDING = ".journal.sqlite"
 KNOWN = "known.sqlite"
 """In the folder of a pass: answers of journals that were merged."""
@@ -51,7 +54,7 @@ class Journal:
 
     def __init__(self, path: Path, *, known: Path | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path, self._synced = path, time.monotonic()
         try:
             self._database = _open(path)
             self._database.executescript(_SCHEMA)
@@ -79,7 +82,7 @@ class Journal:
         return _read(row) if row and row[1] in FINAL else None
 
     def store(self, key: str, model: str, price: Price, answer: Answer) -> None:
-        """Writes an answer, or a failure, durably."""
+        """Writes an answer, or a failure."""
         money = price.of(answer.prompt_tokens, answer.completion_tokens)
         told = json.dumps(answer, ensure_ascii=True)
         tokens = answer.prompt_tokens, answer.completion_tokens
@@ -87,6 +90,9 @@ class Journal:
         into = "OR IGNORE INTO answers" if answer.status == OK else "INTO failures"
         with self._database:
             self._database.execute(f"INSERT {into} (key, {_NAMES}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        if time.monotonic() - self._synced > SYNCED_S:
+            self._database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._synced = time.monotonic()
 
     def forget(self, statuses: set[str]) -> int:
         """Lets requests be asked again that failed for good with one of these statuses; how many failures these are."""
@@ -136,7 +142,7 @@ def merge(sources: Iterable[Path], target: Path) -> int:
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=30)
     database.execute("PRAGMA journal_mode = WAL")  # stays as it is on file systems that cannot
-    database.execute("PRAGMA synchronous = FULL")
+    database.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing; see SYNCED_S
     return database
 
 

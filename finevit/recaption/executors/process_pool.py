@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import threading
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,10 +17,7 @@ from finevit.registry import EXECUTORS
 from finevit.signals import ignored_by_worker
 
 DEATHS = 3
-"""So often a task may be in a pool when a process of it dies, before it counts as failed."""
-
-PRELOADED = ["finevit.recaption.work", "finevit.recaption.passes.index"]
-"""What all processes need and takes long to import."""
+"""So often the process of a task may die before the task counts as failed."""
 
 
 @EXECUTORS.register_module()
@@ -36,29 +33,40 @@ class ProcessPool(Executor):
         self._pool: ProcessPoolExecutor | None = None
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        """As they are done. Where a process dies, a new pool goes on with what is not done."""
-        deaths, left = Counter[str](), list(tasks)
-        while left:
-            futures = {self._submit(task): task for task in left}
-            left = []
-            for future in _completed(futures):
-                task = futures[future]
+        """As they are done. Where a process dies, what it worked on is tried again, alone, so that the guilty task is known."""
+        suspects: list[Task] = []
+        for task, outcome in self._together(tasks, at_once=self.workers):
+            if outcome:
+                yield outcome
+            else:
+                suspects.append(task)
+        for task in suspects:
+            yield next(
+                (outcome for _ in range(1, DEATHS) for _, outcome in self._together([task], at_once=1) if outcome), _dead(task)
+            )
+
+    def _together(self, tasks: Sequence[Task], *, at_once: int) -> Iterator[tuple[Task, Outcome | None]]:
+        """Each task with its outcome; None of those that were in work when a process died, with whom all others of the pool end."""
+        waiting, working = deque(tasks), dict[Future[Outcome], Task]()
+        while waiting or working:
+            while waiting and len(working) < at_once:
+                working[self._submit(waiting[0])] = waiting[0]
+                waiting.popleft()
+            done, _ = wait(working, return_when=FIRST_COMPLETED)
+            for future in done:
+                task = working.pop(future)
                 try:
-                    yield future.result()
+                    yield task, future.result()
                 except BrokenProcessPool:
                     self.close()
-                    deaths[task.shard] += 1
-                    if deaths[task.shard] < DEATHS:
-                        left.append(task)
-                    else:
-                        yield failed(task, f"a process that worked on it died {DEATHS} times, the last time without a word")
+                    yield task, None
                 except Exception as error:
-                    yield failed(task, error)
+                    yield task, failed(task, error)
 
     def _submit(self, task: Task) -> Future[Outcome]:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(PRELOADED)
+            context.set_forkserver_preload(["finevit.recaption.preloaded"])
             self._pool = ProcessPoolExecutor(self.workers, context, initializer=_begin)
         try:
             return self._pool.submit(work, task)
@@ -78,11 +86,8 @@ class ProcessPool(Executor):
         return f"{self.workers} processes of this machine"
 
 
-def _completed(futures: dict[Future[Outcome], Task]) -> Iterator[Future[Outcome]]:
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        yield from done
+def _dead(task: Task) -> Outcome:
+    return failed(task, f"the process that worked on it died {DEATHS} times, without a word")
 
 
 def _begin() -> None:
