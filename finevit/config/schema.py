@@ -202,7 +202,18 @@ TOP_LEVEL = _names(Runner.__init__, without="cfg") | {
 """Settings of a whole config: the Runner's arguments, what it reads beside them, and our ``data_root`` and ``val_data_root``."""
 
 RECAPTIONING = frozenset(
-    {"source", "passes", "executor", "services", "dataset_dir", "work_dir", "data_root", "default_scope", "custom_imports"}
+    {
+        "source",
+        "license",
+        "passes",
+        "executor",
+        "services",
+        "dataset_dir",
+        "work_dir",
+        "data_root",
+        "default_scope",
+        "custom_imports",
+    }
 )
 """Those of a run that recaptions, which trains nothing."""
 

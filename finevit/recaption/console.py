@@ -4,7 +4,6 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from rich.table import Table
 from finevit.recaption.journal import Spent
 from finevit.recaption.run import Report, Watch, money, progress, recaption, spending, stop, take_over
 from finevit.recaption.services import serving
-from finevit.recaption.sidecars import PARTIAL
+from finevit.recaption.status import print_view
+from finevit.recaption.view import View
 from finevit.recaption.work import Outcome, Workshop
 from finevit.signals import Interrupted, tell
 
@@ -151,33 +151,9 @@ def _ending(work_dir: Path) -> Iterator[None]:
 
 
 def print_status(settings: Mapping[str, Any], work_dir: Path) -> int:
-    """A table of the passes: shards, counts, what they cost."""
-    shop = Workshop(settings, work_dir)
-    shards = sorted(path.name.partition(".")[0] for path in shop.folder("index").glob("*.plan.json"))
-    costs = spending(work_dir)
-    table = Table("pass", "shards", "counts", "answers", "tokens", "money", "seconds", box=None, pad_edge=False)
-    for name in shop.passes:
-        notes = [note for shard in shards if (note := _note(shop, name, shard))]
-        counts = sum((Counter(note.counts) for note in notes), Counter[str]())
-        partial = sum(note.state == PARTIAL for note in notes)
-        total = sum(costs.get(name, {}).values(), Spent())
-        told = f"{len(notes)}/{len(shards)}" + (f", {partial} partial" if partial else "")
-        answers = f"{total.answered:,}" + (f" + {total.failed:,} failed" if total.failed else "")
-        tokens = f"{total.prompt_tokens + total.completion_tokens:,}" if total.answered else ""
-        counted = ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
-        seconds = f"{sum(note.seconds for note in notes):.1f}"
-        table.add_row(
-            name, told, counted, answers if total != Spent() else "", tokens, f"{total.money:.4g}" * bool(total.money), seconds
-        )
-    Console(width=max(100, Console().width)).print(table)
+    """What is done, what failed, what it cost and what is left."""
+    print_view(View(Workshop(settings, work_dir)), spending(work_dir))
     return 0
-
-
-def _note(shop: Workshop, name: str, shard: str) -> Any:
-    try:
-        return shop.current(name, shard)
-    except AssertionError:
-        return None
 
 
 def dry_run(settings: Mapping[str, Any], work_dir: Path, *, images: int) -> int:

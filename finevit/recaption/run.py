@@ -11,14 +11,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from finevit.recaption.card import write_card
 from finevit.recaption.contracts import FINAL, RETRIABLE
 from finevit.recaption.executors.base import Executor
 from finevit.recaption.journal import ENDING as JOURNAL
 from finevit.recaption.journal import KNOWN, Journal, Spent, merge, spent_in
+from finevit.recaption.passes.assemble import Assemble
 from finevit.recaption.passes.base import Run
 from finevit.recaption.passes.index import Index
 from finevit.recaption.plan import plan
 from finevit.recaption.sidecars import DONE, PARTIAL, digest, write_json
+from finevit.recaption.view import View
 from finevit.recaption.work import STOP, Outcome, Task, Workshop, essence
 from finevit.registry import EXECUTORS
 
@@ -68,6 +71,8 @@ def recaption(settings: Mapping[str, Any], work_dir: Path, *, watch: Watch, most
                     break
         finally:
             executor.close()
+        if Assemble.name in shop.passes and not report.stopped and not report.errors:
+            write_card(View(shop), config_hash(settings))
         return report
 
 
@@ -98,18 +103,12 @@ def _pass(shop: Workshop, executor: Executor, name: str, shards: list[str], watc
         watch.done(outcome)
     watch.end(name)
     if not report.stopped and not report.errors:
-        own.finish(Run(shop.dataset, shards, shop.sidecar, config_hash(shop.settings), models(shop)))
+        own.finish(Run(shop.dataset, shards, shop.sidecar, config_hash(shop.settings), shop.models(shards)))
 
 
 def config_hash(settings: Mapping[str, Any]) -> str:
     """Of what decides the rows."""
     return digest(essence(settings["passes"]))
-
-
-def models(shop: Workshop) -> dict[str, list[str]]:
-    """The models that a run asked, by pass."""
-    found = {name: sorted(spent_in(shop.folder(name))) for name in shop.passes}
-    return {name: each for name, each in found.items() if each}
 
 
 def stop(work_dir: Path) -> None:

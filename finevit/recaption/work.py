@@ -23,6 +23,8 @@ from finevit.shards.files import read_member
 
 STOP = "STOP"
 """A file of this name in the work dir ends a run: requests in flight are answered, no new ones are sent."""
+MODELS = "models"
+"""The note of a shard that has the models that were asked for it."""
 INTERVAL = 0.5
 """Seconds between two notes of progress."""
 
@@ -94,6 +96,14 @@ class Workshop:
         """The note of a shard that is made from what there is now, whole or partial."""
         done = self.sidecar(name, shard).done()
         return done if done and done.fingerprint == self.fingerprint(name, shard) else None
+
+    def models(self, shards: Iterable[str]) -> dict[str, list[str]]:
+        """The models whose answers the shards hold, by pass."""
+        found: dict[str, set[str]] = {}
+        for name in self.passes:
+            notes = (self.sidecar(name, shard).done() for shard in shards)
+            found[name] = {model for note in notes if note for model in note.notes.get(MODELS, ())}
+        return {name: sorted(each) for name, each in found.items() if each}
 
     def inputs(self, name: str, shard: str) -> Inputs:
         """What a pass reads of a shard."""
@@ -203,7 +213,8 @@ def _process(shop: Workshop, task: Task, sidecar: Sidecar) -> str:
     fingerprint = shop.fingerprint(task.name, task.shard)
     state = PARTIAL if inputs.partial else DONE
     seconds = round(time.monotonic() - begin, 3)
-    sidecar.write(output.tables, Done(state, fingerprint, counts=dict(output.counts), notes=dict(output.notes), seconds=seconds))
+    notes = {**output.notes, MODELS: sorted(inputs.models)}
+    sidecar.write(output.tables, Done(state, fingerprint, counts=dict(output.counts), notes=notes, seconds=seconds))
     return state
 
 

@@ -1,4 +1,4 @@
-"""Line charts as SVG for a page: drawn by matplotlib without its global state, coloured by the page's own style sheet."""
+"""Line and bar charts as SVG for a page: drawn by matplotlib without its global state, coloured by the page's own style sheet."""
 
 import io
 import re
@@ -28,9 +28,18 @@ class Series(NamedTuple):
     marked: bool = False
 
 
-def line_chart(title: str, series: Mapping[str, Series], *, log: bool = False, percent: bool = False, over: str = "step") -> str:
+def line_chart(
+    title: str,
+    series: Mapping[str, Series],
+    *,
+    log: bool = False,
+    percent: bool = False,
+    over: str = "step",
+    log_over: bool = False,
+    marks: Mapping[str, float] | None = None,
+) -> str:
     """An ``<svg>`` element with one line per name; ``log`` scales the values logarithmically, ``percent`` labels shares, ``over``
-    names what the lines run over."""
+    names what the lines run over, on a logarithmic scale with ``log_over``. ``marks`` are upright dashed lines with their names."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -46,8 +55,33 @@ def line_chart(title: str, series: Mapping[str, Series], *, log: bool = False, p
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         elif not log:
             axes.ticklabel_format(axis="y", useOffset=False)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        _furnish(axes, over, legend=len(series) > 1)
+        if log_over:
+            axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        for name, place in (marks or {}).items():
+            axes.axvline(place, color=INK, alpha=0.6, linewidth=1.2, linestyle="--", label=name)
+        _furnish(axes, over, legend=len(series) > 1 or bool(marks))
+        return _svg(figure, title)
+
+
+def bar_chart(title: str, bars: Mapping[str, float], *, over: str) -> str:
+    """An ``<svg>`` element with one lying bar per name, from top to bottom, and its value behind it; ``over`` names the values."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "text.parse_math": False}):
+        figure = Figure(figsize=(4.6, max(1.2, 0.5 + 0.24 * len(bars))), layout="constrained")
+        axes = figure.subplots()
+        drawn = axes.barh(range(len(bars)), list(bars.values()), color=LINES[0], height=0.65)
+        axes.bar_label(drawn, [f"{value:,g}" for value in bars.values()], padding=3, color=INK)
+        axes.set_yticks(range(len(bars)), list(bars))
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        _furnish(axes, over, legend=False)
+        axes.grid(visible=False)
         return _svg(figure, title)
 
 

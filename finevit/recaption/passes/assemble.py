@@ -8,6 +8,7 @@ from typing import Any
 from finevit import __version__
 from finevit.recaption.contracts import OK
 from finevit.recaption.passes.base import SELECTS, Inputs, Output, Pass, Rows, Run
+from finevit.recaption.statistics import numbers_of
 from finevit.registry import PASSES
 from finevit.shards.files import FileEntry, read_table, write_table
 from finevit.shards.manifest import FILE, PIXELS, Manifest, Shard, digest, load, save
@@ -86,7 +87,8 @@ class Assemble(Pass):
         counts += Counter(f"regions {row['kind']} {'kept' if row['kept'] else 'dropped'}" for row in regions)
         counts["captions replaced by text"] = sum(row["replaced_caption"] is not None for row in regions)
         rows = {"images": images, "captions": captions, "phrases": phrases, "regions": regions}
-        return Output({name: table(name, each) for name, each in rows.items()}, +counts)
+        tables = {name: table(name, each) for name, each in rows.items()}
+        return Output(tables, +counts, {"statistics": numbers_of(tables)})
 
     def finish(self, run: Run) -> None:
         """The manifest, which points at the tars and at the newest tables; a dataset that is the same already stays as it is."""

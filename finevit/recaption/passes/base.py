@@ -48,6 +48,8 @@ class Inputs:
     partial: bool = False
     """Whether a request failed for the moment."""
     statuses: Counter[str] = field(default_factory=Counter)
+    models: set[str] = field(default_factory=set)
+    """Those that were asked."""
 
     def rows(self, of: str, table: str) -> Rows:
         """The rows of a table of an earlier pass; none where the run does not have that pass."""
@@ -60,6 +62,7 @@ class Inputs:
         """
         assert self.journal is not None, "a pass that asks says so: asks = True"
         journal, stopped = self.journal, False
+        self.models.add(engine.model)
         named: dict[str, list[Any]] = {}
         found: dict[str, Answer] = {}
 
