@@ -27,7 +27,8 @@ from finevit.hub.tokenizers import load_tokenizer
 from finevit.packing.collate import pack_samples
 from finevit.packing.images import check_whole
 from finevit.packing.packs import PackedTexts
-from finevit.packing.texts import pack_texts, printable
+from finevit.packing.texts import pack_texts
+from finevit.printable import printable
 from finevit.registry import MODELS
 
 pytestmark = pytest.mark.usefixtures("scope")

@@ -1,6 +1,7 @@
 """finevit shards: make, show and check; what is not whole is named, and each trap has its count."""
 
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -184,3 +185,15 @@ def test_each_trap_has_its_count(tmp_path):
     _rewritten(tmp_path, "images", lambda rows: [rows[0], rows[1] | {"verdict": "rejected", "reasons": ["small"]}])
     found = check(tmp_path)
     assert (found.count, found.traps["spans"], found.traps["rejected"]) == (0, 1, 3)
+
+
+def test_numbers_and_checks_need_no_torch(tmp_path):
+    write_source(Listed(RECORDS), tmp_path / "set")
+    for command in ("show", "check"):
+        lines = [
+            f"import sys; sys.argv = ['shards', '{command}', {str(tmp_path / 'set')!r}]",
+            "from finevit.commands import shards; shards.main()",
+            "assert not {'torch', 'mmengine'} & set(sys.modules)",
+        ]
+        done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)

@@ -126,7 +126,7 @@ def export(options: argparse.Namespace) -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Numbers of a dataset, and a page of its records."""
-    from finevit.packing.texts import printable
+    from finevit.printable import printable
     from finevit.shards.manifest import load
     from finevit.shards.summary import rows, summarise
 
@@ -157,7 +157,7 @@ def _write_page(options: argparse.Namespace, said: list[tuple[str, str]]) -> Non
 
 def check(options: argparse.Namespace) -> None:
     """Verifies a dataset; exit status 1 where it is not whole."""
-    from finevit.packing.texts import printable
+    from finevit.printable import printable
     from finevit.shards.checking import TRAPS, check
     from finevit.shards.manifest import load
 

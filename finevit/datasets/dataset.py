@@ -20,7 +20,7 @@ from finevit.datasets.transforms.caption_transforms import ChoosesCaptions
 from finevit.datasets.transforms.image_transforms import Patchify, ResizeToBudget
 from finevit.ops.patches import snapped_size
 from finevit.ops.stateless_shuffle import seed_of, shuffled
-from finevit.packing.texts import printable
+from finevit.printable import printable
 from finevit.registry import DATASETS, kind_of
 
 RETRIES = 20

@@ -1,4 +1,4 @@
-"""Texts of a batch, packed in the worker without padding, and texts for people."""
+"""Texts of a batch, packed in the worker without padding."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -43,11 +43,3 @@ def split_texts(texts: PackedTexts, size: int) -> Iterator[PackedTexts]:
 def cleaned(text: str) -> str:
     """The text on one line, without characters that no tokenizer should see."""
     return " ".join(text.translate(_SPOILT).split())
-
-
-def printable(text: str) -> str:
-    """The text on one line, as any log, terminal or file takes it: what is not printable becomes its escape.
-
-    JSON and the names of files can hold zero bytes, line ends, commands to a terminal and halves of surrogate pairs.
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

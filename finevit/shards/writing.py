@@ -13,7 +13,7 @@ from PIL import Image
 
 from finevit.contracts import BadSample, Question, Record, Region, Source
 from finevit.datasets.decoding.images import decode, header, opened
-from finevit.packing.texts import printable
+from finevit.printable import printable
 
 from .files import FileEntry, TarWriter, write_table
 from .manifest import FILE, PIXELS, Manifest, Shard, save

@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from finevit.contracts import BadSample, Record, Source
 from finevit.datasets.decoding.bounds import MAX_BYTES
 from finevit.datasets.decoding.images import Header, header
-from finevit.packing.texts import printable
+from finevit.printable import printable
 from finevit.storage.regular import open_regular
 from finevit.suggest import did_you_mean
 
