@@ -17,10 +17,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from finevit.__main__ import names
+from finevit.commands.recaption import load as load_recaption
+from finevit.commands.recaption import parse_args as recaption_options
 from finevit.config.loading import load
 from finevit.plugins import load_plugins
+from finevit.recaption.run import Watch, recaption
+from finevit.recaption.work import ordered
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,6 +54,7 @@ RUN: dict[str, list[str]] = {
     "finevit write-scenes work_dirs/scenes": ["--train", "3", "--val", "2"],
 }
 """What is run by default, with what makes it smaller."""
+RECAPTION = ROOT / "docs/recaption.md"
 SMALLER = {
     "plan": ["train_cfg.max_iters=2", "train_dataloader.batch_size=2"],
     "train": ["train_cfg.max_iters=2", "train_dataloader.batch_size=2", "val_dataloader.dataset.source.length=4"],
@@ -205,6 +211,37 @@ def test_a_config_of_the_documentation_is_whole(code, tmp_path):
     (tmp_path / "config.py").write_text(f"_base_ = ['finevit::finevit_tiny_stage2.py']\n{code}")
     load_plugins()
     load(tmp_path / "config.py")
+
+
+def test_the_recaptioning_of_the_documentation_is_whole(here, tmp_path):
+    config = tmp_path / "photos.py"
+    (code,) = (code for code in fences(RECAPTION, "python") if code.startswith("# photos.py"))
+    config.write_text(code.replace("/path/to/images", str(here / "images")))
+    cfg = load_recaption(recaption_options([str(config)]))
+    assert ordered(cfg.passes).keys() == cfg.passes.keys()
+
+
+def test_the_parts_of_recaptioning_in_the_documentation_run(here, tmp_path, monkeypatch):
+    (code,) = (code for code in fences(RECAPTION, "python") if code.startswith("# my_parts.py"))
+    (tmp_path / "my_parts.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    import_module("my_parts")
+    parrot = {"type": "Parrot", "text": "A bird."}
+    passes = {
+        "index": {"type": "Index", "images_per_shard": 20},
+        "captions": {"type": "GlobalCaptions", "captioners": {"parrot": parrot}},
+        "colour": {"type": "MeanColour"},
+    }
+    source = {"type": "ImageFolder", "data_root": str(here / "images"), "split": "all"}
+    ended: list[str] = []
+    watch = Watch(done=lambda outcome: ended.append(f"{outcome.name} {outcome.shard} {outcome.state}"))
+    told = {"source": source, "executor": {"type": "LastFirst"}, "passes": passes}
+    report = recaption(told, tmp_path / "run", watch=watch)
+    assert not report.errors
+    assert ended[3:6] == [f"captions 0000{number} done" for number in (2, 1, 0)]
+    read = parquet.read_table(tmp_path / "run/passes/colour/00000.colours.parquet").to_pylist()
+    assert len(read) == 20
+    assert all(0 <= row["colour"][0] <= 240 and row["colour"][1:] == [0, 0] for row in read)
 
 
 def test_the_scenes_of_the_documentation_are_what_it_says():
