@@ -65,7 +65,9 @@ class HuggingFaceGrounder(Grounder):
     def detector(self) -> Any:
         """The model, for inference; ``ValueError`` where it cannot be loaded, or lacks weights."""
         import transformers
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # of the few seconds that loading takes
         try:
             kind: Any = getattr(transformers, self.architecture)
             made, report = kind.from_pretrained(self._place, revision=self.revision, dtype=self.dtype, output_loading_info=True)

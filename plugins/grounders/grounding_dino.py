@@ -57,7 +57,7 @@ class GroundingDINOGrounder(HuggingFaceGrounder):
             "phrases": self.phrases,
             "tokens": self.tokens,
             "threshold": self.threshold,
-            "score": "mean of own tokens",
+            "score": "mean of own tokens without article",
             "nearly": NEARLY,
         }
         return {**self.protocol(), **own}
