@@ -1,5 +1,6 @@
 """From what is taken in of a scene to a caption, in one of the voices."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -119,15 +120,14 @@ class Speaker:
             yield self._say("absent", names=listing([plural(name) for name in some]))
 
     def _things(self, most: int) -> str:
-        """The objects by name and number, at most so many kinds."""
-        counted: dict[str, int] = {}
-        for item in self.seen.items:
-            counted[item.noun] = counted.get(item.noun, 0) + 1
+        """The objects by name and number, at most so many kinds, the largest first."""
+        counted = Counter(item.noun for item in self.seen.items)
         if not counted:
             return "hardly anything"
-        named = [with_article(noun) if n == 1 else f"{_number(n)} {plural(noun)}" for noun, n in counted.items()]
-        chosen = named if len(named) <= most else [*self.random.sample(named, most), "more"]
-        return listing(chosen if len(named) > most else self.random.sample(chosen, len(chosen)))
+        kinds = self.random.sample(list(counted), len(counted))
+        kinds.sort(key=lambda noun: noun != self.seen.largest)
+        named = [with_article(kind) if counted[kind] == 1 else f"{_number(counted[kind])} {plural(kind)}" for kind in kinds[:most]]
+        return listing(named if len(kinds) <= most else [*named, "more"])
 
     def _noun(self, item: Item) -> str:
         size = "" if "size" in self.voice.silent or not item.size else self._pick(SIZES[item.size])
