@@ -73,6 +73,7 @@ FIELDS = {
     "the_noun": f"the (?P<largest>(?:(?:{either(COLOURS)}) )?(?:{either(NAMES)}))",
     "corner": "(?P<corner>(?:top|bottom) (?:left|right))",
     "names": "(?P<names>.+)",
+    "ratio": r"(?P<ratio>\d\.\d)",
     "light": f"(?P<light>{either(wording.LIGHTS.values())})",
     "format": f"(?P<format>{either(wording.FORMATS.values())})",
     "be": "is|are",
@@ -97,11 +98,17 @@ PATTERNS = {
     name: [*((kind, pattern(one)) for kind, ones in voice.templates.items() for one in ones), *GENERAL]
     for name, voice in wording.VOICES.items()
 }
-BACKS = [
-    (texture, re.compile(re.escape(one).replace(r"\{first\}", "(?P<first>.+)").replace(r"\{second\}", "(?P<second>.+)")))
-    for texture, ones in wording.BACKDROPS.items()
-    for one in ones
-]
+COLOUR, STARTS, STOPS = either(COLOURS), *(either(words) for words in zip(*wording.ENDS.values(), strict=True))
+PARTS = {"first": COLOUR, "second": COLOUR, "start": STARTS, "end": STOPS, "direction": either(wording.STRIPES)}
+
+
+def backdrop_pattern(template, texture):
+    parts = re.split(r"\{(\w+)\}", template.replace("a {", "an? {"))
+    fields = {**PARTS, "first": ".+"} if texture == "photograph" else PARTS
+    return re.compile("".join(f"(?P<{part}>{fields[part]})" if at % 2 else part for at, part in enumerate(parts)))
+
+
+BACKS = [(texture, backdrop_pattern(one, texture)) for texture, ones in wording.BACKDROPS.items() for one in ones]
 
 
 def parsed(caption, model):
@@ -138,11 +145,12 @@ def verdicts(kind, said, seen):
         return best({**told, **place}, seen.words)
     if kind == "frame":
         texture, parts = next((texture, match.groupdict()) for texture, each in BACKS if (match := each.fullmatch(said["back"])))
-        return (
-            [texture == seen.backdrop.texture, *(value == getattr(seen.backdrop, name) for name, value in parts.items())]
-            if texture
-            else []
-        )
+        starts = {start: name for name, (start, _) in wording.ENDS.items()}
+        if start := parts.pop("start", ""):
+            parts["direction"] = starts[start]
+        parts.pop("end", "")
+        back = seen.backdrop
+        return [texture == back.texture, *(value == getattr(back, name) for name, value in parts.items())] if texture else []
     if kind in wording.RELATIONS:
         return [(said["one"].lower(), kind, said["other"].lower()) in seen.relations]
     simple = {
@@ -153,6 +161,7 @@ def verdicts(kind, said, seen):
         "largest": lambda: said["largest"].lower() == seen.largest,
         "light": lambda: said["light"] == wording.LIGHTS.get(seen.light),
         "format": lambda: said["format"] == wording.FORMATS[seen.shape],
+        "ratio": lambda: said["ratio"] == seen.ratio,
         "empty": lambda: said["corner"] in seen.empty,
         "no text": lambda: not seen.words,
     }

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Sequence
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from finevit.scenes.backgrounds import COLOURS, TEXTURES
+from finevit.scenes.backgrounds import COLOURS, TEXTURES, Background
 from finevit.scenes.captions import light_of, shape_of
 from finevit.scenes.ground_truth import Told, Truth
 from finevit.scenes.stand_in import wording
@@ -15,6 +15,7 @@ from finevit.scenes.vocabulary import all_things
 T = TypeVar("T")
 SHAPES = frozenset(thing.name for thing in all_things() if thing.is_shape)
 """Classes that have a colour."""
+RATIOS = tuple(f"{tenths / 10:.1f}" for tenths in range(10, 31))
 CORNERS = tuple(f"{row} {side}" for row in ("top", "bottom") for side in ("left", "right"))
 
 
@@ -46,15 +47,16 @@ class Words(NamedTuple):
 
 
 class Backdrop(NamedTuple):
-    """The background; of a photograph ``first`` is the subject."""
+    """The background; of a photograph ``first`` is the subject. ``direction`` is that of stripes, or where a gradient starts."""
 
     texture: str
     first: str
     second: str
+    direction: str = ""
 
 
 class Perception(NamedTuple):
-    """What may be said. ``relations`` hold between nouns; ``total`` is the number of objects, ``counts`` by noun."""
+    """What may be said: ``relations`` between nouns, ``total`` number of objects, ``ratio`` of the sides, ``counts`` by noun."""
 
     items: tuple[Item, ...]
     words: tuple[Words, ...]
@@ -65,6 +67,7 @@ class Perception(NamedTuple):
     largest: str
     light: str
     shape: str
+    ratio: str
     empty: tuple[str, ...]
     absent: tuple[str, ...]
     wordless: bool
@@ -74,22 +77,33 @@ def perceive(truth: Truth) -> Perception:
     """All of it, and nothing wrong."""
     nouns = Counter(told.noun for told in truth.objects)
     named = [(truth.objects[one.subject].noun, one.relation, truth.objects[one.object].noun) for one in truth.relations]
-    back = truth.plan.background
-    photograph = back.photograph
     return Perception(
         items=tuple(_item(number, told) for number, told in enumerate(truth.objects)),
         words=tuple(Words(number, line.text, line.ink, line.font, line.place) for number, line in enumerate(truth.lines)),
-        backdrop=Backdrop("photograph", photograph.subject, "") if photograph else Backdrop(back.texture, back.first, back.second),
+        backdrop=_backdrop(truth.plan.background),
         relations=tuple(one for one in named if nouns[one[0]] == nouns[one[2]] == 1),
         total=len(truth.objects),
         counts={noun: count for noun, count in nouns.items() if count > 1},
         largest=max(truth.objects, key=lambda told: told.pixels).noun if len(truth.objects) > 1 else "",
         light=light_of(truth.plan.lights),
         shape=shape_of(truth.plan),
+        ratio=_ratio(truth.plan.width / truth.plan.height),
         empty=tuple(truth.empty),
         absent=tuple(truth.absent),
         wordless=not truth.lines,
     )
+
+
+def _ratio(sides: float) -> str:
+    return f"{max(sides, 1 / sides):.1f}"
+
+
+def _backdrop(back: Background) -> Backdrop:
+    if back.photograph:
+        return Backdrop("photograph", back.photograph.subject, "")
+    eighth = round(back.angle / 0.7854) % 4
+    direction = {"stripes": (*wording.STRIPES, "diagonal")[eighth], "gradient": tuple(wording.ENDS)[eighth]}.get(back.texture, "")
+    return Backdrop(back.texture, back.first, back.second, direction)
 
 
 def _item(number: int, told: Told) -> Item:
@@ -115,6 +129,7 @@ def impair(seen: Perception, *, noise: float, omissions: float, names: Sequence[
         largest=eye.maybe(seen.largest, nouns),
         light=eye.maybe(seen.light, tuple(wording.LIGHTS)),
         shape=eye.maybe(seen.shape, tuple(wording.FORMATS)),
+        ratio=eye.maybe(seen.ratio, RATIOS),
         empty=tuple(eye.other(corner, CORNERS, seen.empty) for corner in eye.kept(seen.empty)),
         absent=tuple(eye.other(name, [item.name for item in seen.items], seen.absent) for name in eye.kept(seen.absent)),
         wordless=seen.wordless and not eye.misses(),
@@ -187,7 +202,10 @@ class Eye:
             mistaken = Backdrop(self._random.choice(tuple(TEXTURES)), *self._random.sample(tuple(COLOURS), 2))
             return mistaken if self.errs() else back
         texture = self.other(back.texture, TEXTURES)
-        return Backdrop(texture, self.other(back.first, COLOURS, (back.second,)), self.other(back.second, COLOURS, (back.first,)))
+        colours = self.other(back.first, COLOURS, (back.second,)), self.other(back.second, COLOURS, (back.first,))
+        directions = {"stripes": wording.STRIPES, "gradient": tuple(wording.ENDS)}.get(texture, ())
+        known = self.other(back.direction, directions) if texture == back.texture else ""
+        return Backdrop(texture, *colours, known or (self._random.choice(directions) if directions else ""))
 
     def relation(self, relation: tuple[str, str, str]) -> tuple[str, str, str]:
         """A relation, or its reverse."""

@@ -1,5 +1,6 @@
 """From what is taken in of a scene to a caption, in one of the voices."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
@@ -8,6 +9,7 @@ from finevit.scenes.stand_in.perception import Backdrop, Item, Perception, Words
 from finevit.scenes.stand_in.wording import (
     BACKDROPS,
     COVERS,
+    ENDS,
     FORMATS,
     LIGHTS,
     NOWHERE,
@@ -26,6 +28,8 @@ FEWEST_WORDS, MOST_WORDS = 60, 230
 """Of a dense caption of which nothing is missing."""
 GOAL = (75, 150)
 """A caption ends when it has so many words, drawn for each, and the objects and texts have been told."""
+FAVOURED, SHUFFLED = 0.25, 0.3
+"""How often a voice's favourite word is taken without a draw, and how often it leaves its order."""
 MOST_ABSENT = 10
 """Classes whose absence is told."""
 
@@ -38,12 +42,15 @@ class Speaker:
         self.picture = random.choice(PICTURES)
 
     def dense(self) -> str:
-        """All objects and texts, then other facts until it is long enough, in the order of the voice."""
+        """All objects and texts, then other facts until it is long enough, mostly in the order of the voice."""
         needed = {"frame", "object", "line", "no text"}
-        written = {kind: list(self._sentences(kind)) for kind in self.voice.order}
+        order = (
+            self.voice.order if self.random.random() >= SHUFFLED else self.random.sample(self.voice.order, len(self.voice.order))
+        )
+        written = {kind: list(self._sentences(kind)) for kind in order}
         length, goal = 0, self.random.randint(*GOAL)
-        told: dict[str, list[str]] = {kind: [] for kind in self.voice.order}
-        for kind in sorted(self.voice.order, key=lambda kind: kind not in needed):
+        told: dict[str, list[str]] = {kind: [] for kind in order}
+        for kind in sorted(order, key=lambda kind: kind not in needed):
             for sentence in written[kind]:
                 words = len(sentence.split())
                 if length + words <= MOST_WORDS and (kind in needed or length < goal):
@@ -86,6 +93,7 @@ class Speaker:
             "total": lambda: iter([self._total()] if seen.total else []),
             "largest": lambda: iter([self._largest()] if seen.largest else []),
             "light": lambda: iter([self._say(kind, light=LIGHTS[seen.light])] if seen.light else []),
+            "ratio": lambda: iter([self._say(kind, ratio=seen.ratio)] if seen.ratio else []),
             "format": lambda: iter([self._say(kind, format=FORMATS[seen.shape])] if seen.shape else []),
         }
         yield from simple[kind]()
@@ -140,12 +148,14 @@ class Speaker:
 
     def _back(self) -> str:
         back: Backdrop = self.seen.backdrop
-        return self._pick(BACKDROPS[back.texture]).format(first=back.first, second=back.second)
+        start, end = ENDS.get(back.direction, ("", ""))
+        parts = {"first": back.first, "second": back.second, "direction": back.direction, "start": start, "end": end}
+        return re.sub(r"\ba (?=orange)", "an ", self._pick(BACKDROPS[back.texture]).format(**parts))
 
     def _pick(self, synonyms: tuple[str, ...]) -> str:
-        """The favourite of the voice half of the time."""
+        """The favourite of the voice more often than the others."""
         favourite = synonyms[self.voice.favourite % len(synonyms)]
-        return favourite if self.random.random() < 0.5 else self.random.choice(synonyms)
+        return favourite if self.random.random() < FAVOURED else self.random.choice(synonyms)
 
     def _say(self, kind: str, **parts: str) -> str:
         return self._fill(self.voice.templates[kind], **parts)

@@ -7,15 +7,51 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 PLACES: dict[str, tuple[str, ...]] = {
-    "at the top left": ("in the upper left corner", "toward the top left", "in the top-left area"),
-    "at the top": ("near the top", "in the upper middle", "along the top edge"),
-    "at the top right": ("in the upper right corner", "toward the top right", "in the top-right area"),
-    "on the left": ("on the left side", "at the left edge", "in the left half"),
-    "in the centre": ("in the middle", "near the centre", "in the central area"),
-    "on the right": ("on the right side", "at the right edge", "in the right half"),
-    "at the bottom left": ("in the lower left corner", "toward the bottom left", "in the bottom-left area"),
-    "at the bottom": ("near the bottom", "in the lower middle", "along the bottom edge"),
-    "at the bottom right": ("in the lower right corner", "toward the bottom right", "in the bottom-right area"),
+    "at the top left": (
+        "in the upper left corner",
+        "toward the top left",
+        "in the top-left area",
+        "in the top left part",
+        "up on the left",
+    ),
+    "at the top": ("near the top", "in the upper middle", "along the top edge", "at the top edge", "high up in the middle"),
+    "at the top right": (
+        "in the upper right corner",
+        "toward the top right",
+        "in the top-right area",
+        "in the top right part",
+        "up on the right",
+    ),
+    "on the left": ("on the left side", "at the left edge", "in the left half", "far to the left", "at half height on the left"),
+    "in the centre": ("in the middle", "near the centre", "in the central area", "at the centre", "right in the centre"),
+    "on the right": (
+        "on the right side",
+        "at the right edge",
+        "in the right half",
+        "far to the right",
+        "at half height on the right",
+    ),
+    "at the bottom left": (
+        "in the lower left corner",
+        "toward the bottom left",
+        "in the bottom-left area",
+        "in the bottom left part",
+        "down on the left",
+    ),
+    "at the bottom": (
+        "near the bottom",
+        "in the lower middle",
+        "along the bottom edge",
+        "at the bottom edge",
+        "low down in the middle",
+    ),
+    "at the bottom right": (
+        "in the lower right corner",
+        "toward the bottom right",
+        "in the bottom-right area",
+        "in the bottom right part",
+        "down on the right",
+    ),
 }
 """Words for the places of the truth."""
 NOWHERE = {
@@ -28,11 +64,11 @@ NOWHERE = {
 }
 """What is said of a thing without its place."""
 SIZES: dict[str, tuple[str, ...]] = {
-    "tiny": ("tiny", "minute"),
+    "tiny": ("tiny", "minute", "very small"),
     "small": ("small", "little"),
-    "medium-sized": ("mid-sized", "medium"),
-    "large": ("large", "big"),
-    "very large": ("huge", "very big"),
+    "medium-sized": ("mid-sized", "medium", "medium-sized"),
+    "large": ("large", "big", "sizeable"),
+    "very large": ("huge", "very big", "very large"),
 }
 POSES = {
     "not rotated": "standing straight",
@@ -49,33 +85,107 @@ COVERS = {
     "cut off by the edge of the picture": "cropped by the frame",
 }
 BACKDROPS: dict[str, tuple[str, ...]] = {
-    "flat": ("a single-coloured {first} backdrop", "a solid {first} ground"),
-    "checker": ("a chessboard of {first} and {second} tiles", "{first} and {second} checks"),
-    "dots": ("{first} paper with {second} dots", "a {first} ground covered in {second} dots"),
-    "waves": ("{first} and {second} waves", "a wavy pattern in {first} and {second}"),
-    "wood": ("wooden boards in {first} and {second}", "a wood texture of {first} and {second}"),
-    "clouds": ("blurred clouds of {first} and {second}", "a cloudy blend of {first} and {second}"),
-    "speckles": ("a speckled {first} and {second} texture", "grainy noise in {first} and {second}"),
-    "gradient": ("a gradient that goes from {first} to {second}", "{first} that gradually turns into {second}"),
-    "stripes": ("stripes of {first} and {second}", "a striped pattern in {first} and {second}"),
-    "photograph": ("a photo of {first}", "a photographic view of {first}"),
+    "flat": (
+        "a single-coloured {first} backdrop",
+        "a solid {first} ground",
+        "plain {first} paper",
+        "a {first} background, even and plain",
+    ),
+    "checker": (
+        "a chessboard of {first} and {second} tiles",
+        "{first} and {second} checks",
+        "a checkered pattern of {first} and {second}",
+        "alternating {first} and {second} squares",
+        "a checkerboard in {first} and {second}",
+    ),
+    "dots": (
+        "{first} paper with {second} dots",
+        "a {first} ground covered in {second} dots",
+        "{second} spots on a {first} background",
+        "{first} with a pattern of {second} polka dots",
+    ),
+    "waves": (
+        "{first} and {second} waves",
+        "a wavy pattern in {first} and {second}",
+        "wavy stripes of {first} and {second}",
+        "ripples in {first} and {second}",
+    ),
+    "wood": (
+        "wooden boards in {first} and {second}",
+        "a wood texture of {first} and {second}",
+        "{first} wood with a grain in {second}",
+    ),
+    "clouds": (
+        "blurred clouds of {first} and {second}",
+        "a cloudy blend of {first} and {second}",
+        "a soft, blurry mix of {first} and {second}",
+        "hazy, mottled patches in {first} and {second}",
+    ),
+    "speckles": (
+        "a speckled {first} and {second} texture",
+        "grainy noise in {first} and {second}",
+        "fine {first} and {second} grains",
+        "a noisy, speckled surface in {first} and {second}",
+    ),
+    "gradient": (
+        "a gradient that goes from {first} to {second}",
+        "{first} that gradually turns into {second}",
+        "a colour gradient, {first} {start} and {second} {end}",
+        "a smooth transition, {first} {start}, {second} {end}",
+    ),
+    "stripes": (
+        "stripes of {first} and {second}",
+        "a striped pattern in {first} and {second}",
+        "{direction} stripes of {first} and {second}",
+        "a pattern of {direction} lines in {first} and {second}",
+        "{direction} stripes, {first} and {second} in turn",
+    ),
+    "photograph": ("a photo of {first}", "a photographic view of {first}", "a real photo that shows {first}"),
     "": ("some background", "some backdrop"),
 }
-FORMATS = {
-    "very wide": "panoramic",
-    "wide": "horizontal",
-    "square": "squarish",
-    "tall": "vertical",
-    "very tall": "narrow vertical",
+ENDS = {
+    "left": ("on the left", "on the right"),
+    "upper left": ("at the upper left", "at the lower right"),
+    "top": ("at the top", "at the bottom"),
+    "upper right": ("at the upper right", "at the lower left"),
 }
-RELATIONS: dict[str, tuple[str, str]] = {
-    "left of": ("{A} {be} left of {b}.", "{A} {be} positioned to the left of {b}."),
-    "right of": ("{A} {be} right of {b}.", "{A} {be} positioned to the right of {b}."),
-    "above": ("{A} {be} above {b}.", "{A} {be} positioned higher than {b}."),
-    "below": ("{A} {be} below {b}.", "{A} {be} positioned lower than {b}."),
-    "overlapping": ("{A} {be} in front of {b}.", "{A} partially {cover} {b}."),
-    "larger than": ("{A} {be} bigger than {b}.", "{A} {be} larger in size than {b}."),
-    "smaller than": ("{A} {be} smaller than {b}.", "{A} {be} less big than {b}."),
+"""Of a gradient, by where it starts."""
+STRIPES = ("vertical", "diagonal", "horizontal")
+FORMATS = {
+    "very wide": "panoramic and very wide",
+    "wide": "wide and horizontal",
+    "square": "almost square",
+    "tall": "tall and vertical",
+    "very tall": "very tall and narrow",
+}
+RELATIONS: dict[str, tuple[str, ...]] = {
+    "left of": (
+        "{A} {be} left of {b}.",
+        "{A} {be} positioned to the left of {b}.",
+        "{A} {be} further to the left than {b}.",
+        "To the left {be} {a}, to the right {b}.",
+    ),
+    "right of": (
+        "{A} {be} right of {b}.",
+        "{A} {be} positioned to the right of {b}.",
+        "{A} {be} further to the right than {b}.",
+        "To the right {be} {a}, to the left {b}.",
+    ),
+    "above": (
+        "{A} {be} above {b}.",
+        "{A} {be} positioned higher than {b}.",
+        "{A} {be} placed above {b}.",
+        "Higher up {be} {a}, below it {b}.",
+    ),
+    "below": (
+        "{A} {be} below {b}.",
+        "{A} {be} positioned lower than {b}.",
+        "{A} {be} placed below {b}.",
+        "Lower down {be} {a}, above it {b}.",
+    ),
+    "overlapping": ("{A} {be} in front of {b}.", "{A} partially {cover} {b}.", "{A} {cover} a part of {b}."),
+    "larger than": ("{A} {be} bigger than {b}.", "{A} {be} larger in size than {b}.", "{A} {be} clearly larger than {b}."),
+    "smaller than": ("{A} {be} smaller than {b}.", "{A} {be} less big than {b}.", "{A} {be} clearly smaller than {b}."),
 }
 LIGHTS = {
     "at the top left": "from the upper left",
@@ -97,35 +207,61 @@ class Voice(NamedTuple):
 
 
 _A = Voice(
-    order=("frame", "object", "line", "total", "relation", "count", "largest", "empty", "no text", "absent", "format"),
+    order=(
+        *("frame", "object", "line", "total", "relation", "count", "largest", "empty"),
+        *("no text", "format", "ratio", "light", "absent"),
+    ),
     silent=frozenset({"pose"}),
     favourite=0,
     templates={
         "frame": (
             "The {picture} features {things} set on {back}.",
             "The {picture} depicts {things}, with {back} in the background.",
+            "We see {things} in front of {back}.",
+            "This {picture} presents {things}; the background: {back}.",
         ),
         "object": (
             "{A_noun} {be} located {place}{details}.",
             "Located {place} {be} {a_noun}{details}.",
             "{Place}, the picture features {a_noun}{details}.",
+            "{A_noun} {be} visible {place}{details}.",
+            "{Place} one notices {a_noun}{details}.",
+            "We can see {a_noun} {place}{details}.",
+            "One of the objects, {a_noun}, {be} found {place}{details}.",
         ),
         "line": (
             'The text "{text}" appears {place}, written in {ink} {font} characters.',
             '{Place}, the text "{text}" is displayed in {ink} {font} characters.',
+            'The word "{text}" can be read {place}, in {ink} {font} letters.',
+            'Written {place} in {ink} {font} letters: "{text}".',
         ),
-        "total": ("In all, the picture contains {count} {items}.", "The picture contains a total of {count} {items}."),
+        "total": (
+            "In all, the picture contains {count} {items}.",
+            "The picture contains a total of {count} {items}.",
+            "Altogether it has {count} {items}.",
+        ),
         "relation": (),
-        "count": ("The picture contains {count} {plural}.",),
-        "largest": ("The most prominent element is {the_noun}.", "The picture is dominated by {the_noun}."),
-        "empty": ("The {corner} part of the picture is left empty.",),
-        "no text": ("The picture does not contain any text.",),
-        "absent": ("The picture does not show any {names}.", "None of these can be found in the picture: {names}."),
-        "format": ("The picture has a {format} format.",),
+        "count": ("The picture contains {count} {plural}.", "We can count {count} {plural} in it."),
+        "largest": (
+            "The most prominent element is {the_noun}.",
+            "The picture is dominated by {the_noun}.",
+            "Most of the space is filled by {the_noun}.",
+            "The largest object is {the_noun}.",
+        ),
+        "empty": ("The {corner} part of the picture is left empty.", "There is nothing but background in the {corner} corner."),
+        "no text": ("The picture does not contain any text.", "There are no words in the picture.", "No writing can be read."),
+        "absent": (
+            "The picture does not show any {names}.",
+            "None of these can be found in the picture: {names}.",
+            "There are no {names} in it.",
+        ),
+        "format": ("The picture has a format that is {format}.", "The picture is {format}."),
+        "ratio": ("The long side is around {ratio} times as long as the short side.", "Its sides have a ratio of about {ratio}."),
+        "light": ("The picture is lit {light}.", "The brightest light comes {light}."),
     },
 )
 _B = Voice(
-    order=("line", "no text", "total", "object", "count", "frame", "light", "largest", "empty", "format", "absent"),
+    order=("line", "no text", "total", "object", "count", "frame", "light", "largest", "empty", "format", "ratio", "absent"),
     silent=frozenset({"font", "cover"}),
     favourite=1,
     templates={
@@ -133,13 +269,19 @@ _B = Voice(
             "Background: {back}; content in front of it: {things}.",
             "Behind the content: {back}, and in front {things}.",
         ),
-        "object": ("{A_noun} {place}{details}.", "{Place}: {a_noun}{details}."),
+        "object": (
+            "{A_noun} {place}{details}.",
+            "{Place}: {a_noun}{details}.",
+            "Object shown {place}: {a_noun}{details}.",
+            "{A_noun}{details}, {place}.",
+        ),
         "line": ('Visible text: "{text}", {ink}, {place}.', 'Text {place} in {ink}: "{text}".'),
         "total": ("A graphic with {count} {items}.", "Number of items shown: {count}."),
         "count": ("Of these, {count} are {plural}.",),
         "largest": ("Main subject: {the_noun}.", "Main element, by size: {the_noun}."),
         "light": ("The light comes {light}.", "Lighting: {light}."),
-        "empty": ("Free space can be found here: {corner} corner.",),
+        "empty": ("Free space can be found here: {corner} corner.", "Only background at the {corner}."),
+        "ratio": ("Ratio of the sides: {ratio} to 1.",),
         "no text": ("No visible text.", "Visible text: none."),
         "absent": ("Not shown: {names}.", "Missing: {names}."),
         "format": ("Layout of the graphic: {format}.",),
@@ -153,11 +295,14 @@ _C = Voice(
         "frame": (
             "Everything rests against {back}, in which {things} form the whole content.",
             "As a setting, the scene uses {back}; its content: {things}.",
+            "The scene shows {things} with {back} behind.",
         ),
         "object": (
             "{Place} rest{s} {a_noun}{details}.",
             "The scene includes {a_noun} {place}{details}.",
             "Our attention goes to {a_noun} {place}{details}.",
+            "{Place} the viewer finds {a_noun}{details}.",
+            "With {a_noun} {place}{details}, the scene gains an accent.",
         ),
         "line": (
             'A {font} inscription {place} reads "{text}".',
