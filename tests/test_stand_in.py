@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from random import Random
 
@@ -16,8 +17,14 @@ import httpx
 import numpy as np
 import pytest
 import uvicorn
+from finevit_plugins.captioners.openai import OpenAICaptioner
+from finevit_plugins.grounders.openai import OpenAIGrounder
+from finevit_plugins.phrase_extractors.openai import OpenAIPhraseExtractor
 from starlette.testclient import TestClient
 
+from finevit.boxes import render
+from finevit.recaption import prompts
+from finevit.recaption.contracts import CaptionRequest, GroundRequest, PhraseRequest, Picture
 from finevit.scenes import Scenes
 from finevit.scenes.backgrounds import COLOURS
 from finevit.scenes.stand_in import faults, signs, wording
@@ -374,8 +381,9 @@ def test_each_fault_is_what_it_says(album):
     assert reason == "length"
 
 
-def test_a_dropped_connection_breaks_off_on_the_wire(scenes, album):
-    app = make_app(Answerer(album, manner=Manner()), Behaviour(faults=1.0, kinds=("dropped",)))
+@contextmanager
+def serving(app):
+    """The address of an application on a socket."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
@@ -384,13 +392,39 @@ def test_a_dropped_connection_breaks_off_on_the_wire(scenes, album):
         try:
             while not server.started:
                 time.sleep(0.01)
-            with pytest.raises(httpx.RemoteProtocolError):
-                httpx.post(
-                    f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions", json=body("A", image=png(scenes[0].image))
-                )
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         finally:
             server.should_exit = True
             thread.join()
+
+
+def test_a_dropped_connection_breaks_off_on_the_wire(scenes, album):
+    app = make_app(Answerer(album, manner=Manner()), Behaviour(faults=1.0, kinds=("dropped",)))
+    with serving(app) as url, pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(f"{url}/chat/completions", json=body("A", image=png(scenes[0].image)))
+
+
+def test_the_engines_of_recaptioning_understand_it(scenes, album):
+    record = scenes[1]
+    picture = Picture("a" * 32, lambda: png(record.image))
+    with serving(make_app(Answerer(album, manner=Manner()), Behaviour())) as url:
+        asked = {"base_url": url, "model": "stand-in-b"}
+        caption = OpenAICaptioner(**asked).answer(CaptionRequest(prompts.DENSE, (picture,)))
+        short = OpenAICaptioner(**asked).answer(CaptionRequest(prompts.SHORT, (picture,)))
+        phrases = OpenAIPhraseExtractor(**asked).answer(PhraseRequest(caption.value))
+        named = tuple(dict.fromkeys(caption.value[begin:end] for begin, end in phrases.value))
+        found = OpenAIGrounder(**asked).answer(GroundRequest(picture, named))
+        region = record.regions[0]
+        suffix = prompts.LOCAL_SUFFIX.replace("{box}", render([region.box], "norm1000", (0, 0)))
+        part = Picture("a" * 32, picture.read, region.box)
+        local = OpenAICaptioner(**asked).answer(CaptionRequest(prompts.LOCAL, (picture, part), suffix))
+    assert {answer.status for answer in (caption, short, phrases, found, local)} == {"ok"}
+    assert len(short.value.split()) < 30 < len(caption.value.split())
+    assert local.value.lower().split(".")[0].endswith(region.phrase) or f"{region.phrase}," in local.value
+    assert not found.detail
+    boxes = [one["box"] for one in found.value]
+    for region in record.regions:
+        assert max(overlap(box, region.box) for box in boxes) > 0.97  # of thousandths
 
 
 def test_scenes_are_drawn_once_and_drawn_again_where_they_changed(scenes, monkeypatch, tmp_path):
