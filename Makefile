@@ -8,7 +8,7 @@ SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
 unexport PYTHONDONTWRITEBYTECODE  # else each process compiles FineViT and its tests anew
-.PHONY: help environment train vs-open-clip equal-flops ablation recaption-benchmark downstream bench reliability ops test test-slow check format scenes pins
+.PHONY: help environment train recaption vs-open-clip equal-flops ablation recaption-benchmark downstream bench reliability ops test test-slow check format scenes pins
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ recaption-benchmark: environment ## train Stage II on alt texts, on recaptions o
 
 downstream: environment ## train Mask R-CNN and UPerNet on embedded scenes, from a checkpoint and from nothing; prints the table
 	@$(RUN) benchmarks/downstream/run.py $(ARGS)
+
+recaption: environment ## recaption 500 embedded scenes, a stand-in playing the models; ends with shards and a page
+	@$(RUN) tools/recaption.py configs/recaption_embedded.py $(ARGS)
 
 bench: environment ## measure speed beside other libraries; ARGS="loss" (data, stage, startup) for more than encoders; prints the table
 	@$(RUN) tools/bench.py $(or $(ARGS),encoder)

@@ -41,7 +41,7 @@ def settings(*, executor="Serial", per_shard=5, source=None, **passes):
 def run(told, work_dir) -> tuple[Report, list[tuple[str, int]]]:
     """The report, and of each pass how many shards were to be done."""
     todo = []
-    watch = Watch(begin=lambda name, shards, current: todo.append((name, shards - current)))
+    watch = Watch(begin=lambda name, shards, current: todo.append((name, len(current))))
     return recaption(told, work_dir, watch=watch), todo
 
 

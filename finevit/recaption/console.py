@@ -12,11 +12,12 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from finevit.recaption.journal import Spent
-from finevit.recaption.run import Report, Watch, money, progress, recaption, spending, stop, take_over
+from finevit.recaption.page import write_page
+from finevit.recaption.run import Report, Watch, money, planned_images, progress, recaption, spending, stop, take_over
 from finevit.recaption.services import serving
 from finevit.recaption.status import print_view
 from finevit.recaption.view import View
@@ -25,6 +26,10 @@ from finevit.signals import Interrupted, tell
 
 AGAIN = 75
 """Exit status where another run can complete what this one did."""
+STAND_IN = "stand-in"
+"""How the names of models begin that are none."""
+PAGE = 24
+"""Images on the page."""
 INTERVAL = 1.0
 """Seconds between two looks at what is done and what it cost."""
 
@@ -44,6 +49,8 @@ def conclude(
 ) -> int:
     """Says how the run ended; the exit status."""
     print_status(settings, work_dir)
+    if acted := sorted({model for models in spending(work_dir).values() for model in models if model.startswith(STAND_IN)}):
+        print(f"{', '.join(acted)}: stand-ins, which answer from a hidden truth and see nothing; no figure of a model's")
     for error in report.errors:
         print(f"error: {error}", file=sys.stderr)
     if report.errors:
@@ -56,7 +63,8 @@ def conclude(
     if report.partial:
         print(f"{report.partial} shards have requests that failed for the moment; the same command asks these again")
         return AGAIN
-    print(f"done in {seconds:.0f} s: {Path(settings.get('dataset_dir') or work_dir / 'dataset')}")
+    dataset = Path(settings.get("dataset_dir") or work_dir / "dataset")
+    print(f"done in {seconds:.0f} s: {dataset}; page: {write_page(settings, work_dir, work_dir / 'report.html', images=PAGE)}")
     return 0
 
 
@@ -71,8 +79,7 @@ class Screen:
     def __enter__(self) -> "Screen":
         columns = (
             TextColumn("{task.description:<15}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[told]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
@@ -80,7 +87,9 @@ class Screen:
         self._bars = Progress(*columns, console=Console(stderr=True))
         self._bars.start()
         self._before = money(self.work_dir)
-        self._name, self._task, self._rows = "", TaskID(0), 0
+        self._name, self._task, self._begun = "", TaskID(0), 0.0
+        self._images: dict[str, int] = {}
+        self._before_pass = self._finished = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
         self._thread.start()
@@ -97,34 +106,39 @@ class Screen:
         """What the run calls."""
         return Watch(begin=self._begin, done=self._done, end=self._end)
 
-    def _begin(self, name: str, shards: int, current: int) -> None:
-        self._task = self._bars.add_task(name, total=shards, completed=current, told="shards")
-        self._name = name
+    def _begin(self, name: str, shards: list[str], todo: list[str]) -> None:
+        self._images = planned_images(self.work_dir)
+        total = sum(self._images[shard] for shard in shards)
+        self._before_pass = self._finished = total - sum(self._images[shard] for shard in todo)
+        self._task = self._bars.add_task(name, total=total, completed=self._finished, told="")
+        self._begun, self._name = time.monotonic(), name
 
     def _done(self, outcome: Outcome) -> None:
-        self._bars.advance(self._task)
+        self._finished += self._images[outcome.shard]
+        self._show(self._name)
 
     def _end(self, name: str) -> None:
         self._name = ""
-        self._bars.update(self._task, told=self._told(name))
+        self._show(name)
 
-    def _told(self, name: str) -> str:
-        rows, of = progress(self.work_dir, name)
-        costs = spending(self.work_dir).get(name, {})
-        total = sum(costs.values(), Spent())
-        parts = [f"shards, {rows:,}/{of:,} rows of those in work"] if of else ["shards"]
-        if total.answered:
-            parts.append(f"{total.answered:,} answers")
-        if tokens := total.prompt_tokens + total.completion_tokens:
-            parts.append(f"{tokens:,} tokens")
-        if total.money:
-            parts.append(f"{total.money:.4g} money")
-        return ", ".join(parts)
+    def _show(self, name: str) -> None:
+        """Images done, of those in work by their share; images a second; answers, tokens and money of the pass so far."""
+        work = sum(share * self._images.get(shard, 0) for shard, share in progress(self.work_dir, name).items())
+        images, total = round(self._finished + work), sum(self._images.values())
+        rate = (images - self._before_pass) / max(time.monotonic() - self._begun, 1e-3)
+        costs = sum(spending(self.work_dir).get(name, {}).values(), Spent())
+        parts = [f"{images:,}/{total:,} images"]
+        parts += [f"{rate:,.3g} images/s"] if images > self._before_pass else []
+        parts += [f"{costs.answered:,} answers"] if costs.answered else []
+        tokens = costs.prompt_tokens + costs.completion_tokens
+        parts += [f"{tokens:,} tokens"] if tokens else []
+        parts += [f"{costs.money:.4g} money"] if costs.money else []
+        self._bars.update(self._task, completed=images, told=", ".join(parts))
 
     def _look(self) -> None:
         while not self._ended.wait(INTERVAL):
             if name := self._name:
-                self._bars.update(self._task, told=self._told(name))
+                self._show(name)
             if self.budget is not None and money(self.work_dir) - self._before >= self.budget:
                 stop(self.work_dir)
 

@@ -19,8 +19,9 @@ from finevit.recaption.journal import KNOWN, Journal, Spent, merge, spent_in
 from finevit.recaption.passes.assemble import Assemble
 from finevit.recaption.passes.base import Run
 from finevit.recaption.passes.index import Index
+from finevit.recaption.plan import ENDING as PLAN
 from finevit.recaption.plan import plan
-from finevit.recaption.sidecars import DONE, PARTIAL, digest, write_json
+from finevit.recaption.sidecars import DONE, PARTIAL, digest, read_json, write_json
 from finevit.recaption.view import View
 from finevit.recaption.work import STOP, Outcome, Task, Workshop, essence
 from finevit.registry import EXECUTORS
@@ -33,7 +34,7 @@ LOCK = "run.lock"
 class Watch:
     """What is told of a run while it goes on; the command draws it."""
 
-    begin: Callable[[str, int, int], None] = lambda name, shards, current: None
+    begin: Callable[[str, list[str], list[str]], None] = lambda name, shards, todo: None
     done: Callable[[Outcome], None] = lambda outcome: None
     end: Callable[[str], None] = lambda name: None
 
@@ -91,7 +92,7 @@ def _pass(shop: Workshop, executor: Executor, name: str, shards: list[str], watc
             write_json(shop.sidecar(name, shard).path(".shared.json"), shared)
     current = {shard: shop.current(name, shard) for shard in shards}
     todo = [shard for shard, note in current.items() if note is None or note.state == PARTIAL]
-    watch.begin(name, len(shards), len(shards) - len(todo))
+    watch.begin(name, shards, todo)
     states = report.states[name] = Counter({DONE: len(shards) - len(todo)})
     tasks = [Task(shop.settings, str(shop.work_dir.absolute()), name, shard, tuple(sys.path)) for shard in todo]
     for outcome in executor.run(tasks) if tasks else ():
@@ -167,11 +168,17 @@ def forget(work_dir: Path, statuses: Iterable[str] = ()) -> int:
     return total
 
 
-def progress(work_dir: Path, name: str) -> tuple[int, int]:
-    """Rows done, and of how many, of the shards of a pass that are worked on."""
-    done = total = 0
+def progress(work_dir: Path, name: str) -> dict[str, float]:
+    """The shards of a pass that are worked on, and which share of each is done."""
+    found = {}
     for path in (work_dir / "passes" / name).glob("*.progress"):
         with suppress(OSError, ValueError):
-            one, of = json.loads(path.read_text())
-            done, total = done + one, total + of
-    return done, total
+            done, total = json.loads(path.read_text())
+            found[path.name.partition(".")[0]] = min(done / total, 1.0) if total else 0.0
+    return found
+
+
+def planned_images(work_dir: Path) -> dict[str, int]:
+    """Images of each shard."""
+    files = sorted((work_dir / "passes/index").glob(f"*{PLAN}"))
+    return {path.name.removesuffix(PLAN): len((read_json(path) or {}).get("names", ())) for path in files}

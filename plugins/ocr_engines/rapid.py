@@ -38,6 +38,8 @@ class RapidOCREngine(OCREngine):
         restart_every: after so many pictures the models are loaded anew, so that memory stays what it was; 0: never.
     """
 
+    operational = frozenset({"threads", "restart_every"})
+
     def __init__(
         self,
         *,

@@ -28,6 +28,8 @@ class ChatEngine(Engine):
     :class:`~finevit.recaption.client.options.Generation`.
     """
 
+    operational = frozenset({"base_url", "client"})
+
     def __init__(
         self,
         *,

@@ -1,9 +1,11 @@
 """What an executor is."""
 
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from finevit.recaption.work import Outcome, Task
+from finevit.engine.cli import is_ours
+from finevit.recaption.work import Outcome, Task, work
 
 
 class Executor(ABC):
@@ -24,9 +26,16 @@ class Executor(ABC):
         """Ends what was started for the run."""
 
 
-def failed(task: Task, error: BaseException | str) -> Outcome:
-    """The outcome of a task that raised."""
-    from finevit.engine.cli import is_ours
+def attempt(task: Task) -> Outcome:
+    """The outcome of a task, also where it raised: called in the process that does the work."""
+    try:
+        return work(task)
+    except Exception as error:
+        ours = isinstance(error, ValueError) and is_ours(error)
+        told = str(error) if ours else "".join(traceback.format_exception(error))
+        return failed(task, told)
 
-    told = str(error) if isinstance(error, ValueError | str) and (isinstance(error, str) or is_ours(error)) else ""
-    return Outcome(task.name, task.shard, "failed", told or f"{type(error).__name__}: {error}")
+
+def failed(task: Task, error: str) -> Outcome:
+    """The outcome of a task that cannot be done."""
+    return Outcome(task.name, task.shard, "failed", error)

@@ -11,8 +11,8 @@ from multiprocessing import connection
 
 from pydantic import PositiveInt
 
-from finevit.recaption.executors.base import Executor, failed
-from finevit.recaption.work import Outcome, Task, work
+from finevit.recaption.executors.base import Executor, attempt, failed
+from finevit.recaption.work import Outcome, Task
 from finevit.registry import EXECUTORS
 from finevit.signals import ignored_by_worker
 
@@ -60,8 +60,6 @@ class ProcessPool(Executor):
                 except BrokenProcessPool:
                     self.close()
                     yield task, None
-                except Exception as error:
-                    yield task, failed(task, error)
 
     def _submit(self, task: Task) -> Future[Outcome]:
         if self._pool is None:
@@ -69,7 +67,7 @@ class ProcessPool(Executor):
             context.set_forkserver_preload(["finevit.recaption.preloaded"])
             self._pool = ProcessPoolExecutor(self.workers, context, initializer=_begin)
         try:
-            return self._pool.submit(work, task)
+            return self._pool.submit(attempt, task)
         except BrokenProcessPool as error:
             lost: Future[Outcome] = Future()
             lost.set_exception(error)

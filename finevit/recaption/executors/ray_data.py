@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from annotated_types import Gt
 from pydantic import PositiveInt
 
-from finevit.recaption.executors.base import Executor, failed
-from finevit.recaption.work import Outcome, Task, work
+from finevit.recaption.executors.base import Executor, attempt
+from finevit.recaption.work import Outcome, Task
 from finevit.registry import EXECUTORS
 
 
@@ -70,7 +70,4 @@ class RayData(Executor):
 
 def _work(row: dict[str, Any]) -> dict[str, Any]:
     task = Task(**{**row["task"], "paths": tuple(row["task"]["paths"])})
-    try:
-        return work(task)._asdict()
-    except Exception as error:
-        return failed(task, error)._asdict()
+    return attempt(task)._asdict()

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from finevit.recaption.executors.base import Executor, failed
-from finevit.recaption.work import Outcome, Task, work
+from finevit.recaption.executors.base import Executor, attempt
+from finevit.recaption.work import Outcome, Task
 from finevit.registry import EXECUTORS
 
 
@@ -14,10 +14,7 @@ class Serial(Executor):
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """In the order of the tasks."""
         for task in tasks:
-            try:
-                yield work(task)
-            except Exception as error:
-                yield failed(task, error)
+            yield attempt(task)
 
     def describe(self) -> str:
         """One line for people."""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from finevit.recaption.executors.base import Executor, failed
-from finevit.recaption.work import STOP, Outcome, Task, work
+from finevit.recaption.executors.base import Executor, attempt, failed
+from finevit.recaption.work import STOP, Outcome, Task
 from finevit.registry import EXECUTORS
 
 DEATHS = 3
@@ -94,10 +94,4 @@ class SlurmArray(Executor):
 
 def work_all(tasks: Sequence[Task]) -> list[Outcome]:
     """The outcomes of a job's tasks."""
-    outcomes = []
-    for task in tasks:
-        try:
-            outcomes.append(work(task))
-        except Exception as error:
-            outcomes.append(failed(task, error))
-    return outcomes
+    return [attempt(task) for task in tasks]
