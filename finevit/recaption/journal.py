@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,10 +118,10 @@ def spent(database: sqlite3.Connection) -> dict[str, Spent]:
 
 
 def spent_in(folder: Path) -> dict[str, Spent]:
-    """What all journals of a pass cost, by model; also while others write them."""
+    """What all journals of a pass cost, by model; also while others write them. One that is being made costs nothing yet."""
     total: dict[str, Spent] = {}
     for path in sorted(folder.glob(f"*{ENDING}")):
-        with closing(_read_only(path)) as database:
+        with suppress(sqlite3.OperationalError), closing(_read_only(path)) as database:
             for model, cost in spent(database).items():
                 total[model] = total.get(model, Spent()) + cost
     return total
