@@ -26,7 +26,8 @@ DONE, PARTIAL = "done", "partial"
 @dataclass(frozen=True)
 class Done:
     """What is noted of a finished shard: ``fingerprint`` of what it was made from, rows and
-    sha256 of each table, counts by status, and ``notes`` that are of use to later passes, as plain JSON."""
+    sha256 of each table, counts by status, ``notes`` that are of use to later passes, as plain JSON, and what it
+    took: time, time of the process's cores, and the most memory that the process has had."""
 
     state: str
     fingerprint: str
@@ -35,6 +36,8 @@ class Done:
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_mb: float = 0.0
 
 
 @dataclass(frozen=True)

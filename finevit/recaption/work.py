@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -197,7 +198,7 @@ def work(task: Task) -> Outcome:
 
 
 def _process(shop: Workshop, task: Task, sidecar: Sidecar) -> str:
-    own, begin = shop.passes[task.name], time.monotonic()
+    own, begin, cpu = shop.passes[task.name], time.monotonic(), time.process_time()
     inputs = shop.inputs(task.name, task.shard)
     if task.name == "index":
         inputs.shared = planned(shop.source, sidecar.folder, task.shard, shop.tar(task.shard))
@@ -210,12 +211,16 @@ def _process(shop: Workshop, task: Task, sidecar: Sidecar) -> str:
     finally:
         if inputs.journal:
             inputs.journal.close()
-    fingerprint = shop.fingerprint(task.name, task.shard)
-    state = PARTIAL if inputs.partial else DONE
-    seconds = round(time.monotonic() - begin, 3)
-    notes = {**output.notes, MODELS: sorted(inputs.models)}
-    sidecar.write(output.tables, Done(state, fingerprint, counts=dict(output.counts), notes=notes, seconds=seconds))
-    return state
+    done = Done(
+        PARTIAL if inputs.partial else DONE,
+        shop.fingerprint(task.name, task.shard),
+        counts=dict(output.counts),
+        notes=dict(output.notes),
+        seconds=round(time.monotonic() - begin, 3),
+        cpu_seconds=round(time.process_time() - cpu, 3),
+        peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    )
+    return sidecar.write(output.tables, done).state
 
 
 class _Progress:
