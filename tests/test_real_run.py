@@ -13,7 +13,8 @@ PAGE = """
   <div class="mediaobject"><img src="images/a.jpg" alt="x" /><div class="caption"><p>Original</p></div></div>
   <div class="mediaobject"><img src="images/b.png" alt="x" /></div></div></div><br class="figure-break" />
 <div class="mediaobject"><img src="images/icon.png" /></div>
-<div class="figure"><div class="mediaobject"><img src="images/c.png" /><div class="caption">Alone</div></div></div><br class="figure-break" />
+<div class="figure"><div class="mediaobject"><img src="images/c.png" /><div class="caption">Alone</div></div></div>
+<br class="figure-break" />
 """
 
 
