@@ -13,7 +13,7 @@ from PIL import Image
 from finevit.config.loading import load
 from finevit.contracts import BadSample, ImageBudget, Record, Region, SampleRequest, Source
 from finevit.datasets import NativeImages
-from finevit.datasets.readers import JsonLines, ShardRecords, open_source
+from finevit.datasets.readers import JsonLines, ShardRecords, open_source, shard_tables
 from finevit.scenes import Scenes
 from finevit.shards.files import TarWriter, read_table, write_table
 from finevit.shards.manifest import load as load_manifest
@@ -139,6 +139,26 @@ def test_samples_of_a_stage_are_those_of_the_same_records_in_memory(tmp_path, st
         facts = (one.pop("facts", {}), other.pop("facts", {}))
         assert same(one, other)
         assert facts[0].get("counts") == facts[1].get("counts")
+
+
+def test_tables_of_large_datasets_are_mapped_from_the_cache_and_say_the_same(tmp_path, own_cache, monkeypatch):
+    write_source(Listed(RECORDS), tmp_path / "set", shard=2)
+    plain = list(ShardRecords(data_root=tmp_path / "set", split="all"))
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(shard_tables, "LARGE", 0)
+    with monkeypatch.context() as patch:
+        for _ in range(2):
+            source = ShardRecords(data_root=tmp_path / "set", split="all")
+            assert all(same(one, other) for one, other in zip(plain, source, strict=True))
+            copied = pickle.dumps(source)
+            assert all(same(one, other) for one, other in zip(plain, pickle.loads(copied), strict=True))
+            assert b"A brown dog near a sign" not in copied
+            patch.setattr(shard_tables, "read_table", None)  # the second time nothing is unpacked
+    found = sorted((tmp_path / "cache" / "finevit" / "shards").iterdir())
+    assert len(found) == 6
+    for path in found:
+        path.write_bytes(b"damaged")
+    assert all(same(one, other) for one, other in zip(plain, ShardRecords(data_root=tmp_path / "set", split="all"), strict=True))
 
 
 def test_every_style_of_boxes_reads_the_same_numbers(tmp_path):

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,33 +15,16 @@ from finevit.contracts import Question, Record, Region
 from finevit.registry import DATASETS
 from finevit.shards.files import read_table
 from finevit.shards.manifest import PIXELS, Shard, digest, load
-from finevit.shards.schema import GIVEN, KEPT, SHARED, TABLES, UNPLACED, UNREAD
+from finevit.shards.schema import KEPT, SHARED, UNREAD
 
 from .files import FileSource, Skipped, existing, read
+from .shard_tables import COLUMNS, Annotations, annotations, large
 from .splits import Holdout
 
-_OK = "ok"
 _SAME = 24
 """Digits of a sample id that images of the same bytes share; the split keeps these together."""
-_COLUMNS = {
-    "captions": ("captioner", "text", "status", "detail"),
-    "regions": ("bbox", "bbox_double", "kind", "phrase", "class_id", "local_caption", "ocr_text", "kept"),
-    "qa": ("task", "question", "answer", "boxes", "boxes_double"),
-}
 _PLACE, _SIZE = ("tar", "offset", "size"), ("height", "width")
 _IMAGES = ("sample_id", *_PLACE[1:], *_SIZE, "source", "facts")
-
-
-class Annotations(NamedTuple):
-    """The rows of a table, those of one image after the other: image ``i`` has ``starts[i]`` to ``starts[i + 1]``."""
-
-    table: pa.Table
-    starts: np.ndarray
-
-    def of(self, row: int) -> list[dict[str, Any]]:
-        """The rows of an image, in their order."""
-        first, last = self.starts[row : row + 2].tolist()
-        return self.table.slice(first, last - first).to_pylist() if last > first else []
 
 
 @DATASETS.register_module()
@@ -51,7 +34,8 @@ class ShardRecords(FileSource):
     Captions are those that were made or given (the names of captioners are their ``model@revision``, or what the source called
     them), regions those that are kept; what was rejected is left out and counted. Records have the names that their images had
     where they came from, and these decide the split as with other readers, except that images of the same bytes stay together.
-    Offsets, sizes and texts are held in Arrow's arrays, about as many bytes as the texts have; pixels are read when asked for.
+    Offsets, sizes and texts are held in arrays, the texts of large datasets mapped from the cache folder (``shard_tables``); pixels
+    are read when asked for.
 
     Args:
         data_root: the folder, or one of its ``manifests/``.
@@ -73,19 +57,20 @@ class ShardRecords(FileSource):
         root = path if path.is_dir() else path.parent.parent if path.parent.name == "manifests" else path.parent
         self.captioners, self.classes = captioners, list(manifest.classes)
         self._tars = [root / shard.files[PIXELS].path if PIXELS in shard.files else root for shard in manifest.shards]
-        rejected, images, tables = Counter[str](), [], {name: list[tuple[pa.Table, np.ndarray]]() for name in _COLUMNS}
+        rejected, images, on_disk = Counter[str](), [], large(manifest)
+        self._said: dict[str, list[Annotations]] = {name: [] for name in COLUMNS}
         for number, shard in enumerate(manifest.shards):
             kept = _images(root, shard, number, rejected)
             images.append(kept)
-            for name, columns in _COLUMNS.items():
-                tables[name].append(_annotations(root, shard, name, columns, kept["sample_id"]))
+            for name, said in self._said.items():
+                said.append(annotations(root, shard, name, kept["sample_id"], on_disk=on_disk))
         if not any(map(len, images)):
             raise ValueError(f"data_root={str(data_root)!r} keeps no image: {_counted(rejected) or 'it has none'}")
         found = pa.concat_tables(images).combine_chunks()
         self._places, self._sizes = (np.stack([found[name] for name in names], axis=1) for names in (_PLACE, _SIZE))
         self._names, self._facts = (found[name].combine_chunks() for name in ("source", "facts"))
-        self._said = {name: _joined(parts) for name, parts in tables.items()}
-        captioned = self._captioned()
+        self._first = np.cumsum([0, *map(len, images)])
+        captioned = sum(said.captioned() for said in self._said["captions"])
         super().__init__(data_root=root, keys=_keys(found), captioned=captioned, skipped=Skipped(), split=split, holdout=holdout)
         self._about += f"; manifest {digest(manifest)[:12]}"
         if rejected:
@@ -96,9 +81,10 @@ class ShardRecords(FileSource):
         name, facts = self._names[row].as_py(), self._facts[row].as_py()
         path, offset, size = self.image_at(row)
         image = read(path, name=name, offset=offset, size=size)
-        captions, unread, shared = _captions(self._said["captions"].of(row))
-        regions = self._said["regions"].of(row)
-        questions = tuple(map(_question, self._said["qa"].of(row)))
+        shard = int(self._places[row, 0])
+        said = {name: tables[shard].of(row - int(self._first[shard])) for name, tables in self._said.items()}
+        captions, unread, shared = _captions(said["captions"])
+        regions, questions = said["regions"], tuple(map(_question, said["qa"]))
         return Record(
             id=name,
             image=image,
@@ -119,12 +105,6 @@ class ShardRecords(FileSource):
         """A part of a tar."""
         tar, offset, size = self._places[row].tolist()
         return self._tars[tar], offset, size
-
-    def _captioned(self) -> int:
-        """How many images have a caption that was made or given."""
-        found = self._said["captions"]
-        usable = np.cumsum([0, *pc.is_in(found.table["status"], pa.array([_OK, GIVEN])).to_numpy(zero_copy_only=False)])
-        return int((np.diff(usable[found.starts]) > 0).sum())
 
 
 def _images(root: Path, shard: Shard, number: int, rejected: Counter[str]) -> pa.Table:
@@ -156,33 +136,10 @@ def _check_tar(root: Path, shard: Shard) -> None:
         raise ValueError(f"{path} {told}; copy it again, then try finevit shards check {root}")
 
 
-def _annotations(
-    root: Path, shard: Shard, name: str, columns: tuple[str, ...], ids: pa.ChunkedArray
-) -> tuple[pa.Table, np.ndarray]:
-    """The usable rows of a table that belong to the images of these ids, in their order, and how many each image has."""
-    if name not in shard.files:
-        return _wide(TABLES[name].empty_table().select(columns)), np.zeros(len(ids), np.int64)
-    found = read_table(root / shard.files[name].path)
-    if name == "captions":
-        found = found.filter(pc.is_in(found["status"], pa.array([_OK, GIVEN, UNREAD, SHARED])))
-    elif name == "regions":
-        found = found.filter(pc.or_(found["kept"], pc.equal(found["status"], UNPLACED)))
-    places = pc.index_in(found["sample_id"].cast(pa.large_string()), value_set=ids.combine_chunks())
-    belongs = pc.is_valid(places)
-    rows = places.filter(belongs).to_numpy().astype(np.int64)
-    table = found.select(columns).filter(belongs).take(pa.array(np.argsort(rows, kind="stable")))
-    return _wide(table), np.bincount(rows, minlength=len(ids))
-
-
 def _wide(table: pa.Table) -> pa.Table:
     """Texts with offsets of 64 bits, so that all shards fit into one array; without the metadata of the file."""
     fields = [pa.field(field.name, pa.large_string() if field.type == pa.string() else field.type) for field in table.schema]
     return table.cast(pa.schema(fields))
-
-
-def _joined(parts: list[tuple[pa.Table, np.ndarray]]) -> Annotations:
-    counts = np.concatenate([count for _, count in parts])
-    return Annotations(pa.concat_tables([table for table, _ in parts]).combine_chunks(), np.concatenate([[0], np.cumsum(counts)]))
 
 
 def _keys(images: pa.Table) -> list[str]:
