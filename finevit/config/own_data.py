@@ -79,7 +79,8 @@ def _lead(cfg: Config, path: str, dataset: ConfigDict, root: str, options: Mappi
     """Makes the source of a loader read ``root``."""
     source, embedded = dataset["source"], dataset["source"].get("type") in EMBEDDED
     if embedded:
-        source = dataset["source"] = _open_data(cfg, source, f"{path}.source".lstrip("."), options)
+        dataset["source"] = _open_data(cfg, source, f"{path}.source".lstrip("."), options)
+        source = dataset["source"]  # a Config keeps a copy
         if not path:
             source["split"] = "all"
     elif not _trains(path) and not _takes_root(cfg, source):
