@@ -13,12 +13,14 @@ import yaml
 from PIL import Image
 from test_recaption import ENGINES, run, settings
 
+from finevit.commands.recaption import load, parse_args
 from finevit.recaption.console import print_status
 from finevit.recaption.described import public
 from finevit.recaption.page import write_page
-from finevit.recaption.shots import parts
+from finevit.recaption.shots import _mark, parts
 from finevit.recaption.statistics import describe, merged, numbers_of, quoted
-from finevit.recaption.view import View
+from finevit.recaption.status import _failures
+from finevit.recaption.view import Failure, View
 from finevit.recaption.work import Workshop
 from finevit.shards.schema import table
 
@@ -256,6 +258,18 @@ def test_the_status_says_what_failed_what_it_cost_and_what_is_partial(whole, cap
     assert "left:" not in said
 
 
+def test_what_a_server_says_cannot_write_on_the_terminal():
+    said = _failures([Failure("captions", "refused", 2, "no\x1b[2J\nway")])
+    assert said == ["captions: 2 refused, asked again by finevit recaption retry; such as: no [2J way"]
+
+
+def test_a_label_ends_with_its_picture():
+    box = [0.75, 0.1, 0.9, 0.1, 0.9, 0.2, 0.75, 0.2]
+    mark = _mark(box, 352, 352, 0, "a phrase that is long")
+    assert (mark.label, mark.x, mark.y) == ("1 a phrase th", 267.0, 47.2)
+    assert mark.points == "264.0,35.2 316.8,35.2 316.8,70.4 264.0,70.4"
+
+
 def test_the_status_says_what_is_left(folder, tmp_path, capsys):
     told = odd(folder)
     assert print_status(told, tmp_path) == 0
@@ -264,3 +278,8 @@ def test_the_status_says_what_is_left(folder, tmp_path, capsys):
     View(Workshop(told, tmp_path)).shop.sidecar("index", "00001").path(".done.json").unlink()
     assert print_status(told, tmp_path) == 0
     assert re.search(r"left: 0:00:0\d of one process, and 11 passes that have not begun", capsys.readouterr().out)
+
+
+def test_images_of_ones_own_take_the_place_of_the_scenes(folder):
+    cfg = load(parse_args(["status", "recaption", "--cfg-options", f"data_root={folder}"]))
+    assert cfg.source == {"type": "OpenData", "split": "all", "data_root": str(folder)}

@@ -21,6 +21,8 @@ MANY = 60
 """So many regions and lines of an image are shown at most."""
 LONG = 4000
 """Characters of a text that are shown."""
+LETTER = 6.5
+"""Pixels of a letter of a label, which ends with its picture."""
 _INKS = ("#d62828", "#1d4ed8", "#15803d", "#b45309", "#7e22ce", "#0e7490", "#be185d", "#4d7c0f")
 _TEXT_INK = "#111111"
 
@@ -235,7 +237,8 @@ def _mark(corners: list[float], width: int, height: int, number: int | None = No
     x, y = places[0]
     if number is None:
         return Mark(points, _TEXT_INK, x, y, dashed=True)
-    return Mark(points, _ink(number), x + 3, max(y, 0) + 12, f"{number + 1} {phrase[:28]}")
+    label = f"{number + 1} {phrase}"
+    return Mark(points, _ink(number), x + 3, max(y, 0) + 12, label[: max(2, int((width - x) / LETTER))])
 
 
 @cache

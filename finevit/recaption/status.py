@@ -76,7 +76,7 @@ def _failures(failures: Iterable[Failure]) -> list[str]:
     told = []
     for each in failures:
         remedy = "asked again by the next run" if each.again else "asked again by finevit recaption retry"
-        short = " ".join(each.detail.split())[:WIDE]
+        short = "".join(letter if letter.isprintable() else " " for letter in each.detail)[:WIDE]
         told.append(f"{each.name}: {each.count:,} {each.status}, {remedy}" + (f"; such as: {short}" if short else ""))
     return told
 
