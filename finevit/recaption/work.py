@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from filelock import FileLock
 from mmengine.utils import import_modules_from_strings
 
@@ -48,6 +49,29 @@ class Outcome(NamedTuple):
     shard: str
     state: str
     error: str = ""
+
+
+class Tables(Mapping[str, pa.Table]):
+    """The tables of a finished shard, read when they are looked at."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        note = sidecar.done()
+        assert note, f"{sidecar.folder.name} of shard {sidecar.shard} comes before"
+        self._sidecar, self._names = sidecar, list(note.rows)
+        self._read: dict[str, pa.Table] = {}
+
+    def __getitem__(self, name: str) -> pa.Table:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            self._read[name] = self._sidecar.table(name)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Workshop:
@@ -108,12 +132,7 @@ class Workshop:
 
     def inputs(self, name: str, shard: str) -> Inputs:
         """What a pass reads of a shard."""
-        tables = {}
-        for each in self.before(name):
-            sidecar = self.sidecar(each, shard)
-            note = sidecar.done()
-            assert note, f"{each} of shard {shard} comes before {name}"
-            tables[each] = {table: sidecar.table(table) for table in note.rows}
+        tables = {each: Tables(self.sidecar(each, shard)) for each in self.before(name)}
         return Inputs(shard, tables, self.shared(name, shard), _pictures(self.sidecar("index", shard), self.tar(shard)))
 
     def parts(self, name: str, shards: Iterable[str]) -> Iterator[tuple[str, Inputs]]:

@@ -122,6 +122,16 @@ def write_table(table: pa.Table, folder: str | Path, stem: str) -> FileEntry:
     return FileEntry(path.name, digest, len(data), len(table))
 
 
+def copy_table(path: str | Path, folder: str | Path, stem: str, rows: int) -> FileEntry:
+    """A table's file, as ``write_table`` would write it, under its name in ``folder``; it is not read as Parquet."""
+    data = Path(path).read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    target = Path(folder) / f"{stem}.{digest[:8]}.parquet"
+    if not target.is_file() or target.stat().st_size != len(data):
+        write_file(target, lambda file: file.write(data), shared=True)
+    return FileEntry(target.name, digest, len(data), rows)
+
+
 def encoded(table: pa.Table) -> bytes:
     """A table as Parquet, whose bytes depend on the rows and the schema alone, and not on how the table was put together."""
     sink = pa.BufferOutputStream()

@@ -10,7 +10,7 @@ from finevit.recaption.contracts import OK
 from finevit.recaption.passes.base import SELECTS, Inputs, Output, Pass, Rows, Run
 from finevit.recaption.statistics import numbers_of
 from finevit.registry import PASSES
-from finevit.shards.files import FileEntry, read_table, write_table
+from finevit.shards.files import FileEntry, copy_table
 from finevit.shards.manifest import FILE, PIXELS, Manifest, Shard, digest, load, save
 from finevit.shards.schema import IMAGES, table
 
@@ -69,8 +69,9 @@ class Assemble(Pass):
         numbers: dict[str, int] = {}
         classes: dict[str, set[str]] = {}
         for shard, inputs in parts:
-            numbers |= {row["class_name"]: row["class_id"] for row in inputs.rows("sample", "regions") if row["class_id"] >= 0}
-            classes[shard] = {row["class_name"] for row in inputs.rows("phrases", "phrases")}
+            numbers |= _classes(inputs)
+            named = inputs.tables["phrases"]["phrases"]["class_name"].unique().to_pylist() if "phrases" in inputs.tables else []
+            classes[shard] = set(named)
         return {shard: {name: numbers[name] for name in sorted(names & set(numbers))} for shard, names in classes.items()}
 
     def process_shard(self, inputs: Inputs) -> Output:
@@ -88,7 +89,7 @@ class Assemble(Pass):
         counts["captions replaced by text"] = sum(row["replaced_caption"] is not None for row in regions)
         rows = {"images": images, "captions": captions, "phrases": phrases, "regions": regions}
         tables = {name: table(name, each) for name, each in rows.items()}
-        return Output(tables, +counts, {"statistics": numbers_of(tables)})
+        return Output(tables, +counts, {"statistics": numbers_of(tables), "classes": _classes(inputs)})
 
     def finish(self, run: Run) -> None:
         """The manifest, which points at the tars and at the newest tables; a dataset that is the same already stays as it is."""
@@ -100,10 +101,11 @@ class Assemble(Pass):
             note = own.done()
             assert note, "every shard is done"
             counts += Counter(note.counts)
-            tables = {name: read_table(own.path(f".{name}.parquet")) for name in note.rows}
-            files = {name: write_table(each, run.dataset, f"{shard}.{name}") for name, each in tables.items()}
-            found = tables["regions"].select(["class_id", "class_name"]).to_pylist()
-            classes |= {row["class_id"]: row["class_name"] for row in found if row["class_id"] >= 0}
+            files = {
+                name: copy_table(own.path(f".{name}.parquet"), run.dataset, f"{shard}.{name}", rows)
+                for name, rows in note.rows.items()
+            }
+            classes |= {number: name for name, number in note.notes["classes"].items()}
             index = run.sidecar("index", shard).done()
             assert index, "the first pass is done"
             pixels = FileEntry(**index.notes["tar"])
@@ -189,6 +191,14 @@ class Assemble(Pass):
                 "status": OK,
                 "reasons": reasons,
             }
+
+
+def _classes(inputs: Inputs) -> dict[str, int]:
+    """The classes of the shard's regions, with their numbers."""
+    if "sample" not in inputs.tables:
+        return {}
+    found = inputs.tables["sample"]["regions"].group_by(["class_name", "class_id"]).aggregate([]).to_pylist()
+    return {row["class_name"]: row["class_id"] for row in sorted(found, key=lambda row: row["class_id"]) if row["class_id"] >= 0}
 
 
 def _nested(counts: Mapping[str, int]) -> dict[str, dict[str, int]]:
