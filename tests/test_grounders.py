@@ -116,6 +116,8 @@ def test_scores_are_those_of_a_phrases_own_tokens():
     expected = [[0.8808, (0.1192 + 0.5) / 2], [0.1192, 0.7311]]
     assert torch.allclose(scores, torch.tensor(expected), atol=1e-4)
     boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4], [0.9, 0.5, 0.4, 0.2]])
+    many = torch.tensor([[2.0, -9.0, 1.0, 0.0, -9.0, -1.0, -9.0]])
+    assert span_scores(many, [(0, 7)]).item() == pytest.approx((0.8808 + 0.7311 + 0.5 + 0.2689) / 4, abs=1e-4), "of a sentence"
     which = best_phrases(scores, [(1, 2), (3, 5)])
     assert found(scores, which, boxes, [4, 6], 0.5) == [
         {"phrase": 4, "box": [0.4, 0.3, 0.6, 0.7], "score": 0.880797},
@@ -201,9 +203,9 @@ def test_grounding_dino_keeps_the_contract_and_its_protocol(dino):
     assert len(keys) == 4
     settings = {
         "phrases": 8,
-        "tokens": 96,
+        "tokens": 128,
         "threshold": 0.0,
-        "score": "mean of own tokens without article",
+        "score": "mean of the 4 strongest own tokens without article",
         "nearly": 0.8,
         "dtype": "float32",
         "revision": None,

@@ -12,7 +12,7 @@ from finevit.signatures import Fraction
 
 from ..teachers.base import Dtype
 from .base import HuggingFaceGrounder
-from .spans import NEARLY, Marks, best_phrases, chunked, found, span_scores
+from .spans import NEARLY, STRONGEST, Marks, best_phrases, chunked, found, span_scores
 
 _DELIMITERS = str.maketrans(".?", "  ")
 """What ends a phrase in the model's text, and so cannot stand in one."""
@@ -30,7 +30,8 @@ class GroundingDINOGrounder(HuggingFaceGrounder):
         revision: of a hub model.
         phrases: most phrases in a chunk.
         tokens: length of a chunk in tokens, padding included.
-        threshold: boxes of less confidence are left out: the mean probability of the phrase's own tokens.
+        threshold: boxes of less confidence are left out: the mean probability of the phrase's own tokens, of
+            the four strongest where there are more.
         dtype: of weights and arithmetic.
         device: ``cpu``, ``cuda:0``, ...; None: a GPU where there is one.
     """
@@ -43,7 +44,7 @@ class GroundingDINOGrounder(HuggingFaceGrounder):
         model: str = "IDEA-Research/grounding-dino-base",
         revision: str | None = None,
         phrases: PositiveInt = 8,
-        tokens: Annotated[int, Ge(8)] = 96,
+        tokens: Annotated[int, Ge(8)] = 128,
         threshold: Fraction = 0.25,
         dtype: Dtype = "float32",
         device: str | None = None,
@@ -57,7 +58,7 @@ class GroundingDINOGrounder(HuggingFaceGrounder):
             "phrases": self.phrases,
             "tokens": self.tokens,
             "threshold": self.threshold,
-            "score": "mean of own tokens without article",
+            "score": f"mean of the {STRONGEST} strongest own tokens without article",
             "nearly": NEARLY,
         }
         return {**self.protocol(), **own}

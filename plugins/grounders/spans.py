@@ -13,6 +13,9 @@ from torch import Tensor
 NEARLY = 0.8
 """A phrase fits a box nearly as well as the best one where it scores this share of it."""
 
+STRONGEST = 4
+"""So many tokens of a phrase count: the others of a sentence join its words."""
+
 
 class Chunk(NamedTuple):
     """One text of a detector: the tokens, and of each phrase its number and its span of tokens, end exclusive."""
@@ -59,9 +62,10 @@ def _chunk(numbers: Sequence[int], phrases: Sequence[Sequence[int]], marks: Mark
 
 def span_scores(logits: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
     """Logits of tokens ``[boxes, tokens]`` -> scores of phrases ``[boxes, phrases]``: the mean probability over a phrase's own
-    tokens, as Grounding DINO is evaluated."""
+    tokens, as Grounding DINO is evaluated; over the strongest of them where there are many, as in the caption of a region."""
     chances = logits.float().sigmoid()
-    return torch.stack([chances[:, begin:end].mean(1) for begin, end in spans], dim=1)
+    own = (chances[:, begin:end] for begin, end in spans)
+    return torch.stack([each.topk(min(STRONGEST, each.shape[1]), dim=1).values.mean(1) for each in own], dim=1)
 
 
 def best_phrases(scores: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
