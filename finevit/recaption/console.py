@@ -55,6 +55,8 @@ def conclude(
         print(f"error: {error}", file=sys.stderr)
     if report.errors:
         return 2
+    page = write_page(settings, work_dir, work_dir / "report.html", images=PAGE)
+    print(f"dataset: {Path(settings.get('dataset_dir') or work_dir / 'dataset')}; page: {page}")
     if report.stopped:
         over = budget is not None and spent >= budget
         why = f"--budget {budget:g} is spent ({spent:.4g})" if over else "stopped"
@@ -63,8 +65,7 @@ def conclude(
     if report.partial:
         print(f"{report.partial} shards have requests that failed for the moment; the same command asks these again")
         return AGAIN
-    dataset = Path(settings.get("dataset_dir") or work_dir / "dataset")
-    print(f"done in {seconds:.0f} s: {dataset}; page: {write_page(settings, work_dir, work_dir / 'report.html', images=PAGE)}")
+    print(f"done in {seconds:.0f} s")
     return 0
 
 
