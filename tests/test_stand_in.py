@@ -283,6 +283,7 @@ def test_captions_follow_model_prompt_and_seed(scenes, album):
         long = ask(one, "Describe the image in detail.")
         assert long == ask(same, "Describe the image in detail.") != ask(other, "Describe the image in detail.")
         assert ask(one, "Describe the image in one sentence.").count(".") == 1
+        assert ask(one, "Name the main subject of the image.") == "a butterfly"
         for model in wording.VOICES:
             assert list(parsed(ask(one, "Describe the image in detail.", model=model), model))
         cut = one.post("/v1/chat/completions", json=body("Describe the image in detail.", image=image, max_tokens=20)).json()

@@ -11,9 +11,9 @@ SIGN = ("{words} {a}", "{a} with the word {words}", "{words} - {a} poster", "{wo
 
 
 def alt_text(truth: Truth, random: Random) -> str:
-    """What is largest, most often; perhaps a second object, the background's first colour, or what is written."""
+    """One object, half of the time the largest, else the one that the page is about; perhaps another, or what is written."""
     names = [told.noun for told in sorted(truth.objects, key=lambda told: -told.pixels)]
-    names = names if random.random() < 0.8 else random.sample(names, len(names))
+    names = names if random.random() < 0.5 else random.sample(names, len(names))
     templates = ONE if len(names) < 2 or random.random() < 0.5 else TWO
     if truth.lines and random.random() < 0.3:
         templates = SIGN

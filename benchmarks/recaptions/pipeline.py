@@ -1,6 +1,6 @@
-"""Recaptions of a fixed set of scenes by three stand-ins, a dense and a short one each, out of the pipeline.
+"""Recaptions of a fixed set of scenes by three stand-ins, out of the pipeline.
 
-``run.py`` says how many scenes, how much noise, and the prompts. One tenth of the facts is missing.
+``run.py`` says how many scenes, how much noise, and the prompts.
 """
 
 default_scope = "finevit"

@@ -25,8 +25,11 @@ from recaptions import show
 from finevit.recaption import prompts
 
 STAGE1, STAGE2 = "configs/finevit_tiny_stage1.py", "benchmarks/recaptions/stage2.py"
+PROMPTS = {"dense": prompts.DENSE, "short": prompts.SHORT, "subject": "Name the main subject of this image in at most five words."}
+SHARES = (0.6, 0.2, 0.2)
+"""How often the caption of each prompt is drawn."""
 SHORT = 0.2
-"""Share of short captions beside dense ones."""
+"""Share of short captions beside long ones, of the truth."""
 LENGTH = "train_dataloader.batch_sampler.schedules.Tokenize.max_seq_len"
 LENGTHS = {"48-80-128": [], "128": [f"{LENGTH}.milestones=[(0.0,128)]"]}
 """Most tokens of a text: as the configuration has it, and without a schedule."""
@@ -69,11 +72,10 @@ def recaptioned(noise: int, arguments: argparse.Namespace) -> Path:
 
 def pipeline(noise: int, images: int) -> str:
     """The config of a run of the pipeline."""
-    shares = ["--noise", str(noise / 100), "--omissions", "0.1"]
-    command = ["{python}", "-m", "finevit", "stand-in", "--port", "{port}", "--length", str(images), *shares]
+    command = ["{python}", "-m", "finevit", "stand-in", "--port", "{port}", "--length", str(images), "--noise", str(noise / 100)]
     captions = {
         "captioners": {letter: {"revision": f"noise-{noise}"} for letter in "abc"},
-        "prompts": {"dense": prompts.DENSE, "short": prompts.SHORT},
+        "prompts": PROMPTS,
     }
     return "\n".join(
         [
@@ -86,13 +88,13 @@ def pipeline(noise: int, images: int) -> str:
 
 
 def weights(captions: str, noise: int) -> dict[str, float]:
-    """How often each caption is drawn: ``-2`` is a captioner's second text, the short one."""
+    """How often each caption is drawn: ``-2`` is a captioner's second text, that of the second prompt."""
     if captions == "alt texts":
         return {"alt": 1.0}
     if captions == "the truth":
         return {"truth": 1 - SHORT, "truth-short": SHORT}
     names = [f"stand-in-{letter}@noise-{noise}" for letter in ("abc" if captions == "three captioners" else "a")]
-    return dict.fromkeys(names, 1 - SHORT) | {f"{name}-2": SHORT for name in names}
+    return {f"{name}{number}": share for name in names for number, share in zip(("", "-2", "-3"), SHARES, strict=True)}
 
 
 def compare(start: Path, datasets: dict[int, Path], seed: int, arguments: argparse.Namespace) -> list[dict]:

@@ -35,7 +35,7 @@ class Answerer:
             return self._boxes(request, witness, random)
         if request.task == asked.LOCAL:
             return witness.region(request.model, self.manner, random, request.box or (0.0, 0.0, 1.0, 1.0))
-        return witness.caption(request.model, self.manner, random, short=request.task == asked.SHORT)
+        return witness.caption(request.model, self.manner, random, form=request.task)
 
     def _witness(self, request: Asked) -> Witness:
         for image in request.images:

@@ -11,8 +11,9 @@ from typing import Any
 
 from finevit.boxes import Box
 
-GLOBAL, SHORT, LOCAL, PHRASES, BOXES = "caption", "short caption", "region", "phrases", "boxes"
+GLOBAL, SHORT, SUBJECT, LOCAL, PHRASES, BOXES = "caption", "short caption", "subject", "region", "phrases", "boxes"
 _SHORT = re.compile(r"\b(?:one|a single|a short|one short|a brief) (?:sentence|caption)\b|\bbriefly\b", re.IGNORECASE)
+_SUBJECT = re.compile(r"\bmain (?:subject|object)\b", re.IGNORECASE)
 _BOX = re.compile(
     r"\[\s*(\d{1,4})\s*,\s*(\d{1,4})\s*,\s*(\d{1,4})\s*,\s*(\d{1,4})\s*\]|\(\s*(\d{1,4}),\s*(\d{1,4})\),\s*\((\d{1,4}),\s*(\d{1,4})\s*\)"
 )
@@ -96,4 +97,6 @@ def _task(texts: tuple[str, ...], images: tuple[bytes, ...], schema: Mapping[str
         return BOXES
     if box is not None or len(images) > 1:
         return LOCAL
+    if _SUBJECT.search(said):
+        return SUBJECT
     return SHORT if _SHORT.search(said) else GLOBAL

@@ -63,6 +63,10 @@ class Speaker:
         writing = f' and the text "{self.seen.words[0].text}"' if self.seen.words else ""
         return self._fill(SHORTS, things=self._things(4), back=self._back(), writing=writing)
 
+    def subject(self) -> str:
+        """What is largest, by its name."""
+        return with_article(self.seen.largest or (self.seen.items[0].noun if self.seen.items else "background"))
+
     def region(self, part: Item | Words | str) -> str:
         """What is said of one part of the picture: an object, a line of text, or in so many words something else."""
         back = f"The background is {self._back()}."

@@ -11,6 +11,7 @@ from typing import Any
 from finevit.boxes import Box
 from finevit.scenes.backgrounds import COLOURS
 from finevit.scenes.ground_truth import Truth
+from finevit.scenes.stand_in import asked
 from finevit.scenes.stand_in.perception import Item, Words, impair, perceive
 from finevit.scenes.stand_in.speech import Speaker
 from finevit.scenes.stand_in.wording import VOICES, Voice, place_of, size_of
@@ -35,8 +36,8 @@ class Witness(ABC):
     """Knows one image. Boxes are canonical xyxy."""
 
     @abstractmethod
-    def caption(self, model: str, manner: Manner, random: Random, *, short: bool) -> str:
-        """What a model says of the image."""
+    def caption(self, model: str, manner: Manner, random: Random, *, form: str) -> str:
+        """What a model says of the image: a dense caption, a short one, or its subject (``asked``)."""
 
     @abstractmethod
     def region(self, model: str, manner: Manner, random: Random, box: Box) -> str:
@@ -60,9 +61,9 @@ class SceneWitness(Witness):
         size = truth.plan.width, truth.plan.height
         self._items, self._lines = ([unit(one.box, *size) for one in found] for found in (truth.objects, truth.lines))
 
-    def caption(self, model: str, manner: Manner, random: Random, *, short: bool) -> str:
+    def caption(self, model: str, manner: Manner, random: Random, *, form: str) -> str:
         speaker = self._speaker(model, manner, random)
-        return speaker.short() if short else speaker.dense()
+        return {asked.SHORT: speaker.short, asked.SUBJECT: speaker.subject}.get(form, speaker.dense)()
 
     def region(self, model: str, manner: Manner, random: Random, box: Box) -> str:
         speaker = self._speaker(model, manner, random)
@@ -108,10 +109,10 @@ class ToldWitness(Witness):
         """What its objects are called."""
         return [phrase for phrase, _ in self._told]
 
-    def caption(self, model: str, manner: Manner, random: Random, *, short: bool) -> str:
+    def caption(self, model: str, manner: Manner, random: Random, *, form: str) -> str:
         if not self._captions:
             return ". ".join(self.phrases)
-        if short:
+        if form in (asked.SHORT, asked.SUBJECT):
             return min(self._captions, key=len)
         return self._captions[list(VOICES).index(model) % len(self._captions) if model in VOICES else 0]
 
