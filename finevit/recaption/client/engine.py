@@ -1,4 +1,7 @@
-"""Engines behind a chat completion: many requests in flight, taken in their order, answered out of order."""
+"""Engines behind a chat completion: many requests in flight, taken in their order, answered out of order.
+
+What sends is imported when something is sent: plugins are listed without it, also where httpx is not installed.
+"""
 
 import base64
 import json
@@ -8,17 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
 from finevit.contracts import BadSample
-from finevit.recaption.client.background import background
 from finevit.recaption.client.options import ClientOptions, Generation, address, options
 from finevit.recaption.client.patience import Patience
 from finevit.recaption.client.reading import Said, said
-from finevit.recaption.client.sending import Reply, Sender
+from finevit.recaption.client.reply import Reply
 from finevit.recaption.contracts import Answer, Engine, Picture, Price, Unavailable
+
+if TYPE_CHECKING:
+    from finevit.recaption.client.sending import Sender
 
 
 class ChatEngine(Engine):
@@ -107,16 +112,16 @@ class ChatEngine(Engine):
             except BadSample as error:
                 yield request, Reply("unreadable", str(error), attempts=0)
                 continue
-            future = background().start(self._sender().send(body, texts))
+            future = self._sender().start(body, texts)
             flying[future] = request
             future.add_done_callback(done.put)
         while flying:
             yield _landed(flying, done)
 
-    def _sender(self) -> Sender:
+    def _sender(self) -> "Sender":
         """That of this process: a fork begins anew."""
         if self._sends is None or self._sends.process != os.getpid():
-            self._sends = Sender(self.url, self.client)
+            self._sends = _sender(self.url, self.client)
         return self._sends
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,6 +147,14 @@ class ChatEngine(Engine):
         status, value, detail = (read.status, None, read.detail) if read.status else self.value(request, read)
         counts = (read.prompt_tokens, read.completion_tokens, reply.attempts, reply.seconds)
         return Answer(status, value, detail, read.finish_reason, *counts)
+
+
+def _sender(url: str, options: ClientOptions) -> "Sender":
+    try:
+        from finevit.recaption.client.sending import Sender
+    except ModuleNotFoundError as error:
+        raise Unavailable(f"a client of chat completions needs {error.name}; `pip install 'finevit[recaption]'`") from error
+    return Sender(url, options)
 
 
 def _landed(flying: dict[Future, Any], done: SimpleQueue) -> tuple[Any, Reply]:

@@ -1,6 +1,6 @@
 """When a server is given up: what every request meets is no matter of one row, and a million rows would meet it one by one."""
 
-from finevit.recaption.client.sending import Reply
+from finevit.recaption.client.reply import Reply
 
 ROWS = {"connection": 8, "timeout": 8, "bad_request": 20}
 """Requests in a row, each with all its attempts, after which a server that never answers otherwise is given up."""

@@ -6,10 +6,10 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import httpx
 from aiolimiter import AsyncLimiter
@@ -18,26 +18,12 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from finevit.recaption.client.background import background
 from finevit.recaption.client.keys import api_key, masked, without
 from finevit.recaption.client.options import ClientOptions
+from finevit.recaption.client.reply import Reply
 
 MOST_BYTES = 2**24
 """Of a response: no caption is as long."""
 TOLD = 300
 """Characters of a server's own message that are kept."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a server said: ``data`` is the JSON object of a chat completion where ``status`` is empty. ``code`` is HTTP's, 0 where
-    there was no response; ``wait`` are the seconds that the server asks for, ``again`` is whether another attempt may help."""
-
-    status: str = ""
-    detail: str = ""
-    data: Any = None
-    code: int = 0
-    wait: float = 0.0
-    again: bool = False
-    attempts: int = 1
-    seconds: float = 0.0
 
 
 class Sender:
@@ -49,6 +35,10 @@ class Sender:
         rate = options.requests_per_minute
         self.limiter = AsyncLimiter(1, 60 / rate) if rate else None
         self.waits = wait_exponential(multiplier=options.wait_s, max=max(30.0, options.wait_s)) + wait_random(0, options.wait_s)
+
+    def start(self, body: bytes, texts: Sequence[str]) -> Future:
+        """Begins to send a request on the loop."""
+        return background().start(self.send(body, texts))
 
     async def send(self, body: bytes, texts: Sequence[str]) -> Reply:
         """What became of a request; ``texts`` are what it says, which no detail repeats."""
