@@ -132,5 +132,6 @@ REGISTRIES: dict[str, Registry] = {
     "exporter": EXPORTERS,
     "report page": REPORT_PAGES,
     "engine": ENGINES,
+    "shard format": SHARD_FORMATS,
 }
 """Every registry of this package by the name of its kind, in the order in which tools list them."""
