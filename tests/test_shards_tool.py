@@ -65,6 +65,9 @@ def test_make_show_and_check(shards, folder, tmp_path):
     checked = shards("check", tmp_path / "set")
     assert checked.code == 0
     assert "is whole: 5 images" in checked.out
+    (manifest,) = (tmp_path / "set" / "manifests").iterdir()
+    assert shards("show", manifest).out == shown.out.replace(f"3 records drawn into {tmp_path / 'page.html'}\n", "")
+    assert shards("check", manifest).code == 0
     again = shards("make", folder, tmp_path / "set")
     assert (again.code, "is a dataset already" in again.err) == (2, True)
 

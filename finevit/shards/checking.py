@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from finevit.storage.regular import open_regular
 
 from .files import FileEntry, read_table
-from .manifest import FILE, KEPT, PIXELS, Manifest, Shard, digest, load
+from .manifest import FILE, KEPT, PIXELS, Manifest, Shard, digest, folder_of, load
 
 LISTED = 20
 """So many faults are named, the others are counted."""
@@ -57,8 +57,8 @@ class Findings:
 
 def check(folder: str | Path, *, patch: int = 14, advance: Callable[[], object] = lambda: None) -> Findings:
     """Looks at every byte of a dataset; ``advance`` is called after each shard. ``ValueError``: its manifest cannot be read."""
-    root, findings, seen = Path(folder), Findings(), set[str]()
-    manifest = load(root)
+    root, findings, seen = folder_of(folder), Findings(), set[str]()
+    manifest = load(folder)
     _check_manifest(root, manifest, findings)
     for shard in manifest.shards:
         _check_shard(root, shard, patch, findings, seen)

@@ -84,6 +84,12 @@ def load(folder: str | Path) -> Manifest:
         raise ValueError(f"{path} lacks or misspells what a manifest says ({error}); restore it from {KEPT}/") from None
 
 
+def folder_of(path: str | Path) -> Path:
+    """The dataset's folder, of that itself or of one of its manifests."""
+    path = Path(path)
+    return path if path.is_dir() else path.parent.parent if path.parent.name == KEPT else path.parent
+
+
 def is_dataset(path: str | Path) -> bool:
     """Whether a path is a folder with a manifest, or a manifest: one that is no JSON counts, another program's does not."""
     path = Path(path) / FILE if Path(path).is_dir() else Path(path)

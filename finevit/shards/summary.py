@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from .files import read_table
-from .manifest import Manifest, digest, load
+from .manifest import Manifest, digest, folder_of, load
 
 _SHOWN = 8
 
@@ -27,9 +27,9 @@ class Summary:
 
 
 def summarise(folder: str | Path) -> Summary:
-    """Reads the tables, not the pixels."""
-    root, found = Path(folder), Summary()
-    for shard in load(root).shards:
+    """Of a folder or one of its manifests; reads the tables, not the pixels."""
+    root, found = folder_of(folder), Summary()
+    for shard in load(folder).shards:
         for kind, entry in shard.files.items():
             if kind in _ADD:
                 _ADD[kind](found, read_table(root / entry.path))

@@ -14,7 +14,7 @@ from pydantic import NonNegativeFloat
 from finevit.contracts import Question, Record, Region
 from finevit.registry import DATASETS
 from finevit.shards.files import read_table
-from finevit.shards.manifest import PIXELS, Shard, digest, load
+from finevit.shards.manifest import PIXELS, Shard, digest, folder_of, load
 from finevit.shards.schema import KEPT, SHARED, UNREAD
 
 from .files import FileSource, Skipped, existing, read
@@ -54,7 +54,7 @@ class ShardRecords(FileSource):
     ):
         path = existing(data_root)
         manifest = load(path)
-        root = path if path.is_dir() else path.parent.parent if path.parent.name == "manifests" else path.parent
+        root = folder_of(path)
         self.captioners, self.classes = captioners, list(manifest.classes)
         self._tars = [root / shard.files[PIXELS].path if PIXELS in shard.files else root for shard in manifest.shards]
         rejected, images, on_disk = Counter[str](), [], large(manifest)
