@@ -4,8 +4,12 @@ import secrets
 
 import pytest
 
+from finevit.config.validation import _Checker
 from finevit.recaption.contracts import Answer, Captioner, Grounder, PhraseExtractor
+from finevit.registry import ENGINES
 from finevit.testing import check_captioner, check_grounder, check_phrase_extractor
+
+pytestmark = pytest.mark.usefixtures("plugins")
 
 
 class Says(Captioner):
@@ -53,6 +57,34 @@ class Spans(PhraseExtractor):
 
     def answer(self, request):
         return Answer("ok", self.spans if request.text else [])
+
+
+@pytest.fixture
+def registered():
+    for each in (Says, Finds):
+        ENGINES.register_module(module=each)
+    yield
+    for each in (Says, Finds):
+        ENGINES.module_dict.pop(each.__name__)
+
+
+def mistakes(passes: dict) -> list[str]:
+    checker = _Checker("finevit", ())
+    checker.walk("settings", "settings", passes, strict=True)
+    return checker.errors
+
+
+def test_the_config_check_knows_where_engines_stand(registered):
+    assert mistakes({"captions": {"captioners": {"a": {"type": "Says", "text": "x"}}, "captioner": {"type": "Says"}}}) == []
+    (typo,) = mistakes({"captions": {"captioners": {"a": {"type": "Say"}}}})
+    assert typo.startswith("settings.captions.captioners.a.type='Say' is no Captioner (did you mean 'Says'?); FineViT has ")
+    (other,) = mistakes({"captions": {"captioner": {"type": "Finds", "boxes": []}}})
+    assert other.startswith("settings.captions.captioner.type='Finds' is no Captioner; FineViT has ")
+    assert "Finds" not in other.partition("FineViT has")[2]
+    assert mistakes({"grounding": {"grounder": {"type": "Finds"}}}) == [
+        "settings.grounding.grounder.boxes is missing: Finds needs it"
+    ]
+    assert mistakes({"captions": {"captioner": {"type": "Says", "text": 3}}}) == ["settings.captions.captioner.text=3: give a text"]
 
 
 def test_the_checks_find_answers_that_break_the_contract():

@@ -28,6 +28,7 @@ class Slot(NamedTuple):
 
     ``given`` arguments come from the caller, ``extra`` keys are taken out before the constructor is called,
     ``default`` is the type where none is named. A ``plain`` setting may also hold a value, where it stands elsewhere.
+    ``contract`` is the class to derive from, where the registry holds several kinds.
     """
 
     registry: Registry
@@ -37,6 +38,7 @@ class Slot(NamedTuple):
     many: bool = False
     plain: bool = False
     nested: bool = False
+    contract: str = "builtins:object"
 
 
 class Arguments(NamedTuple):
@@ -47,6 +49,7 @@ class Arguments(NamedTuple):
     open: bool = False
 
 
+_KINDS = "finevit.recaption.contracts"
 SLOTS: dict[str, Slot] = {
     "model": Slot(registry.MODELS, plain=True),
     "data_preprocessor": Slot(registry.MODELS),
@@ -84,11 +87,11 @@ SLOTS: dict[str, Slot] = {
     "init_cfg": Slot(registry.WEIGHT_INITIALIZERS, extra=("layer", "override")),
     "passes": Slot(PASSES, many=True),
     "executor": Slot(EXECUTORS, default="ProcessPool"),
-    "captioner": Slot(ENGINES),
-    "captioners": Slot(ENGINES, many=True, plain=True),  # also weights of captions, in sources and transforms
-    "extractor": Slot(ENGINES),
-    "grounder": Slot(ENGINES),
-    "ocr": Slot(ENGINES),
+    "captioner": Slot(ENGINES, contract=f"{_KINDS}:Captioner"),
+    "captioners": Slot(ENGINES, many=True, plain=True, contract=f"{_KINDS}:Captioner"),  # elsewhere weights of captions
+    "extractor": Slot(ENGINES, contract=f"{_KINDS}:PhraseExtractor"),
+    "grounder": Slot(ENGINES, contract=f"{_KINDS}:Grounder"),
+    "ocr": Slot(ENGINES, contract=f"{_KINDS}:OCREngine"),
 }
 """By the name of the setting, wherever it stands."""
 

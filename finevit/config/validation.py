@@ -7,6 +7,7 @@ components of packages with other conventions (``mmdet.X``), only what is certai
 import inspect
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from mmengine import registry as root
@@ -146,11 +147,13 @@ class _Checker:
                 f"{path}._scope_={self.scope!r}: MMEngine hands it to the function; write it before the type: SCOPE.NAME"
             )
         registries = (slot.registry,) if slot else ROOTS
-        found = self.find(kind, registries)
+        contract = resolve_name(slot.contract) if slot else object
+        found = [each for each in self.find(kind, registries) if _fits(each, contract)]
         if not kind:
-            self.errors += [f"{path}: which one? Set {path}.type to one of {', '.join(self.ours(registries))}"] * self.own()
+            choices = ", ".join(self.ours(registries, contract))
+            self.errors += [f"{path}: which one? Set {path}.type to one of {choices}"] * self.own()
         elif not found and (strict or str(kind).startswith("finevit.")):
-            self.unknown(f"{path}.type", str(kind), registries)
+            self.unknown(f"{path}.type", str(kind), registries, contract)
             told = f"{path}._scope_={self.scope!r}: the type is looked up in that package; leave it out, or give its own"
             self.errors += [told] if "_scope_" in value else []
         elif path == "model":
@@ -174,14 +177,16 @@ class _Checker:
         found = [registered(scoped(registry, self.scope), kind) for registry in registries]
         return list(dict.fromkeys(component for component in found if component is not None))
 
-    def unknown(self, path: str, kind: str, registries: Iterable[Registry]) -> None:
+    def unknown(self, path: str, kind: str, registries: Iterable[Registry], contract: type) -> None:
         """Report a type that no registry knows, or that is of another kind."""
         places = [scoped(registry, self.scope) for registry in registries]
-        hint = did_you_mean(kind, [name for registry in places for name in _names(registry)])
+        known = [name for registry in places for name, each in _components(registry) if _fits(each, contract)]
         elsewhere = [other for other in (scoped(registry, self.scope) for registry in ROOTS) if registered(other, kind)]
         wanted = _kind(places[0]) if len(places) == 1 else "type"
         what = f"is a {_kind(elsewhere[0])}, not a {wanted}" if elsewhere else f"is no known {wanted}"
-        self.errors.append(f"{path}={kind!r} {what}{hint}; FineViT has {', '.join(self.ours(registries)) or 'none of its own'}")
+        what = what if contract is object else f"is no {contract.__name__}"
+        choices = ", ".join(self.ours(registries, contract)) or "none of its own"
+        self.errors.append(f"{path}={kind!r} {what}{did_you_mean(kind, known)}; FineViT has {choices}")
 
     def trainable(self, found: Iterable[Callable]) -> None:
         """Report a part of a model that stands where the whole belongs."""
@@ -189,11 +194,11 @@ class _Checker:
             stages = ", ".join(kind for kind in self.ours((root.MODELS,)) if _steps(registered(REGISTRIES["model"], kind)))
             self.errors.append(f"model.type={name!r} is a part of a model, which cannot be trained alone; FineViT has {stages}")
 
-    def ours(self, registries: Iterable[Registry]) -> list[str]:
+    def ours(self, registries: Iterable[Registry], contract: type = object) -> list[str]:
         """The names of FineViT and its plugins."""
         children = [registry.children.get("finevit", registry) for registry in registries]
         children = [child for child in children if child.scope == "finevit"]
-        return sorted({name for child in children for name in child.module_dict})
+        return sorted({name for child in children for name, part in child.module_dict.items() if _fits(part, contract)})
 
     def keys(self, path: str, value: dict, allowed: Iterable[str]) -> None:
         """Report the keys that are not allowed."""
@@ -250,9 +255,14 @@ def _steps(component: Any) -> bool:
     return hasattr(component, "train_step") or not (inspect.isclass(component) and issubclass(component, nn.Module))
 
 
-def _names(registry: Registry | None) -> list[str]:
-    """Every name that a registry or one of its parents knows."""
-    return [] if registry is None else [*registry.module_dict, *_names(registry.parent)]
+def _components(registry: Registry | None) -> list[tuple[str, Any]]:
+    """Every name that a registry or one of its parents knows, and what it means."""
+    return [] if registry is None else [*registry.module_dict.items(), *_components(registry.parent)]
+
+
+def _fits(component: Any, contract: type) -> bool:
+    """Whether a component is of the kind that a setting holds."""
+    return contract is object or (inspect.isclass(component) and issubclass(component, contract))
 
 
 def _package(component: Callable) -> str:
