@@ -234,7 +234,7 @@ def _process(shop: Workshop, task: Task, sidecar: Sidecar) -> str:
         PARTIAL if inputs.partial else DONE,
         shop.fingerprint(task.name, task.shard),
         counts=dict(output.counts),
-        notes=dict(output.notes),
+        notes={**output.notes, MODELS: sorted(inputs.models)},
         seconds=round(time.monotonic() - begin, 3),
         cpu_seconds=round(time.process_time() - cpu, 3),
         peak_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
