@@ -10,6 +10,7 @@ _wrong = ["--noise", "0.02", "--omissions", "0.1", "--boxes-noise", "0.02", "--f
 _wrong += ["429", "500", "dropped", "non_json", "refusal", "loop", "empty"]  # of which attempts overcome some, and some stay
 _knows = ["--level", "medium", "--split", "train", "--length", "500", "--max-side", "448"]
 source = dict(type="Scenes", **_scenes)
+license = "cc-by-sa-4.0"  # of OpenMoji, whose drawings the scenes are made of
 services = dict(stand_in=dict(command=["{python}", "-m", "finevit", "stand-in", "--port", "{port}", *_knows, *_wrong]))
 executor = dict(type="ProcessPool")
 _model = dict(base_url="service:stand_in/v1", client=dict(deadline_s=10.0))
