@@ -36,7 +36,7 @@ def test_import_is_light() -> None:
 def test_every_extra_parses_and_every_pin_is_inside_its_bound() -> None:
     parsed = [Requirement(text) for text in requires("finevit") or ()]
     extras = set(metadata("finevit").get_all("Provides-Extra") or ())
-    assert extras == {"llm", "scenes", "serve", "downstream", "float8", "dev"}
+    assert extras == {"llm", "scenes", "serve", "downstream", "float8", "recaption", "ray", "slurm", "spacy", "paddle", "dev"}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     core = {canonicalize_name(each.name) for each in parsed if each.marker is None}
