@@ -75,6 +75,10 @@ def test_what_is_left_out_stands_in_a_list(word):
     assert any(word in classes()[name] for name in ("picture", "place", "abstract"))
 
 
+def test_what_is_said_to_be_absent_is_no_phrase():
+    assert found("There are no cars on the road.") == ["the road"]
+
+
 def test_a_picture_on_a_wall_is_one():
     assert found("A framed picture hangs on the wall.") == ["A framed picture", "the wall"]
 

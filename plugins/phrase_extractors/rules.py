@@ -186,7 +186,7 @@ def _tells(chunk: list[Token]) -> bool:
     heads = [each for each in chunk if each.kind in ("noun", "verb", "quotation")]
     if chunk[-1].text.lower() in classes()["both"] and chunk[0].kind in ("determiner", "number"):
         heads.append(chunk[-1])  # "a green square"
-    if not heads or chunk[-1].kind in ("determiner", "adverb"):
+    if not heads or chunk[-1].kind in ("determiner", "adverb") or chunk[0].text.lower() in ("no", "neither"):
         return False
     head, known = heads[-1].text.lower(), classes()
     plain = all(each.kind in ("determiner", "noun", "verb") for each in chunk) and len(heads) == 1
