@@ -148,6 +148,16 @@ def test_a_run_that_stopped_before_its_captions_has_a_page(folder, tmp_path):
     assert NAME.format(3) in text
 
 
+def test_boxes_that_are_not_sampled_yet_are_shown(folder, tmp_path):
+    told = odd(folder)
+    first = {name: told["passes"][name] for name in ("index", "quality", "captions", "phrases", "grounding")}
+    run({**told, "passes": first}, tmp_path)
+    later = {**told, "passes": {**told["passes"], "ocr": None, "duplicates": None}}
+    text = " ".join(Tags(write_page(later, tmp_path, tmp_path / "report.html").read_text()).text.split())
+    assert "red ball class ball, score 0.90, keep_prob 1" in text
+    assert "the run is not whole" in text
+
+
 def test_a_dataset_without_a_kept_image_has_a_page(folder, tmp_path):
     told = odd(folder, quality={"type": "QualityFilter", "short_side": 1000})
     run(told, tmp_path)
