@@ -1,105 +1,95 @@
-"""What the passes that need no captioner make of the real images of ``fetch.py``: filters, near-duplicates, RapidOCR, in numbers.
+"""A run over real images out of packages: filters, duplicates and OCR as they are; a stand-in plays captions that people wrote.
 
-    python benchmarks/real_run/run.py --images data/real --every 7 --out benchmarks/results/real_run_epyc_2_cores.json
+    python benchmarks/real_run/run.py
 
-``--short-side`` is lower than the paper's 448: few of these images are so large, and the counts say how many. What is done is not
-done again by the same command.
+Nothing that can be had from a package writes captions: the stand-in says what people wrote of an image, where somebody did, and is
+named as a stand-in; images of which nobody wrote get ``bad_request``. What is measured is in ``results.json`` of the work dir.
+What is finished is not done again.
 """
 
 import argparse
+import hashlib
 import json
-import os
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pyarrow import parquet
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import runs
 
-from finevit.plugins import load_plugins
-from finevit.recaption.run import Watch, recaption
+from finevit.recaption.sidecars import write_json
 from finevit.shards import manifest
+from finevit.shards.files import read_table
 
-EXAMPLES = 20
-"""So many lines of text are shown, evenly out of all."""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
-    """Run, count, print; with ``--out`` also keep it."""
-    arguments = parse()
-    load_plugins()
-    chosen = choose(arguments.images, arguments.every, arguments.work_dir / "chosen")
-    report = recaption(settings(chosen, arguments), arguments.work_dir, watch=Watch())
-    if report.errors or report.partial:
-        raise SystemExit(f"the run is not whole: {report.errors or report.partial}")
-    told = {"short_side": arguments.short_side, "every": arguments.every, **counts(arguments.work_dir)}
-    text = json.dumps(told, indent=2, ensure_ascii=False)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text + "\n", "utf-8")
-
-
-def parse() -> argparse.Namespace:
-    """What is asked for."""
+    """Fetch, write what people said, run, measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="the folder that fetch.py made")
-    parser.add_argument("--every", type=int, default=1, help="take one image in so many (default: all)")
-    parser.add_argument("--short-side", type=int, default=224)
-    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/real_run"))
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    return parser.parse_args()
+    work_dir = parser.parse_args().work_dir.absolute()
+    images = work_dir / "images"
+    if not images.exists():
+        runs.call("benchmarks/real_run/fetch.py", "--out", images)
+    truth = work_dir / "truth.jsonl"
+    truth.write_text("".join(f"{json.dumps(line)}\n" for line in told(images)), "utf-8")
+    options = (f"data_root={images}", f"services.stand_in.command={command(truth)}")
+    runs.call("tools/recaption.py", "benchmarks/real_run/config.py", "--work-dir", work_dir / "run", "--cfg-options", *options)
+    results = measured(work_dir / "run")
+    write_json(work_dir / "results.json", results)
+    print(json.dumps(results, indent=1, ensure_ascii=False))
 
 
-def choose(images: Path, every: int, folder: Path) -> Path:
-    """A folder of links to one image in so many, with the text beside it."""
-    found = sorted(path for path in images.rglob("*") if path.is_file() and path.suffix != ".txt")
-    for image in found[::every]:
-        for path in (image, image.with_suffix(".txt")):
-            link = folder / path.relative_to(images)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file() and not link.exists():
-                os.link(path, link)
-    return folder
+def told(images: Path) -> list[dict[str, Any]]:
+    """What people wrote, by the SHA-256 of the image."""
+    lines = []
+    for text in sorted(images.rglob("*.txt")):
+        caption = " ".join(text.read_text("utf-8").split())
+        for image in sorted(path for path in text.parent.glob(f"{_escaped(text.stem)}.*") if path != text):
+            lines.append({"sha256": hashlib.sha256(image.read_bytes()).hexdigest(), "captions": {"people": caption}})
+    return lines
 
 
-def settings(images: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The run."""
-    passes = {
-        "index": {"type": "Index"},
-        "quality": {"type": "QualityFilter", "short_side": arguments.short_side},
-        "duplicates": {"type": "NearDuplicates"},
-        "ocr": {"type": "OCR", "ocr": {"type": "RapidOCREngine"}},
-        "assemble": {"type": "Assemble"},
+def _escaped(stem: str) -> str:
+    return "".join(f"[{letter}]" if letter in "[]*?" else letter for letter in stem)
+
+
+def command(truth: Path) -> list[str]:
+    """How the stand-in is started: it knows the images of a file alone."""
+    return ["{python}", "-m", "finevit", "stand-in", "--port", "{port}", "--level", "none", "--truth", str(truth)]
+
+
+def measured(work_dir: Path) -> dict[str, Any]:
+    """Counts by status, seconds of each pass, reasons by part of the set, and what OCR read."""
+    dataset = manifest.load(work_dir / "dataset")
+    rows = {name: [row for shard in dataset.shards for row in _rows(work_dir, shard, name)] for name in ("images", "regions")}
+    parts, reasons = Counter[str](), Counter[str]()
+    for row in rows["images"]:
+        part = row["source"].partition("/")[0]
+        parts[f"{part}: {row['kind']} {row['verdict']}"] += 1
+        reasons.update(f"{part}: {reason.partition(':')[0]}" for reason in row["reasons"])
+    lines = [row for row in rows["regions"] if row["ocr_text"] and row["kind"] != "object"]
+    notes = {
+        folder.name: [json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.done.json"))]
+        for folder in sorted((work_dir / "passes").iterdir())
     }
-    source = {"type": "ImageFolder", "data_root": str(images), "holdout": 0}
-    return {"source": source, "executor": {"type": "ProcessPool", "workers": arguments.workers}, "passes": passes}
+    words = Counter(word.casefold() for row in lines for word in row["ocr_text"].split() if word.isalpha() and len(word) > 3)
+    return {
+        "counts": dataset.counts,
+        "images": dict(sorted(parts.items())),
+        "reasons": dict(sorted(reasons.items())),
+        "seconds": {name: round(sum(note["seconds"] for note in each), 1) for name, each in notes.items()},
+        "text lines": len(lines),
+        "images with text": len({row["sample_id"] for row in lines}),
+        "most frequent words": dict(words.most_common(20)),
+        "lines read": [row["ocr_text"] for row in sorted(lines, key=lambda row: row["region_id"])[:12]],
+    }
 
 
-def counts(work_dir: Path) -> dict[str, Any]:
-    """Counts by folder, seconds by pass, and some of what was read."""
-    images, regions = (rows(work_dir / "dataset", name) for name in ("images", "regions"))
-    folders = {row["sample_id"]: row["source"].partition("/")[0] for row in images}
-    parts: dict[str, Counter[str]] = {}
-    for row in images:
-        part = parts.setdefault(row["source"].partition("/")[0], Counter())
-        part[row["verdict"]] += 1
-        part.update(f"rejected: {reason.partition(':')[0]}" for reason in row["reasons"])
-        part[row["kind"]] += row["verdict"] == "kept"
-    for row in regions:
-        parts[folders[row["sample_id"]]]["lines of text"] += 1
-    done = sorted((work_dir / "passes").glob("*/*.done.json"))
-    seconds: Counter[str] = Counter()
-    for path in done:
-        seconds[path.parent.name] += json.loads(path.read_text())["cpu_seconds"]
-    step = max(1, len(regions) // EXAMPLES)
-    texts = [row["ocr_text"] for row in regions[::step]][:EXAMPLES]
-    return {"images": len(images), "parts": parts, "cpu seconds": seconds, "lines, for example": texts}
-
-
-def rows(dataset: Path, name: str) -> list[dict[str, Any]]:
-    """All rows of a table."""
-    shards = manifest.load(dataset).shards
-    return [row for shard in shards for row in parquet.read_table(dataset / shard.files[name].path).to_pylist()]
+def _rows(work_dir: Path, shard: manifest.Shard, name: str) -> list[dict[str, Any]]:
+    return read_table(work_dir / "dataset" / shard.files[name].path).to_pylist()
 
 
 if __name__ == "__main__":
