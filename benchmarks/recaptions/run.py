@@ -33,6 +33,8 @@ SHORT = 0.2
 LENGTH = "train_dataloader.batch_sampler.schedules.Tokenize.max_seq_len"
 LENGTHS = {"48-80-128": [], "128": [f"{LENGTH}.milestones=[(0.0,128)]"]}
 """Most tokens of a text: as the configuration has it, and without a schedule."""
+IDS = 2048
+"""Of the tokenizer."""
 RATES = (1.5e-3, 3e-3, 6e-3)
 
 
@@ -41,6 +43,7 @@ def main() -> None:
     arguments = parse()
     start = stage1(arguments)
     datasets = {noise: recaptioned(noise, arguments) for noise in arguments.noise}
+    arguments.cfg_options.append(f"model.text_encoder.tokenizer={tokenizer(datasets[0], arguments)}")
     rows: list[dict] = []
     for seed in arguments.seeds:
         rows += search(start, datasets[0], seed, arguments) if arguments.search else compare(start, datasets, seed, arguments)
@@ -68,6 +71,18 @@ def recaptioned(noise: int, arguments: argparse.Namespace) -> Path:
 
     runs.part(folder, {"noise": noise, "images": arguments.images}, run)
     return folder / "run/dataset"
+
+
+def tokenizer(dataset: Path, arguments: argparse.Namespace) -> Path:
+    """The tokenizer of all, drawn from all captions alike, so that nobody's words are spelt in more pieces than others'."""
+    folder = arguments.work_dir / "tokenizer"
+
+    def run() -> dict:
+        runs.call("tools/train_tokenizer.py", "--data-root", dataset, "--size", IDS, "--out", folder / "ids")
+        return {"size": IDS}
+
+    runs.part(folder, {"images": arguments.images, "ids": IDS}, run)
+    return folder / "ids"
 
 
 def pipeline(noise: int, images: int) -> str:
@@ -117,7 +132,8 @@ def search(start: Path, dataset: Path, seed: int, arguments: argparse.Namespace)
         for rate in RATES:
             for length, options in LENGTHS.items():
                 folder = arguments.work_dir / "search" / f"seed{seed}" / f"{captions.replace(' ', '_')}-{rate}-{length}"
-                own = [f"randomness.seed={seed}", f"load_from={start}", *options, f"optim_wrapper.optimizer.lr={rate}"]
+                own = [f"randomness.seed={seed}", f"load_from={start}", *arguments.cfg_options, *options]
+                own.append(f"optim_wrapper.optimizer.lr={rate}")
                 rows.append({"captions": f"{captions}, rate {rate:g}, {length} tokens", "noise": 0, "seed": seed})
                 rows[-1] |= trained(folder, captions, 0, dataset, own, arguments)
     return rows
@@ -137,7 +153,7 @@ def trained(
         found = runs.train(STAGE2, folder, steps=steps, options=options)
         checkpoint = folder / f"iter_{steps}.pth"
         names = [f"val_dataloader.dataset.source.captioners.{name}" for name in ("long=0", "short=1")]
-        runs.call("tools/test.py", STAGE2, checkpoint, "--work-dir", folder / "short", "--cfg-options", *names, options[-1])
+        runs.call("tools/test.py", STAGE2, checkpoint, "--work-dir", folder / "short", "--cfg-options", *names, *options)
         short = json.loads((folder / "short/results.json").read_text())
         checkpoint.unlink()
         scores = show.scores(found["evaluations"][-1], short["metrics"])
@@ -154,7 +170,8 @@ def budget(dataset: Path, arguments: argparse.Namespace) -> float:
         drawn = [
             f"train_dataloader.dataset.transforms.0.weights.{name}={share:g}" for name, share in weights("the truth", 0).items()
         ]
-        settings = [f"train_cfg.max_iters={arguments.steps}", *drawn, f"train_dataloader.dataset.source.data_root={dataset}"]
+        settings = [f"train_cfg.max_iters={arguments.steps}", *drawn, *arguments.cfg_options]
+        settings.append(f"train_dataloader.dataset.source.data_root={dataset}")
         runs.call("tools/train.py", "--plan", STAGE2, "--work-dir", folder, "--cfg-options", *settings)
         return {"flops": json.loads((folder / "plan.json").read_text())["totals"]["flops"]}
 

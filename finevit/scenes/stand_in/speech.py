@@ -26,12 +26,12 @@ from finevit.scenes.vocabulary import is_plural, listing, plural, with_article
 
 FEWEST_WORDS, MOST_WORDS = 60, 230
 """Of a dense caption of which nothing is missing."""
-GOAL = (75, 150)
+GOAL = (70, 130)
 """A caption ends when it has so many words, drawn for each, and the objects and texts have been told."""
 FAVOURED, SHUFFLED = 0.25, 0.3
 """How often a voice's favourite word is taken without a draw, and how often it leaves its order."""
-MOST_ABSENT = 10
-"""Classes whose absence is told."""
+ABSENT = (3, 7)
+"""Most classes whose absence is told, in one sentence and in another."""
 
 
 class Speaker:
@@ -127,9 +127,10 @@ class Speaker:
 
     def _absent(self) -> Iterator[str]:
         names = list(dict.fromkeys(self.seen.absent))
-        if names:
-            some = self.random.sample(names, min(MOST_ABSENT, len(names)))
-            yield self._say("absent", names=listing([plural(name) for name in some]))
+        some = self.random.sample(names, min(sum(ABSENT), len(names)))
+        for part in (some[: ABSENT[0]], some[ABSENT[0] :]):
+            if part:
+                yield self._say("absent", names=listing([plural(name) for name in part]))
 
     def _things(self, most: int) -> str:
         """The objects by name and number, at most so many kinds, the largest first."""
