@@ -42,11 +42,15 @@ def test_a_pool_writes_the_same_bytes(serial, tmp_path):
     assert executed({"type": "ProcessPool", "workers": 2}, tmp_path) == serial
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")  # of Ray and submitit
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_ray_writes_the_same_bytes(serial, tmp_path):
     assert executed({"type": "RayData", "cpus": 0.5}, tmp_path) == serial
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")  # of Ray and submitit
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["local", pytest.param("slurm", marks=pytest.mark.skipif(not SLURM, reason="no Slurm here"))])
 def test_an_array_of_jobs_writes_the_same_bytes(serial, tmp_path, cluster):

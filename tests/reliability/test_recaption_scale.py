@@ -4,6 +4,7 @@ import json
 import time
 
 import numpy as np
+import pytest
 from test_stand_in import serving
 
 from finevit.datasets.decoding.images import decode
@@ -71,6 +72,8 @@ def notes(work_dir):
     }
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")  # of Ray and submitit
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_recaption_scale(trial, tmp_path, monkeypatch):
     """A thousand images from each executor."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
