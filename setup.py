@@ -47,6 +47,7 @@ SCENES = ["scikit-learn>=1.5", "scikit-image"]  # their photographs are backgrou
 SERVE = ["starlette", "uvicorn"]
 RECAPTION = [
     "httpx>=0.27",
+    "sniffio",  # which httpcore looks for at each request
     "tenacity>=9",
     "aiolimiter>=1.1",
     "imagehash>=4.3",
