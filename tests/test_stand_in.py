@@ -27,7 +27,7 @@ from finevit.recaption import prompts
 from finevit.recaption.contracts import CaptionRequest, GroundRequest, PhraseRequest, Picture
 from finevit.scenes import Scenes
 from finevit.scenes.backgrounds import COLOURS
-from finevit.scenes.stand_in import faults, signs, wording
+from finevit.scenes.stand_in import backdrops, faults, signs, wording
 from finevit.scenes.stand_in.album import Album
 from finevit.scenes.stand_in.answers import Answerer
 from finevit.scenes.stand_in.app import Behaviour, make_app
@@ -105,8 +105,8 @@ PATTERNS = {
     name: [*((kind, pattern(one)) for kind, ones in voice.templates.items() for one in ones), *GENERAL]
     for name, voice in wording.VOICES.items()
 }
-COLOUR, STARTS, STOPS = either(COLOURS), *(either(words) for words in zip(*wording.ENDS.values(), strict=True))
-PARTS = {"first": COLOUR, "second": COLOUR, "start": STARTS, "end": STOPS, "direction": either(wording.STRIPES)}
+COLOUR, STARTS, STOPS = either(COLOURS), *(either(words) for words in zip(*backdrops.ENDS.values(), strict=True))
+PARTS = {"first": COLOUR, "second": COLOUR, "start": STARTS, "end": STOPS, "direction": either(backdrops.STRIPES)}
 
 
 def backdrop_pattern(template, texture):
@@ -115,7 +115,7 @@ def backdrop_pattern(template, texture):
     return re.compile("".join(f"(?P<{part}>{fields[part]})" if at % 2 else part for at, part in enumerate(parts)))
 
 
-BACKS = [(texture, backdrop_pattern(one, texture)) for texture, ones in wording.BACKDROPS.items() for one in ones]
+BACKS = [(texture, backdrop_pattern(one, texture)) for texture, ones in backdrops.BACKDROPS.items() for one in ones]
 
 
 def parsed(caption, model):
@@ -152,7 +152,7 @@ def verdicts(kind, said, seen):
         return best({**told, **place}, seen.words)
     if kind == "frame":
         texture, parts = next((texture, match.groupdict()) for texture, each in BACKS if (match := each.fullmatch(said["back"])))
-        starts = {start: name for name, (start, _) in wording.ENDS.items()}
+        starts = {start: name for name, (start, _) in backdrops.ENDS.items()}
         if start := parts.pop("start", ""):
             parts["direction"] = starts[start]
         parts.pop("end", "")

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from finevit.scenes.backgrounds import COLOURS, TEXTURES, Background
 from finevit.scenes.captions import light_of, shape_of
 from finevit.scenes.ground_truth import Told, Truth
-from finevit.scenes.stand_in import wording
+from finevit.scenes.stand_in import backdrops, wording
 from finevit.scenes.text_rendering import FONTS, INKS, WORDS
 from finevit.scenes.vocabulary import all_things
 
@@ -102,7 +102,9 @@ def _backdrop(back: Background) -> Backdrop:
     if back.photograph:
         return Backdrop("photograph", back.photograph.subject, "")
     eighth = round(back.angle / 0.7854) % 4
-    direction = {"stripes": (*wording.STRIPES, "diagonal")[eighth], "gradient": tuple(wording.ENDS)[eighth]}.get(back.texture, "")
+    direction = {"stripes": (*backdrops.STRIPES, "diagonal")[eighth], "gradient": tuple(backdrops.ENDS)[eighth]}.get(
+        back.texture, ""
+    )
     return Backdrop(back.texture, back.first, back.second, direction)
 
 
@@ -203,7 +205,7 @@ class Eye:
             return mistaken if self.errs() else back
         texture = self.other(back.texture, TEXTURES)
         colours = self.other(back.first, COLOURS, (back.second,)), self.other(back.second, COLOURS, (back.first,))
-        directions = {"stripes": wording.STRIPES, "gradient": tuple(wording.ENDS)}.get(texture, ())
+        directions = {"stripes": backdrops.STRIPES, "gradient": tuple(backdrops.ENDS)}.get(texture, ())
         known = self.other(back.direction, directions) if texture == back.texture else ""
         return Backdrop(texture, *colours, known or (self._random.choice(directions) if directions else ""))
 

@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
 
+from finevit.scenes.stand_in.backdrops import BACKDROPS, ENDS
 from finevit.scenes.stand_in.perception import Backdrop, Item, Perception, Words
 from finevit.scenes.stand_in.wording import (
-    BACKDROPS,
     COVERS,
-    ENDS,
     FORMATS,
     LIGHTS,
     NOWHERE,
