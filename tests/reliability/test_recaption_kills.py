@@ -83,6 +83,14 @@ def kill(process: subprocess.Popen, how: str, dice: random.Random) -> None:
             os.kill(each, signal.SIGKILL)
 
 
+def wait_for_all(group: int) -> None:
+    """Until the last process of a session is gone."""
+    begin = time.monotonic()
+    while members(group):
+        assert time.monotonic() - begin < 10, "processes end with the driver"
+        time.sleep(0.05)
+
+
 def test_recaption_kills(trial, tmp_path):
     """SIGKILL of the driver, of a worker, of all, at random moments."""
     undisturbed = Recaptioning(tmp_path / "undisturbed")
@@ -106,13 +114,32 @@ def test_recaption_kills(trial, tmp_path):
             time.sleep(1)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        begin = time.monotonic()
-        while members(process.pid):
-            assert time.monotonic() - begin < 10, "workers end with the driver"
-            time.sleep(0.05)
+        wait_for_all(process.pid)
     assert killed.start().wait(600) == 0, (tmp_path / "killed/log.txt").read_text()[-2000:]
     twice = {key: count - 1 for key, count in Counter(killed.paid).items() if count > 1}
     trial.record(kills=kills, requests=total, paid_twice=sum(twice.values()))
     assert set(killed.paid) == set(undisturbed.paid)
     assert sum(twice.values()) <= 2 * WORKERS * kills, "no more than what was in flight"
     assert killed.files() == undisturbed.files()
+
+
+def test_recaption_interrupts(trial, tmp_path):
+    """SIGINT of the whole session, as a terminal sends it: the run ends by itself, and the next one pays for nothing again."""
+    run, dice = Recaptioning(tmp_path / "run"), random.Random(2)
+    interrupts, waits = 0, []
+    for goal in sorted(dice.sample(range(1, 3 * IMAGES), trial.count(10))):
+        process = run.start()
+        while len(run.paid) < goal and process.poll() is None:
+            time.sleep(0.01)
+        if process.poll() is not None:
+            break
+        begin = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 75, (run.folder / "log.txt").read_text()[-2000:]
+        waits.append(time.monotonic() - begin)
+        wait_for_all(process.pid)
+        interrupts += 1
+    assert run.start().wait(600) == 0, (run.folder / "log.txt").read_text()[-2000:]
+    trial.record(interrupts=interrupts, requests=len(run.paid), slowest_end_s=round(max(waits), 1))
+    assert interrupts
+    assert len(run.paid) == len(set(run.paid)), "nothing is paid twice"

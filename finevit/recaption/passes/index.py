@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from finevit.contracts import BadSample, Record
 from finevit.datasets.decoding.images import decode, header_size, opened
-from finevit.recaption.passes.base import Inputs, Output, Pass
+from finevit.recaption.passes.base import Inputs, Output, Pass, Stopped
 from finevit.recaption.quality import Quality, measure, phash
 from finevit.registry import PASSES
 from finevit.shards.schema import IMAGES, table
@@ -47,6 +47,8 @@ class Index(Pass):
         met: set[str] = set()
         with planned.tar() as tar:
             for row, (name, record) in enumerate(planned.records()):
+                if inputs.stopping():
+                    raise Stopped
                 entry = {**_EMPTY, "row": row, "shard": inputs.shard, "source": name}
                 if isinstance(record, BadSample):
                     entry |= {"sample_id": _identity(name.encode()), "reasons": [f"unreadable: {record}"]}
