@@ -41,11 +41,13 @@ FINAL = {
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, or the part of it within ``box`` (canonical xyxy of the upright image); ``read`` returns its stored bytes."""
+    """An image, or the part of it within ``box`` (canonical xyxy of the upright image); ``read`` returns its stored bytes, and
+    ``readable`` says that they were decoded before, without a fault."""
 
     sample_id: str
     read: Callable[[], bytes]
     box: Box | None = None
+    readable: bool = False
 
     @property
     def identity(self) -> list[Any]:

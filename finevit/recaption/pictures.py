@@ -2,13 +2,14 @@
 
 import io
 import math
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from finevit.boxes import Box
-from finevit.datasets.decoding.images import decode, opened, orientation_of
+from finevit.datasets.decoding.images import decode, header_size, opened, orientation_of
 from finevit.recaption.contracts import Picture
 
 MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -16,6 +17,8 @@ MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 _PLAIN = ("RGB", "L")
 _DEEP, _DEPTH = b"\x10", slice(24, 25)
 """The byte of a PNG that says how many bits a value has, where it says 16."""
+_KEPT, _KEPT_PIXELS = 8, 2**22
+"""So many decoded images are kept, of at most so many pixels: 100 MB."""
 _SLACK = 1e-3
 """Pixels by which a side may miss a border that it was meant to lie on: float32 holds sides of images of 16,000 pixels so well."""
 _QUALITY = 95
@@ -25,16 +28,20 @@ _QUALITY = 95
 def pixels(picture: Picture) -> np.ndarray:
     """Upright RGB ``uint8 [height, width, 3]`` of a picture, of a part the pixels that its box touches; ``BadSample`` where it
     cannot be decoded."""
-    return _part(decode(picture.read(), name=picture.sample_id), picture.box)
+    found = _part(_whole(picture.read(), picture.sample_id), picture.box)
+    return found if found.flags.writeable else found.copy()
 
 
 def encoded(picture: Picture, *, max_pixels: int) -> tuple[bytes, str]:
     """Bytes and MIME type to be sent: the stored ones where a server sees by them what we see, else a JPEG of at most
-    ``max_pixels``. All are decoded first, so that a damaged file is ``BadSample`` here and no failure there."""
+    ``max_pixels``. What is not known to be ``readable`` is decoded first, so that a damaged file is ``BadSample`` here and no
+    failure there."""
     data = picture.read()
-    part = _part(decode(data, name=picture.sample_id), picture.box)
-    if picture.box is None and part.shape[0] * part.shape[1] <= max_pixels and (mime := _sendable(data)):
+    if not picture.readable:
+        _whole(data, picture.sample_id)
+    if picture.box is None and (mime := _sendable(data, max_pixels)):
         return data, mime
+    part = _part(_whole(data, picture.sample_id), picture.box)
     file = io.BytesIO()
     Image.fromarray(_shrunk(part, max_pixels)).save(file, "JPEG", quality=_QUALITY, subsampling=0)
     return file.getvalue(), MIME["JPEG"]
@@ -59,9 +66,26 @@ def _part(whole: np.ndarray, box: Box | None) -> np.ndarray:
     return np.ascontiguousarray(whole[top:bottom, left:right])
 
 
-def _sendable(data: bytes) -> str:
-    """The MIME type of bytes that hold one opaque upright picture of 8 bits, and little else; "" of all others."""
+def _whole(data: bytes, name: str) -> np.ndarray:
+    """The pixels of the last few images are kept: the requests of one follow each other."""
+    size = header_size(data)
+    small = size is not None and size[0] * size[1] <= _KEPT_PIXELS
+    return _decoded(data, name) if small else decode(data, name=name)
+
+
+@lru_cache(maxsize=_KEPT)
+def _decoded(data: bytes, name: str) -> np.ndarray:
+    pixels = decode(data, name=name)
+    pixels.flags.writeable = False
+    return pixels
+
+
+@lru_cache(maxsize=_KEPT)
+def _sendable(data: bytes, max_pixels: int) -> str:
+    """The MIME type of bytes that hold one opaque upright picture of 8 bits, not too large, and little else; "" of all others."""
     with opened(data) as image:
+        if image.width * image.height > max_pixels:
+            return ""
         plain = image.mode in _PLAIN and not image.has_transparency_data and not getattr(image, "is_animated", False)
         upright = orientation_of(image) == 1 and not (image.format == "PNG" and data[_DEPTH] == _DEEP)
         lean = len(data) <= 2**16 + 3 * image.width * image.height

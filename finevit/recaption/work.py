@@ -196,7 +196,7 @@ def _pictures(index: Sidecar, tar: Path) -> Callable[[str], Picture]:
             places.update({row["sample_id"]: (row["offset"], row["size"]) for row in rows if row["offset"] is not None})
         return read_member(tar, *places[sample])
 
-    return lambda sample: Picture(sample, partial(read, sample))
+    return lambda sample: Picture(sample, partial(read, sample), readable=True)
 
 
 def work(task: Task) -> Outcome:

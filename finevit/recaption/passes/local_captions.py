@@ -1,12 +1,13 @@
 """Context-aware local captions: part and whole image together to the captioner (paper, FineCap step 5)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from finevit.boxes import render
-from finevit.recaption.contracts import OK, Captioner, CaptionRequest, Picture
+from finevit.recaption.contracts import OK, Captioner, CaptionRequest
 from finevit.recaption.passes.base import Inputs, Output, Pass, Rows, engine_of
 from finevit.recaption.prompts import LOCAL, LOCAL_SUFFIX
 from finevit.registry import PASSES
@@ -71,6 +72,7 @@ class LocalCaptions(Pass):
         whole = inputs.picture(region["sample_id"])
         x1, y1, x2, y2 = box = region["bbox"]
         wide, high = self.margin * (x2 - x1), self.margin * (y2 - y1)
-        part = Picture(whole.sample_id, whole.read, (max(x1 - wide, 0), max(y1 - high, 0), min(x2 + wide, 1), min(y2 + high, 1)))
+        around = max(x1 - wide, 0), max(y1 - high, 0), min(x2 + wide, 1), min(y2 + high, 1)
+        part = replace(whole, box=around)
         told = render([tuple(box)], "norm1000", (0, 0))
         return CaptionRequest(self.prompt, (whole, part), self.suffix.replace("{box}", told))
