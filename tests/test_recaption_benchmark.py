@@ -54,7 +54,7 @@ def calls(monkeypatch):
         (folder / "dataset").mkdir(parents=True, exist_ok=True)
         (folder / "dataset/manifest.json").write_text(json.dumps({"counts": {"captions": {"ok": 6}}}))
         (folder / "plan.json").write_text(json.dumps({"totals": {"flops": 1e12}}))
-        (folder / "results.json").write_text(json.dumps({"metrics": {"stage2/r1": 0.25}}))
+        (folder / "results.json").write_text(json.dumps({"benchmarks": {"val": {"metrics": {"stage2/r1": 0.25}}}}))
 
     def train(config, folder, *, steps, options):
         made.append(("train", config, steps, list(options)))

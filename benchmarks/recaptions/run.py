@@ -155,8 +155,8 @@ def trained(
         names = [f"val_dataloader.dataset.source.captioners.{name}" for name in ("long=0", "short=1")]
         runs.call("tools/test.py", STAGE2, checkpoint, "--work-dir", folder / "short", "--cfg-options", *names, *options)
         short = json.loads((folder / "short/results.json").read_text())
+        scores = show.scores(found["evaluations"][-1], short["benchmarks"]["val"]["metrics"])
         checkpoint.unlink()
-        scores = show.scores(found["evaluations"][-1], short["metrics"])
         return {"steps": steps, "scores": scores, "protocols": found["protocols"]}
 
     return runs.part(folder, {"options": options, "steps": arguments.steps}, run)
