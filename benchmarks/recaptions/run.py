@@ -26,7 +26,7 @@ from finevit.recaption import prompts
 
 STAGE1, STAGE2 = "configs/finevit_tiny_stage1.py", "benchmarks/recaptions/stage2.py"
 PROMPTS = {"dense": prompts.DENSE, "short": prompts.SHORT, "subject": "Name the main subject of this image in at most five words."}
-SHARES = (0.6, 0.2, 0.2)
+SHARES = (0.7, 0.2, 0.1)
 """How often the caption of each prompt is drawn."""
 SHORT = 0.2
 """Share of short captions beside long ones, of the truth."""
