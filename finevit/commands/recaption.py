@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 ACTIONS = ("run", "status", "retry", "show")
-AGAIN = 75
 
 
 def main() -> None:

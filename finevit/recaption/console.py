@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from finevit.recaption.journal import Spent
+from finevit.recaption.described import is_stand_in
+from finevit.recaption.journal import Spent, spent_in
 from finevit.recaption.page import write_page
 from finevit.recaption.run import Report, Watch, money, planned_images, progress, recaption, spending, stop, take_over
 from finevit.recaption.services import serving
@@ -26,8 +27,6 @@ from finevit.signals import Interrupted, tell
 
 AGAIN = 75
 """Exit status where another run can complete what this one did."""
-STAND_IN = "stand-in"
-"""How the names of models begin that are none."""
 PAGE = 24
 """Images on the page."""
 INTERVAL = 1.0
@@ -49,7 +48,7 @@ def conclude(
 ) -> int:
     """Says how the run ended; the exit status."""
     print_status(settings, work_dir)
-    if acted := sorted({model for models in spending(work_dir).values() for model in models if model.startswith(STAND_IN)}):
+    if acted := sorted({model for models in spending(work_dir).values() for model in models if is_stand_in(model)}):
         print(f"{', '.join(acted)}: stand-ins, which answer from a hidden truth and see nothing; no figure of a model's")
     for error in report.errors:
         print(f"error: {error}", file=sys.stderr)
@@ -127,7 +126,7 @@ class Screen:
         work = sum(share * self._images.get(shard, 0) for shard, share in progress(self.work_dir, name).items())
         images, total = round(self._finished + work), sum(self._images.values())
         rate = (images - self._before_pass) / max(time.monotonic() - self._begun, 1e-3)
-        costs = sum(spending(self.work_dir).get(name, {}).values(), Spent())
+        costs = sum(spent_in(self.work_dir / "passes" / name).values(), Spent())
         parts = [f"{images:,}/{total:,} images"]
         parts += [f"{rate:,.3g} images/s"] if images > self._before_pass else []
         parts += [f"{costs.answered:,} answers"] if costs.answered else []

@@ -101,10 +101,6 @@ class Journal:
             query = f"UPDATE failures SET status = 'forgotten' WHERE status IN ({marks})"
             return self._database.execute(query, tuple(statuses)).rowcount
 
-    def spent(self) -> dict[str, Spent]:
-        """By model."""
-        return spent(self._database)
-
 
 def spent(database: sqlite3.Connection) -> dict[str, Spent]:
     """What the requests of a journal cost, by model."""

@@ -9,11 +9,10 @@ from PIL import Image
 from pydantic import PositiveInt
 
 from finevit.boxes import Box, check_style, parse, render
-from finevit.recaption.client.engine import ChatEngine, image_part, json_object, text_part
+from finevit.recaption.client.engine import ChatEngine, image_part, json_list, text_part
 from finevit.recaption.client.reading import Said
 from finevit.recaption.client.schema import list_schema
 from finevit.recaption.contracts import OK, Grounder, GroundRequest
-from finevit.recaption.wording import refusal
 
 PROMPT = (
     "Locate each of the phrases in the JSON list that follows in the image. For every instance that is visible, give an "
@@ -68,16 +67,9 @@ class OpenAIGrounder(ChatEngine, Grounder):
 
     def value(self, request: GroundRequest, said: Said) -> tuple[str, Any, str]:
         """See ``ChatEngine``."""
-        if said.finish_reason == "length":
-            return "truncated", None, "the answer ended at max_tokens"
-        listed = json_object(said.text)
-        listed = listed.get("boxes") if isinstance(listed, dict) else listed
-        if not isinstance(listed, list):
-            return (
-                ("refused", None, "a refusal in place of JSON")
-                if refusal(said.text)
-                else ("unusable", None, "no JSON list of boxes")
-            )
+        status, listed, detail = json_list(said, "boxes")
+        if status != OK:
+            return status, None, detail
         return self._found(request, [item for item in listed if isinstance(item, dict)], len(listed))
 
     def _found(self, request: GroundRequest, items: list[dict[str, Any]], told: int) -> tuple[str, Any, str]:

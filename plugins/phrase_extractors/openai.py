@@ -5,12 +5,11 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from finevit.recaption.client.engine import ChatEngine, json_object, text_part
+from finevit.recaption.client.engine import ChatEngine, json_list, text_part
 from finevit.recaption.client.reading import Said
 from finevit.recaption.client.schema import list_schema
 from finevit.recaption.contracts import OK, PhraseExtractor, PhraseRequest
 from finevit.recaption.spans import spans_of
-from finevit.recaption.wording import refusal
 
 PROMPT = (
     "List every noun phrase in the text that follows that names something visible: a thing, an animal, a person, a part of "
@@ -58,15 +57,8 @@ class OpenAIPhraseExtractor(ChatEngine, PhraseExtractor):
 
     def value(self, request: PhraseRequest, said: Said) -> tuple[str, Any, str]:
         """See ``ChatEngine``."""
-        if said.finish_reason == "length":
-            return "truncated", None, "the answer ended at max_tokens"
-        listed = json_object(said.text)
-        listed = listed.get("phrases") if isinstance(listed, dict) else listed
-        if not isinstance(listed, list):
-            return (
-                ("refused", None, "a refusal in place of JSON")
-                if refusal(said.text)
-                else ("unusable", None, "no JSON list of phrases")
-            )
+        status, listed, detail = json_list(said, "phrases")
+        if status != OK:
+            return status, None, detail
         found = spans_of(request.text, listed)
         return OK, [list(span) for span in found.spans], found.detail

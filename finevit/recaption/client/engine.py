@@ -20,7 +20,8 @@ from finevit.recaption.client.options import ClientOptions, Generation, address,
 from finevit.recaption.client.patience import Patience
 from finevit.recaption.client.reading import Said, said
 from finevit.recaption.client.reply import Reply
-from finevit.recaption.contracts import Answer, Engine, Picture, Price, Unavailable
+from finevit.recaption.contracts import OK, Answer, Engine, Picture, Price, Unavailable
+from finevit.recaption.wording import refusal
 
 if TYPE_CHECKING:
     from finevit.recaption.client.sending import Sender
@@ -171,6 +172,19 @@ def image_part(picture: Picture, *, max_pixels: int) -> dict[str, Any]:
     """A picture as a part of a message: a data URL."""
     data, mime = picture.encoded(max_pixels=max_pixels)
     return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"}}
+
+
+def json_list(said: Said, name: str) -> tuple[str, list[Any], str]:
+    """Status, items and detail of an answer that is to be a JSON list, or an object that has it under ``name``."""
+    if said.finish_reason == "length":
+        return "truncated", [], "the answer ended at max_tokens"
+    listed = json_object(said.text)
+    listed = listed.get(name) if isinstance(listed, dict) else listed
+    if isinstance(listed, list):
+        return OK, listed, ""
+    if refusal(said.text):
+        return "refused", [], "a refusal in place of JSON"
+    return "unusable", [], f"no JSON list of {name}"
 
 
 def json_object(text: str) -> Any:

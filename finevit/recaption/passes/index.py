@@ -18,10 +18,7 @@ from finevit.datasets.decoding.images import decode, header_size, opened
 from finevit.recaption.passes.base import Inputs, Output, Pass, Stopped
 from finevit.recaption.quality import Quality, measure, phash
 from finevit.registry import PASSES
-from finevit.shards.schema import IMAGES, table
-
-GIVEN = "given"
-"""Status of a caption that came with its image."""
+from finevit.shards.schema import GIVEN, IMAGES, table
 
 
 @PASSES.register_module()
