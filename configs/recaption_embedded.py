@@ -7,7 +7,7 @@ model: what it says shows that the pipeline works, and nothing of what a caption
 default_scope = "finevit"
 _scenes = dict(level="medium", split="train", length=500, max_side=448)
 _wrong = ["--noise", "0.02", "--omissions", "0.1", "--boxes-noise", "0.02", "--faults", "0.02", "--fault-kinds"]
-_wrong += ["429", "500", "dropped", "non_json", "refusal", "loop", "empty"]  # of which attempts overcome some, and some stay
+_wrong += ["429", "500", "dropped", "non_json", "refusal", "empty"]  # of which attempts overcome some, and some stay
 _knows = ["--level", "medium", "--split", "train", "--length", "500", "--max-side", "448"]
 source = dict(type="Scenes", **_scenes)
 license = "cc-by-sa-4.0"  # of OpenMoji, whose drawings the scenes are made of
